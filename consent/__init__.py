@@ -1,0 +1,3 @@
+"""consent."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""dossier."""
+
+__all__: list[str] = []

@@ -1,0 +1,48 @@
+"""One row per SOAP transaction (ITI TF-2: 3.NN; message names of ITI TF-2: Appendix V)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ihe.vocabulary import LCM, QUERY, RS, XDSB
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A SOAP transaction; roots are Clark names, ``mtom`` tells whether both messages travel as MTOM/XOP."""
+
+    number: int
+    name: str
+    request_action: str
+    response_action: str
+    request_root: str
+    response_root: str
+    mtom: bool
+    section: str
+
+    @property
+    def code(self) -> str:
+        """The number as the framework writes it, e.g. ``ITI-42``."""
+        return f"ITI-{self.number}"
+
+
+def _row(number: int, name: str, action: str, request_root: str, response_root: str, *, mtom: bool) -> Transaction:
+    return Transaction(
+        number, name, action, action + "Response", request_root, response_root, mtom, f"ITI TF-2: 3.{number}"
+    )
+
+
+_REGISTRY_RESPONSE = f"{{{RS}}}RegistryResponse"
+_SUBMIT = f"{{{LCM}}}SubmitObjectsRequest"
+_PROVIDE = f"{{{XDSB}}}ProvideAndRegisterDocumentSetRequest"
+_RETRIEVE, _RETRIEVED = f"{{{XDSB}}}RetrieveDocumentSetRequest", f"{{{XDSB}}}RetrieveDocumentSetResponse"
+_ASK, _ANSWER = f"{{{QUERY}}}AdhocQueryRequest", f"{{{QUERY}}}AdhocQueryResponse"
+_A = "urn:ihe:iti:2007:"
+
+# fmt: off
+ITI_41: Final = _row(41, "Provide and Register Document Set-b", _A + "ProvideAndRegisterDocumentSet-b", _PROVIDE, _REGISTRY_RESPONSE, mtom=True)  # noqa: E501
+ITI_42: Final = _row(42, "Register Document Set-b", _A + "RegisterDocumentSet-b", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)  # noqa: E501
+ITI_43: Final = _row(43, "Retrieve Document Set", _A + "RetrieveDocumentSet", _RETRIEVE, _RETRIEVED, mtom=True)
+ITI_18: Final = _row(18, "Registry Stored Query", _A + "RegistryStoredQuery", _ASK, _ANSWER, mtom=False)
+# fmt: on
+
+TRANSACTIONS: Final = (ITI_18, ITI_41, ITI_42, ITI_43)
