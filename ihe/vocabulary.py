@@ -1,6 +1,6 @@
 """Every UUID, URN and OID constant of Document Sharing (ITI TF-3: 4.2 and 4.3; ebRIM 3.0).
 
-Namespaces come first, then object types, classification schemes, identifier schemes, association types and status words.
+Namespaces first, then object types, classification schemes, identifier schemes, association types, status words.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""Who is calling (ITI TF-2: 3.19 and 3.40): today the authenticated node, later also the person of the XUA assertion."""
+"""Who is calling (ITI TF-2: 3.19, 3.40): today the authenticated node, later also the person of the assertion."""
 
 from dataclasses import dataclass
 
