@@ -1,0 +1,247 @@
+"""The outbox: audit records wait here, in the actor's own database, until every sink has them.
+
+A record is written in the same transaction as what it tells of (``add``), or by itself for what changed nothing
+(``GroupCommit``). One row per sink and message. The sender takes rows and deletes them by their ids, never "all ids up
+to the last seen": parallel transactions become visible out of order. Rows are never dropped; when the bound is reached
+the actor refuses work as busy (``full``).
+
+Times are microseconds since 1970, UTC. A message is a complete RFC 5424 record as ``atna.recorder`` made it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+__all__ = ["Backlog", "GroupCommit", "NotRecorded", "Outbox", "Row", "add", "outbox_table"]
+
+Clock = Callable[[], float]
+"""Seconds since 1970, UTC."""
+
+TABLE: Final = "outbox"
+LEASE_TABLE: Final = "outbox_lease"
+MICROSECONDS: Final = 1_000_000
+
+FULL_CHECK_S: Final = 0.5
+"""How long the answer of ``Outbox.full`` is believed, in seconds."""
+
+
+class NotRecorded(Exception):  # noqa: N818 - an outcome the actor answers as busy or unavailable
+    """The database did not take the audit records; what they tell of must not be answered as done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record on its way to one sink."""
+
+    id: int
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What still waits, over all sinks: number of rows, and the age of the oldest in seconds (0 when empty)."""
+
+    rows: int
+    oldest_age_s: float
+
+
+def outbox_table(metadata: MetaData) -> Table:
+    """Declare ``outbox`` and ``outbox_lease`` in an actor's metadata; returns the first."""
+    table = Table(
+        TABLE,
+        metadata,
+        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+        Column("sink", Text, nullable=False),
+        Column("created_at", BigInteger, nullable=False),
+        Column("message", LargeBinary, nullable=False),
+        # Without AUTOINCREMENT SQLite gives the id of a deleted row to a new one, and a slow sender would delete that.
+        sqlite_autoincrement=True,
+    )
+    Index("outbox_by_sink", table.c.sink, table.c.id)
+    Table(
+        LEASE_TABLE,
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("holder", Text, nullable=False),
+        Column("expires_at", BigInteger, nullable=False),
+    )
+    return table
+
+
+def add(
+    connection: Connection, table: Table, messages: Sequence[bytes], sinks: Sequence[str], clock: Clock = time.time
+) -> None:
+    """Write the records inside the caller's transaction; durable when the caller commits."""
+    created_at = int(clock() * MICROSECONDS)
+    rows = [{"sink": sink, "created_at": created_at, "message": message} for message in messages for sink in sinks]
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+class Outbox:
+    """The outbox as its sender and the health checks see it; every call is a short transaction of its own."""
+
+    def __init__(
+        self, engine: Engine, table: Table, sinks: Sequence[str], max_rows: int, clock: Clock = time.time
+    ) -> None:
+        self._engine = engine
+        self._table = table
+        self._lease = table.metadata.tables[LEASE_TABLE]
+        self._clock = clock
+        self._checked_at = float("-inf")
+        self._full = False
+        self.sinks: Final = tuple(sinks)
+        self.max_rows: Final = max_rows
+
+    def claim(self, sink: str, limit: int) -> list[Row]:
+        """The oldest rows for this sink; they stay until deleted, so a sender that dies loses nothing."""
+        table = self._table
+        statement = select(table.c.id, table.c.message).where(table.c.sink == sink).order_by(table.c.id).limit(limit)
+        with self._engine.connect() as connection:
+            return [Row(row.id, bytes(row.message)) for row in connection.execute(statement)]
+
+    def delete(self, sink: str, ids: Sequence[int]) -> None:
+        """Forget rows that the sink has taken."""
+        if not ids:
+            return
+        statement = delete(self._table).where(self._table.c.sink == sink, self._table.c.id.in_(ids))
+        with self._engine.begin() as connection:
+            connection.execute(statement)
+
+    def hold_lease(self, holder: str, duration_s: float) -> bool:
+        """Become or remain the only sender for ``duration_s``; False while another one is.
+
+        Two senders at once (clocks apart, a process that slept) send records twice, which the audit service discards.
+        """
+        lease, now = self._lease, int(self._clock() * MICROSECONDS)
+        mine = {"holder": holder, "expires_at": now + int(duration_s * MICROSECONDS)}
+        free = or_(lease.c.holder == holder, lease.c.expires_at < now)
+        try:
+            with self._engine.begin() as connection:
+                if connection.execute(update(lease).where(lease.c.name == TABLE, free).values(**mine)).rowcount:
+                    return True
+                if connection.execute(select(lease.c.name).where(lease.c.name == TABLE)).first() is not None:
+                    return False
+                connection.execute(insert(lease).values(name=TABLE, **mine))
+                return True
+        except IntegrityError:  # another process inserted the row first
+            return False
+
+    def release_lease(self, holder: str) -> None:
+        """Let the next sender begin at once."""
+        lease = self._lease
+        with self._engine.begin() as connection:
+            connection.execute(delete(lease).where(lease.c.name == TABLE, lease.c.holder == holder))
+
+    def backlog(self) -> Backlog:
+        """Rows that wait, counted; for metrics and the end of a load test."""
+        statement = select(func.count(), func.min(self._table.c.created_at)).select_from(self._table)
+        with self._engine.connect() as connection:
+            rows, oldest = connection.execute(statement).one()
+        age = max(0.0, self._clock() - oldest / MICROSECONDS) if oldest is not None else 0.0
+        return Backlog(rows, age)
+
+    def full(self) -> bool:
+        """Whether the bound is reached and actors must refuse work; up to half a second old."""
+        now = self._clock()
+        if not 0 <= now - self._checked_at < FULL_CHECK_S:
+            self._full = self._reached()
+            self._checked_at = now
+        return self._full
+
+    def _reached(self) -> bool:
+        # The span of ids is never less than the number of rows and costs two look-ups; only a wide span is counted.
+        ids = self._table.c.id
+        with self._engine.connect() as connection:
+            first, last = connection.execute(
+                select(select(func.min(ids)).scalar_subquery(), select(func.max(ids)).scalar_subquery())
+            ).one()
+        if first is None or last - first + 1 < self.max_rows:
+            return False
+        return self.backlog().rows >= self.max_rows
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """One caller of ``GroupCommit.commit``: woken when its records are settled, or when its turn to lead has come."""
+
+    messages: Sequence[bytes]
+    wake: threading.Event = field(default_factory=threading.Event)
+    settled: bool = False
+    error: Exception | None = None
+
+
+class GroupCommit:
+    """Commits records that belong to no other transaction, many callers in one commit.
+
+    The first caller leads and commits at once; whoever comes meanwhile waits and is committed together by the next
+    leader. So a lone caller never waits and a crowd pays for one commit, not for one each.
+    """
+
+    def __init__(self, engine: Engine, table: Table, sinks: Sequence[str], clock: Clock = time.time) -> None:
+        self._engine = engine
+        self._table = table
+        self._sinks = tuple(sinks)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: list[_Ticket] = []
+        self._led = False
+
+    def commit(self, messages: Sequence[bytes]) -> None:
+        """Return when the records are durable. Raises NotRecorded when the database refuses."""
+        ticket = _Ticket(messages)
+        with self._lock:
+            self._waiting.append(ticket)
+            leads, self._led = not self._led, True
+        if not leads:
+            ticket.wake.wait()
+        if not ticket.settled:
+            self._lead()
+        if ticket.error is not None:
+            raise NotRecorded("the database refused the audit records") from ticket.error
+
+    def _lead(self) -> None:
+        with self._lock:
+            group, self._waiting = self._waiting, []
+        # Stands until the commit has returned: whatever else goes wrong, nobody is told that a record is durable.
+        error: Exception | None = NotRecorded("the commit did not return")
+        try:
+            with self._engine.begin() as connection:
+                everything = [message for ticket in group for message in ticket.messages]
+                add(connection, self._table, everything, self._sinks, self._clock)
+            error = None
+        except SQLAlchemyError as refused:
+            error = refused
+        finally:
+            self._settle(group, error)
+
+    def _settle(self, group: Sequence[_Ticket], error: Exception | None) -> None:
+        with self._lock:
+            for ticket in group:
+                ticket.settled, ticket.error = True, error
+                ticket.wake.set()
+            self._led = bool(self._waiting)
+            if self._waiting:
+                self._waiting[0].wake.set()
