@@ -1,3 +1,5 @@
-"""consent."""
+"""Who may do what: one decision point, asked by every actor."""
 
-__all__: list[str] = []
+from consent.policy import EVERYTHING, PERMIT_TRUSTED_NODE, Decision, Visibility, decide
+
+__all__ = ["EVERYTHING", "PERMIT_TRUSTED_NODE", "Decision", "Visibility", "decide"]

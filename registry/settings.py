@@ -1,0 +1,51 @@
+"""``[registry]``: the Document Registry's own settings. Units stand in the names."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["OtherEvents", "RegistrySettings"]
+
+OtherEvents = Literal["accept", "reject"]
+
+_MIB: Final = 2**20
+
+Count = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class RegistrySettings(BaseModel):
+    """``listen`` and ``feed_listen`` are ``host:port``.
+
+    listen                 SOAP: ITI-42 and ITI-18
+    workers                processes that serve SOAP; at most 2 with SQLite
+    database_url           ``sqlite:////path/registry.db`` or ``postgresql+psycopg://…``
+    read_database_url      stored queries ask this replica; ``None``: the same database
+    max_leaf_results       objects in one LeafClass answer, above it XDSTooManyResults
+    max_registration_s     a registration not committed by then is given up, so nobody need wait longer for its fate
+    max_request_bytes      one SOAP request
+    feed_listen            HL7 v2 over MLLP: ITI-8
+    feed_other_events      ADT events that mean nothing to a registry (A02, A03 …): answered AA or AR
+    feed_max_message_bytes, feed_max_connections, feed_threads   bounds of the feed
+    feed_idle_timeout_s    silence allowed between two messages of one connection
+    feed_message_timeout_s from the first to the last byte of one message
+    feed_answer_days       how long the answer to a message is kept for its repetition
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listen: str = "127.0.0.1:8010"
+    workers: Count = 1
+    database_url: str = "sqlite:///registry.db"
+    read_database_url: str | None = None
+    max_leaf_results: Count = 10_000
+    max_registration_s: Seconds = 15
+    max_request_bytes: Annotated[int, Field(ge=1024)] = 64 * _MIB
+    feed_listen: str = "127.0.0.1:8011"
+    feed_other_events: OtherEvents = "accept"
+    feed_max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * _MIB
+    feed_max_connections: Count = 200
+    feed_threads: Count = 8
+    feed_idle_timeout_s: Seconds = 3600
+    feed_message_timeout_s: Seconds = 60
+    feed_answer_days: Count = 30
