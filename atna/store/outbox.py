@@ -32,7 +32,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
+
+from atna.store.engine import begin_write, reading, write
 
 __all__ = ["Backlog", "GroupCommit", "NotRecorded", "Outbox", "Row", "add", "outbox_table"]
 
@@ -119,7 +121,7 @@ class Outbox:
         """The oldest rows for this sink; they stay until deleted, so a sender that dies loses nothing."""
         table = self._table
         statement = select(table.c.id, table.c.message).where(table.c.sink == sink).order_by(table.c.id).limit(limit)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             return [Row(row.id, bytes(row.message)) for row in connection.execute(statement)]
 
     def delete(self, sink: str, ids: Sequence[int]) -> None:
@@ -127,8 +129,7 @@ class Outbox:
         if not ids:
             return
         statement = delete(self._table).where(self._table.c.sink == sink, self._table.c.id.in_(ids))
-        with self._engine.begin() as connection:
-            connection.execute(statement)
+        write(self._engine, lambda connection: connection.execute(statement))
 
     def hold_lease(self, holder: str, duration_s: float) -> bool:
         """Become or remain the only sender for ``duration_s``; False while another one is.
@@ -138,27 +139,26 @@ class Outbox:
         lease, now = self._lease, int(self._clock() * MICROSECONDS)
         mine = {"holder": holder, "expires_at": now + int(duration_s * MICROSECONDS)}
         free = or_(lease.c.holder == holder, lease.c.expires_at < now)
-        try:
-            with self._engine.begin() as connection:
-                if connection.execute(update(lease).where(lease.c.name == TABLE, free).values(**mine)).rowcount:
-                    return True
-                if connection.execute(select(lease.c.name).where(lease.c.name == TABLE)).first() is not None:
-                    return False
-                connection.execute(insert(lease).values(name=TABLE, **mine))
+
+        def take(connection: Connection) -> bool:
+            if connection.execute(update(lease).where(lease.c.name == TABLE, free).values(**mine)).rowcount:
                 return True
-        except IntegrityError:  # another process inserted the row first
-            return False
+            if connection.execute(select(lease.c.name).where(lease.c.name == TABLE)).first() is not None:
+                return False
+            connection.execute(insert(lease).values(name=TABLE, **mine))
+            return True
+
+        return write(self._engine, take)
 
     def release_lease(self, holder: str) -> None:
         """Let the next sender begin at once."""
-        lease = self._lease
-        with self._engine.begin() as connection:
-            connection.execute(delete(lease).where(lease.c.name == TABLE, lease.c.holder == holder))
+        statement = delete(self._lease).where(self._lease.c.name == TABLE, self._lease.c.holder == holder)
+        write(self._engine, lambda connection: connection.execute(statement))
 
     def backlog(self) -> Backlog:
         """Rows that wait, counted; for metrics and the end of a load test."""
         statement = select(func.count(), func.min(self._table.c.created_at)).select_from(self._table)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows, oldest = connection.execute(statement).one()
         age = max(0.0, self._clock() - oldest / MICROSECONDS) if oldest is not None else 0.0
         return Backlog(rows, age)
@@ -174,7 +174,7 @@ class Outbox:
     def _reached(self) -> bool:
         # The span of ids is never less than the number of rows and costs two look-ups; only a wide span is counted.
         ids = self._table.c.id
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             first, last = connection.execute(
                 select(select(func.min(ids)).scalar_subquery(), select(func.max(ids)).scalar_subquery())
             ).one()
@@ -228,7 +228,7 @@ class GroupCommit:
         # Stands until the commit has returned: whatever else goes wrong, nobody is told that a record is durable.
         error: Exception | None = NotRecorded("the commit did not return")
         try:
-            with self._engine.begin() as connection:
+            with begin_write(self._engine) as connection:
                 everything = [message for ticket in group for message in ticket.messages]
                 add(connection, self._table, everything, self._sinks, self._clock)
             error = None

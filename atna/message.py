@@ -1,0 +1,356 @@
+"""The audit message of DICOM PS3.15 A.5, as values and as XML (ITI TF-2: 3.20.4.1.2).
+
+AuditMessage = EventIdentification, ActiveParticipant 1..n, AuditSourceIdentification,
+ParticipantObjectIdentification 0..n
+
+``encode`` writes UTF-8 without XML declaration or namespace, in the order the schema asks for. ``parse`` reads what
+peers send: also the attribute names of RFC 3881 (``code`` for ``csd-code``), and without what is missing. Characters
+that XML cannot carry become U+FFFD. Not kept by ``parse``: MediaIdentifier, ParticipantObjectDescription.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+
+__all__ = [
+    "Action",
+    "AuditMessage",
+    "AuditSource",
+    "CodedValue",
+    "Detail",
+    "EventIdentification",
+    "NetworkAccessPoint",
+    "Outcome",
+    "Participant",
+    "ParticipantObject",
+    "UnreadableError",
+    "encode",
+    "parse",
+]
+
+
+class UnreadableError(ValueError):
+    """Not an audit message; the text says why and holds nothing of its content."""
+
+
+class Action(StrEnum):
+    """EventIdentification/@EventActionCode."""
+
+    CREATE = "C"
+    READ = "R"
+    UPDATE = "U"
+    DELETE = "D"
+    EXECUTE = "E"
+
+
+class Outcome(IntEnum):
+    """EventIdentification/@EventOutcomeIndicator."""
+
+    SUCCESS = 0
+    MINOR_FAILURE = 4
+    SERIOUS_FAILURE = 8
+    MAJOR_FAILURE = 12
+
+
+class NetworkAccessPoint(IntEnum):
+    """ActiveParticipant/@NetworkAccessPointTypeCode."""
+
+    NAME = 1
+    IP = 2
+    PHONE = 3
+    MAIL = 4
+    URI = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CodedValue:
+    """A code: csd-code, codeSystemName, originalText, displayName."""
+
+    code: str
+    system: str | None
+    text: str | None
+    display: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventIdentification:
+    """What happened. ``date_time`` is an xs:dateTime with zone; ``None`` until the recorder stamps it."""
+
+    event_id: CodedValue
+    action: str | None
+    outcome: int | None
+    type_codes: tuple[CodedValue, ...] = ()
+    outcome_description: str | None = None
+    purposes_of_use: tuple[CodedValue, ...] = ()
+    date_time: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Who took part. ``network_type`` is one of NetworkAccessPoint, absent like ``network_id`` for a person."""
+
+    user_id: str
+    is_requestor: bool
+    roles: tuple[CodedValue, ...] = ()
+    alternative_user_id: str | None = None
+    user_name: str | None = None
+    network_id: str | None = None
+    network_type: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSource:
+    """Who wrote the record."""
+
+    source_id: str
+    enterprise_site_id: str | None = None
+    type_codes: tuple[CodedValue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """ParticipantObjectDetail: ``value`` before base64."""
+
+    type: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantObject:
+    """What it was about. ``query`` is before base64, and excludes ``name``."""
+
+    id: str
+    id_type: CodedValue | None
+    type_code: int | None
+    role: int | None
+    life_cycle: int | None = None
+    sensitivity: str | None = None
+    name: str | None = None
+    query: bytes | None = None
+    details: tuple[Detail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditMessage:
+    """One audit record. ``source`` is ``None`` until the recorder gives it."""
+
+    event: EventIdentification
+    participants: tuple[Participant, ...]
+    objects: tuple[ParticipantObject, ...] = ()
+    source: AuditSource | None = None
+
+
+def encode(message: AuditMessage) -> bytes:
+    """The message as UTF-8 XML. Raises ValueError when time, source or participants are missing."""
+    if message.event.date_time is None or message.source is None or not message.participants:
+        raise ValueError("an audit record needs a time, a source and a participant")
+    pieces = ["<AuditMessage>", *_event(message.event)]
+    for participant in message.participants:
+        pieces += _participant(participant)
+    pieces += _source(message.source)
+    for participant_object in message.objects:
+        pieces += _object(participant_object)
+    pieces.append("</AuditMessage>")
+    return "".join(pieces).encode()
+
+
+def _event(event: EventIdentification) -> Iterator[str]:
+    yield (
+        f"<EventIdentification{_attribute('EventActionCode', event.action)}"
+        f"{_attribute('EventDateTime', event.date_time)}"
+        f"{_attribute('EventOutcomeIndicator', event.outcome)}>"
+    )
+    yield _coded("EventID", event.event_id)
+    yield from (_coded("EventTypeCode", code) for code in event.type_codes)
+    if event.outcome_description is not None:
+        yield f"<EventOutcomeDescription>{_escape(event.outcome_description)}</EventOutcomeDescription>"
+    yield from (_coded("PurposeOfUse", code) for code in event.purposes_of_use)
+    yield "</EventIdentification>"
+
+
+def _participant(participant: Participant) -> Iterator[str]:
+    yield (
+        f'<ActiveParticipant UserID="{_escape(participant.user_id)}"'
+        f"{_attribute('AlternativeUserID', participant.alternative_user_id)}"
+        f"{_attribute('UserName', participant.user_name)}"
+        f' UserIsRequestor="{"true" if participant.is_requestor else "false"}"'
+        f"{_attribute('NetworkAccessPointID', participant.network_id)}"
+        f"{_attribute('NetworkAccessPointTypeCode', participant.network_type)}>"
+    )
+    yield from (_coded("RoleIDCode", code) for code in participant.roles)
+    yield "</ActiveParticipant>"
+
+
+def _source(source: AuditSource) -> Iterator[str]:
+    yield (
+        f"<AuditSourceIdentification{_attribute('AuditEnterpriseSiteID', source.enterprise_site_id)}"
+        f"{_attribute('AuditSourceID', source.source_id)}>"
+    )
+    yield from (_coded("AuditSourceTypeCode", code) for code in source.type_codes)
+    yield "</AuditSourceIdentification>"
+
+
+def _object(item: ParticipantObject) -> Iterator[str]:
+    yield (
+        f'<ParticipantObjectIdentification ParticipantObjectID="{_escape(item.id)}"'
+        f"{_attribute('ParticipantObjectTypeCode', item.type_code)}"
+        f"{_attribute('ParticipantObjectTypeCodeRole', item.role)}"
+        f"{_attribute('ParticipantObjectDataLifeCycle', item.life_cycle)}"
+        f"{_attribute('ParticipantObjectSensitivity', item.sensitivity)}>"
+    )
+    if item.id_type is not None:
+        yield _coded("ParticipantObjectIDTypeCode", item.id_type)
+    if item.query is not None:
+        yield f"<ParticipantObjectQuery>{_base64(item.query)}</ParticipantObjectQuery>"
+    elif item.name is not None:
+        yield f"<ParticipantObjectName>{_escape(item.name)}</ParticipantObjectName>"
+    for detail in item.details:
+        yield f'<ParticipantObjectDetail type="{_escape(detail.type)}" value="{_base64(detail.value)}"/>'
+    yield "</ParticipantObjectIdentification>"
+
+
+def _coded(tag: str, value: CodedValue) -> str:
+    return (
+        f'<{tag} csd-code="{_escape(value.code)}"{_attribute("codeSystemName", value.system)}'
+        f"{_attribute('displayName', value.display)}{_attribute('originalText', value.text)}/>"
+    )
+
+
+def _attribute(name: str, value: str | int | None) -> str:
+    return "" if value is None else f' {name}="{_escape(str(value))}"'
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+# What must not stand as itself in an attribute or text, and what XML 1.0 (2.2 Char) cannot carry at all.
+_SPECIAL: Final = re.compile('[&<>"\t\n\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
+_ESCAPED: Final = {
+    "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;",
+}  # fmt: skip
+
+
+def _escape(text: str) -> str:
+    if _SPECIAL.search(text) is None:
+        return text
+    return _SPECIAL.sub(lambda found: _ESCAPED.get(found[0], "\ufffd"), text)
+
+
+def parse(data: bytes) -> AuditMessage:
+    """Read an audit message; raises UnreadableError. A BOM, a declaration and a namespace are tolerated."""
+    from schemas import XmlRefused, parse_xml
+
+    try:
+        root = parse_xml(data.removeprefix(b"\xef\xbb\xbf"))
+    except XmlRefused as refused:
+        raise UnreadableError(refused.reason) from refused
+    if _local(root) != "AuditMessage":
+        raise UnreadableError("the root element is not AuditMessage")
+    found: dict[str, list[Any]] = {}
+    for child in root:
+        found.setdefault(_local(child), []).append(child)
+    events = found.get("EventIdentification")
+    if not events:
+        raise UnreadableError("EventIdentification is missing")
+    sources = found.get("AuditSourceIdentification")
+    return AuditMessage(
+        event=_read_event(events[0]),
+        participants=tuple(_read_participant(element) for element in found.get("ActiveParticipant", ())),
+        objects=tuple(_read_object(element) for element in found.get("ParticipantObjectIdentification", ())),
+        source=_read_source(sources[0]) if sources else None,
+    )
+
+
+def _local(element: Any) -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _children(element: Any, name: str) -> Iterable[Any]:
+    return (child for child in element if _local(child) == name)
+
+
+def _codes(element: Any, name: str) -> tuple[CodedValue, ...]:
+    return tuple(_read_coded(child) for child in _children(element, name))
+
+
+def _read_coded(element: Any) -> CodedValue:
+    get = element.get
+    return CodedValue(
+        get("csd-code") or get("code") or "", get("codeSystemName"), get("originalText"), get("displayName")
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.strip().isascii() and text.strip().isdigit() else None
+
+
+def _read_event(element: Any) -> EventIdentification:
+    event_ids = _codes(element, "EventID")
+    if not event_ids:
+        raise UnreadableError("EventID is missing")
+    descriptions = [child.text or "" for child in _children(element, "EventOutcomeDescription")]
+    return EventIdentification(
+        event_id=event_ids[0],
+        action=element.get("EventActionCode"),
+        outcome=_number(element.get("EventOutcomeIndicator")),
+        type_codes=_codes(element, "EventTypeCode"),
+        outcome_description=descriptions[0] if descriptions else None,
+        purposes_of_use=_codes(element, "PurposeOfUse"),
+        date_time=element.get("EventDateTime"),
+    )
+
+
+def _read_participant(element: Any) -> Participant:
+    get = element.get
+    return Participant(
+        user_id=get("UserID") or "",
+        is_requestor=(get("UserIsRequestor") or "").strip() in {"true", "1"},
+        roles=_codes(element, "RoleIDCode"),
+        alternative_user_id=get("AlternativeUserID"),
+        user_name=get("UserName"),
+        network_id=get("NetworkAccessPointID"),
+        network_type=_number(get("NetworkAccessPointTypeCode")),
+    )
+
+
+def _read_source(element: Any) -> AuditSource:
+    # RFC 3881 and some DICOM editions put the type code into an attribute of the element itself.
+    own = (CodedValue(element.get("code"), None, None),) if element.get("code") else ()
+    return AuditSource(
+        source_id=element.get("AuditSourceID") or "",
+        enterprise_site_id=element.get("AuditEnterpriseSiteID"),
+        type_codes=own + _codes(element, "AuditSourceTypeCode"),
+    )
+
+
+def _read_object(element: Any) -> ParticipantObject:
+    get = element.get
+    id_types = _codes(element, "ParticipantObjectIDTypeCode")
+    names = [child.text or "" for child in _children(element, "ParticipantObjectName")]
+    queries = [_plain(child.text or "") for child in _children(element, "ParticipantObjectQuery")]
+    details = _children(element, "ParticipantObjectDetail")
+    return ParticipantObject(
+        id=get("ParticipantObjectID") or "",
+        id_type=id_types[0] if id_types else None,
+        type_code=_number(get("ParticipantObjectTypeCode")),
+        role=_number(get("ParticipantObjectTypeCodeRole")),
+        life_cycle=_number(get("ParticipantObjectDataLifeCycle")),
+        sensitivity=get("ParticipantObjectSensitivity"),
+        name=names[0] if names else None,
+        query=queries[0] if queries else None,
+        details=tuple(Detail(detail.get("type") or "", _plain(detail.get("value") or "")) for detail in details),
+    )
+
+
+def _plain(text: str) -> bytes:
+    """Undo base64; some senders forget to apply it, then the text itself is the value."""
+    packed = "".join(text.split())
+    try:
+        return base64.b64decode(packed, validate=True)
+    except (binascii.Error, ValueError):
+        return text.encode()
