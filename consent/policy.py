@@ -1,10 +1,10 @@
 """The one decision point: may this caller do this, and what of it may be seen.
 
 Today's rule is one: a node that got through the door (its certificate, or loopback) may do everything, and sees
-everything. What this does NOT do yet, said plainly: no patient's consent is read, no confidentiality level is looked at,
-no person is known (user assertions are not read), no organisation is kept from another's documents. The shape is final:
-each handler asks here, keeps the rule's name in the audit record, and gives ``visibility`` to the store, which has to
-apply it in its WHERE clauses.
+everything. What this does NOT do yet, said plainly: no patient's consent is read, no confidentiality level is looked
+at, no person is known (user assertions are not read), no organisation is kept from another's documents. The shape is
+final: each handler asks here, keeps the rule's name in the audit record, and gives ``visibility`` to the store, which
+has to apply it in its WHERE clauses.
 """
 
 from dataclasses import dataclass, field
