@@ -1,0 +1,215 @@
+"""The services of a Dossier: which processes each one needs, on which sockets, and the sockets themselves.
+
+A service is some worker processes (its protocol over HTTP) and one single child for what there must be only one of:
+patient feed, delivery of audit records, clean-up, and the admin port.
+"""
+
+import errno
+import http.client
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from dossier.console import CommandError
+from dossier.settings import Address, Settings, SettingsError, reachable
+from dossier.supervisor import ChildPlan
+from wire.tls import TlsFault, server_context
+
+__all__ = ["SERVICES", "Service", "bind_all", "check_certificates", "endpoints", "make_folders", "plans", "probe"]
+
+BACKLOG: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One actor's processes.
+
+    ``module`` offers ``worker`` and ``single``; the two mappings go from a socket's name there to the settings key that
+    holds its address. ``stop_order``: the audit service ends last, so that the others can still deliver.
+    """
+
+    name: str
+    module: str
+    worker_sockets: Mapping[str, str]
+    single_sockets: Mapping[str, str]
+    stop_order: int = 0
+
+
+SERVICES: Final[Mapping[str, Service]] = MappingProxyType(
+    {
+        service.name: service
+        for service in (
+            Service(
+                "registry",
+                "registry.app",
+                {"soap": "registry.listen"},
+                {"feed": "registry.feed_listen", "admin": "admin.registry_listen"},
+            ),
+            Service(
+                "repository", "repository.app", {"soap": "repository.listen"}, {"admin": "admin.repository_listen"}
+            ),
+            Service(
+                "audit",
+                "atna.record_repository.app",
+                {"http": "audit.listen"},
+                {"admin": "admin.audit_listen"},
+                stop_order=1,
+            ),
+        )
+    }
+)
+
+
+def address_of(settings: Settings, key: str) -> Address:
+    """The address under ``section.key``."""
+    section, _, name = key.partition(".")
+    return Address.parse(getattr(getattr(settings, section), name))
+
+
+def _keys(service: Service) -> list[str]:
+    return [*service.worker_sockets.values(), *service.single_sockets.values()]
+
+
+def bind_all(settings: Settings, services: list[Service]) -> dict[str, socket.socket]:
+    """Every listening socket by its settings key; CommandError with one line for each address that cannot be had."""
+    bound: dict[str, socket.socket] = {}
+    faults: list[str] = []
+    for service in services:
+        for key in _keys(service):
+            address = address_of(settings, key)
+            try:
+                bound[key] = _listen(address)
+            except OSError as error:
+                faults.append(f"{key}: cannot listen on {address}: {_reason(error)}")
+    if faults:
+        for sock in bound.values():
+            sock.close()
+        raise CommandError(*faults, status=2)
+    return bound
+
+
+def _listen(address: Address) -> socket.socket:
+    family, kind, protocol, _name, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use"
+    if isinstance(error, socket.gaierror):
+        return "the name has no address"
+    return (error.strerror or type(error).__name__).lower()
+
+
+def plans(settings: Settings, services: list[Service], sockets: Mapping[str, socket.socket]) -> list[ChildPlan]:
+    """What the supervisor has to keep alive."""
+    out: list[ChildPlan] = []
+    for service in services:
+        workers = getattr(getattr(settings, service.name), "workers", 1)
+        names = [f"{service.name}-{number}" for number in range(1, workers + 1)]
+        out += [_plan(name, service, "worker", sockets, settings) for name in names]
+        out.append(_plan(f"{service.name}-single", service, "single", sockets, settings))
+    return out
+
+
+def _plan(
+    name: str,
+    service: Service,
+    function: str,
+    sockets: Mapping[str, socket.socket],
+    settings: Settings,
+) -> ChildPlan:
+    keys = service.worker_sockets if function == "worker" else service.single_sockets
+    own = {socket_name: sockets[key] for socket_name, key in keys.items()}
+    target = f"{service.module}:{function}"
+    return ChildPlan(name, service.name, target, own, settings.tree, service.stop_order)
+
+
+def probe(settings: Settings, services: list[Service]) -> bool:
+    """Whether every service's admin port says it is alive."""
+    for service in services:
+        address = Address.parse(reachable(str(address_of(settings, service.single_sockets["admin"]))))
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=2)
+        try:
+            connection.request("GET", "/health/live")
+            if connection.getresponse().status != http.HTTPStatus.OK:
+                return False
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+    return True
+
+
+def check_certificates(settings: Settings) -> None:
+    """Load the certificates, so that a wrong key or an unreadable file is told before anything starts."""
+    faults = []
+    for service, tls in settings.tls.items():
+        if not tls.enabled or not service:
+            continue
+        try:
+            server_context(tls)
+        except TlsFault as error:
+            faults.append(f"{service}.tls: {error}")
+    if faults:
+        raise SettingsError(faults)
+
+
+def make_folders(settings: Settings, services: list[Service]) -> None:
+    """Create the folders of SQLite files and of the document store; CommandError when that fails."""
+    for folder in _folders(settings, services):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(f"{folder}: cannot be created: {error.strerror}", status=2) from error
+
+
+def _folders(settings: Settings, services: list[Service]) -> Iterator[Path]:
+    for service in services:
+        section = settings.tree[service.name]
+        database, store = urlsplit(section["database_url"]), urlsplit(section.get("store", ""))
+        if database.scheme.startswith("sqlite") and database.path not in ("", "/", "/:memory:"):
+            yield Path(unquote(database.path).removeprefix("/") or "/").parent
+        if store.scheme == "file":
+            yield Path(unquote(store.path))
+
+
+def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str]]:
+    """The endpoint table: service, address, what is spoken there."""
+    registry, repository, audit = (settings.scheme(name) for name in ("registry", "repository", "audit"))
+    feed = "mllps" if registry == "https" else "mllp"
+    rows = {
+        "registry": [
+            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18 (?wsdl)"),
+            ("patient feed", f"{feed}://{settings.registry.feed_listen}", "ITI-8"),
+            ("registry admin", f"http://{settings.admin.registry_listen}", "/health/live /health/ready /metrics"),
+        ],
+        "repository": [
+            ("repository", f"{repository}://{settings.repository.listen}/repository", "ITI-41, ITI-43 (?wsdl)"),
+            ("repository admin", f"http://{settings.admin.repository_listen}", "/health/live /health/ready /metrics"),
+        ],
+        "audit": [
+            ("audit", f"{audit}://{settings.audit.listen}/fhir/AuditEvent", "ITI-81"),
+            ("audit admin", f"http://{settings.admin.audit_listen}", "/health/live /health/ready /metrics"),
+        ],
+    }
+    return [
+        {"service": service, "address": address, "speaks": speaks}
+        for one in services
+        for service, address, speaks in rows[one.name]
+    ]

@@ -1,0 +1,203 @@
+"""Settings: where a value comes from, what is refused, and every fault at once."""
+
+import json
+
+import pytest
+
+from dossier.settings import Address, Settings, SettingsError, load, reachable, room_arguments
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text):
+        path = tmp_path / "dossier.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def faults(*arguments, **more):
+    with pytest.raises(SettingsError) as caught:
+        load(*arguments, **{"environ": {}} | more)
+    return caught.value.faults
+
+
+def test_defaults_follow_the_data_directory_and_the_base_port(tmp_path):
+    settings = load(environ={}, data=tmp_path, base_port=9300)
+    assert settings.registry.listen == "127.0.0.1:9310"
+    assert settings.registry.feed_listen == "127.0.0.1:9311"
+    assert settings.repository.listen == "127.0.0.1:9320"
+    assert settings.audit.listen == "127.0.0.1:9340"
+    assert settings.admin.registry_listen == "127.0.0.1:9319"
+    assert settings.admin.repository_listen == "127.0.0.1:9329"
+    assert settings.admin.audit_listen == "127.0.0.1:9349"
+    assert settings.repository.registry_url == "http://127.0.0.1:9310/registry"
+    assert settings.audit.sinks == ("http://127.0.0.1:9340/records",)
+    assert settings.registry.database_url == f"sqlite:///{tmp_path}/registry.db"
+    assert settings.repository.store == (tmp_path / "documents").as_uri()
+
+
+def test_the_environment_wins_over_the_file(toml):
+    path = toml('[registry]\nworkers = 2\nmax_leaf_results = 5\n[admin]\nlog_level = "debug"\n')
+    settings = load(path, environ={"DOSSIER_REGISTRY__WORKERS": "1"})
+    assert (settings.registry.workers, settings.registry.max_leaf_results) == (1, 5)
+    assert settings.admin.log_level == "debug"
+
+
+def test_lists_and_tables_in_the_environment_are_json():
+    environ = {
+        "DOSSIER_AFFINITY_DOMAIN__ASSIGNING_AUTHORITIES": '["1.2.3", "1.2.4"]',
+        "DOSSIER_AFFINITY_DOMAIN__PARTNERS": json.dumps({"CN=lab": {"strictness": "warn"}}),
+    }
+    domain = load(environ=environ).affinity_domain
+    assert domain.assigning_authorities == ("1.2.3", "1.2.4")
+    assert domain.partners["CN=lab"].strictness == "warn"
+
+
+def test_a_list_that_is_no_json_is_a_fault_beside_the_others():
+    environ = {"DOSSIER_AFFINITY_DOMAIN__ASSIGNING_AUTHORITIES": "1.2.3", "DOSSIER_REGISTRY__WORKERS": "none"}
+    found = faults(environ=environ)
+    assert [fault.partition(":")[0] for fault in found] == ["affinity_domain.assigning_authorities", "registry.workers"]
+
+
+def test_secrets_come_from_files(tmp_path):
+    secret = tmp_path / "url"
+    secret.write_text("postgresql+psycopg://registry:pa55@db/registry\n")
+    settings = load(environ={"DOSSIER_REGISTRY__DATABASE_URL_FILE": str(secret)})
+    assert settings.registry.database_url == "postgresql+psycopg://registry:pa55@db/registry"
+
+
+def test_a_secret_given_twice_or_unreadable_is_told():
+    found = faults(
+        environ={
+            "DOSSIER_REGISTRY__DATABASE_URL_FILE": "/no/such/file",
+            "DOSSIER_AUDIT__DATABASE_URL": "sqlite:///a.db",
+            "DOSSIER_AUDIT__DATABASE_URL_FILE": "/x",
+        }
+    )
+    assert len(found) == 2
+    assert found[0].startswith("DOSSIER_REGISTRY__DATABASE_URL_FILE:")
+    assert "DOSSIER_AUDIT__DATABASE_URL is set as well" in found[1]
+
+
+def test_every_fault_at_once_with_its_path_and_what_is_allowed(toml):
+    path = toml(
+        """
+        [affinity_domain]
+        strictness = "lax"
+        home_community_id = "not an oid"
+        [registry]
+        workerz = 3
+        listen = "0.0.0.0:8010"
+        [repository]
+        listen = "nowhere"
+        max_document_bytes = -1
+        [admin]
+        log_format = "xml"
+        [portal]
+        a = 1
+        [gateway]
+        deadline_s = 3
+        """
+    )
+    found = "\n".join(faults(path, environ={"DOSSIER_NONSENSE__KEY": "1"}))
+    for expected in (
+        "affinity_domain.strictness: input should be 'reject' or 'warn'",
+        "affinity_domain.home_community_id:",
+        "registry.workerz: no such setting; [registry] knows listen, workers, ",
+        "repository.max_document_bytes: input should be greater than 0",
+        "admin.log_format: input should be 'json' or 'text'",
+        "portal: no such section",
+        "gateway: not in this version",
+        "DOSSIER_NONSENSE__KEY: no such section",
+    ):
+        assert expected in found, expected
+
+
+def test_a_fault_in_one_section_does_not_hide_an_address_in_another(toml):
+    found = faults(toml('[audit]\nlisten = "0.0.0.0:8040"\n[affinity_domain]\nstrictness = "lax"\n'))
+    assert any(fault.startswith("audit.listen: is not a loopback address") for fault in found)
+    assert any(fault.startswith("affinity_domain.strictness") for fault in found)
+
+
+def test_plaintext_off_loopback_needs_to_be_wanted(toml):
+    text = '[registry]\nlisten = "0.0.0.0:8010"\nfeed_listen = "10.0.0.1:8011"\n'
+    assert len(faults(toml(text))) == 2
+    settings = load(toml(text + "[tls]\nallow_plaintext = true\n"), environ={})
+    assert settings.registry.listen == "0.0.0.0:8010"
+    assert settings.repository.registry_url == "http://127.0.0.1:8010/registry"
+
+
+def test_the_same_address_twice_is_a_fault(toml):
+    found = faults(toml('[repository]\nlisten = "127.0.0.1:8010"\n'))
+    assert found == ["repository.listen: registry.listen has the same address"]
+
+
+def test_a_service_overrides_single_keys_of_tls(toml, tmp_path):
+    pem = tmp_path / "a.pem"
+    pem.write_text("x")
+    text = f'[tls]\ncertificate = "{pem}"\nkey = "{pem}"\nca = "{pem}"\n[audit.tls]\nminimum_version = "1.3"\n'
+    settings = load(toml(text), environ={})
+    assert settings.tls["audit"].minimum_version == "1.3"
+    assert settings.tls["registry"].minimum_version == "1.2"
+    assert settings.tls["audit"].certificate == pem
+    assert settings.repository.registry_url.startswith("https://")
+    assert settings.scheme("registry") == "https"
+    assert settings.audit.sinks == ("https://127.0.0.1:8040/records",)
+
+
+def test_a_fault_of_an_override_is_told_at_its_own_path(toml):
+    assert any(
+        f.startswith("audit.tls.minimum_version:") for f in faults(toml('[audit.tls]\nminimum_version = "1.0"\n'))
+    )
+
+
+def test_sqlite_takes_two_workers(toml):
+    assert faults(toml("[registry]\nworkers = 3\n")) == [
+        "registry.workers: at most 2 with SQLite; PostgreSQL takes more"
+    ]
+
+
+def test_the_repository_knows_how_long_its_registry_may_take(toml):
+    assert load(toml("[registry]\nmax_registration_s = 7\n"), environ={}).repository.max_registration_s == 7
+
+
+def test_a_broken_file_is_one_line(toml, tmp_path):
+    (found,) = faults(toml("[registry\n"))
+    assert "is not TOML" in found
+    (found,) = faults(tmp_path / "none.toml")
+    assert "cannot be read" in found
+
+
+def test_the_tree_makes_the_same_settings_again(toml):
+    settings = load(toml('[affinity_domain.partners."CN=lab"]\ntransactions = ["ITI-57"]\n'), environ={})
+    again = Settings.from_tree(json.loads(json.dumps(settings.tree)))
+    assert again == settings
+
+
+def test_a_room_sees_only_its_own_sections():
+    settings = load(environ={})
+    assert sorted(room_arguments(settings, "registry")) == ["audit", "domain", "limits", "registry", "tls"]
+    assert sorted(room_arguments(settings, "audit")) == ["audit", "domain", "limits", "tls"]
+
+
+@pytest.mark.parametrize(
+    ("text", "loopback"),
+    [("127.0.0.1:1", True), ("[::1]:1", True), ("localhost:1", True), ("10.0.0.1:1", False), ("[::]:1", False)],
+)
+def test_loopback(text, loopback):
+    assert Address.parse(text).loopback is loopback
+    assert str(Address.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "8010", "host:", "host:0", "host:65536", "host:x", ":80"])
+def test_no_address(text):
+    with pytest.raises(ValueError, match="host:port"):
+        Address.parse(text)
+
+
+def test_what_listens_everywhere_is_called_here():
+    assert reachable("0.0.0.0:1") == "127.0.0.1:1"
+    assert reachable("[::]:1") == "[::1]:1"
+    assert reachable("example.org:1") == "example.org:1"

@@ -1,0 +1,143 @@
+"""The supervisor with a fake room: ready, restart, drain, and children that never outlive it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def supervised(target, *arguments):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.dossier.fake_room", target, str(sock.fileno()), *arguments],
+            cwd=ROOT,
+            pass_fds=[sock.fileno()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        address = sock.getsockname()
+    try:
+        yield process, address
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ask(address, order="who"):
+    with socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(order.encode() + b"\n")
+        return connection.recv(100).decode().split()
+
+
+def gone(pid, within_s=5.0):
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return True
+        if status == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_ready_when_the_child_takes_requests_and_sigterm_ends_with_0():
+    with supervised("worker") as (process, address):
+        assert process.stdout.readline() == "ready\n"
+        _name, pid = ask(address)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert gone(int(pid))
+
+
+def test_sigint_ends_with_0():
+    with supervised("worker") as (process, _address):
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+def test_a_killed_child_is_back_within_half_a_second_and_no_connection_is_refused():
+    with supervised("worker") as (process, address):
+        process.stdout.readline()
+        _name, first = ask(address)
+        killed_at = time.monotonic()
+        os.kill(int(first), signal.SIGKILL)
+        _name, second = ask(address)  # waits in the backlog of the socket the supervisor holds
+        assert second != first
+        # the delay is 0.1 s; what is left is the start of an interpreter on a busy machine
+        assert time.monotonic() - killed_at < 5
+
+
+def test_a_child_that_crashes_again_and_again_comes_back_later_each_time():
+    with supervised("worker") as (process, address):
+        process.stdout.readline()
+        for _ in range(3):
+            with socket.create_connection(address, timeout=10) as connection:
+                connection.sendall(b"crash\n")
+                connection.settimeout(10)
+                assert connection.recv(10) == b""
+        assert ask(address)[0] == "worker"
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        delays = [line for line in process.stderr.read().splitlines() if "restarting" in line]
+        assert len(delays) == 3
+
+
+def test_children_end_when_the_supervisor_is_killed():
+    with supervised("worker") as (process, address):
+        process.stdout.readline()
+        _name, pid = ask(address)
+        process.kill()
+        assert gone(int(pid))
+
+
+def test_a_child_that_does_not_end_is_killed_after_the_bound():
+    with supervised("stubborn", "0.5") as (process, _address):
+        process.stdout.readline()
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert 0.4 < time.monotonic() - began < 8
+
+
+def test_a_second_signal_does_not_wait():
+    with supervised("stubborn", "60") as (process, _address):
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_a_child_that_never_starts_is_given_up():
+    with supervised("broken") as (process, _address):
+        assert process.wait(60) == 1
+        assert process.stdout.read() == ""
+
+
+def test_settings_a_child_cannot_work_with_end_it_all_at_once():
+    with supervised("unfit") as (process, _address):
+        assert process.wait(20) == 2
+        assert "no such database" in process.stderr.read()
+
+
+def test_ready_is_not_said_before_it_is_true():
+    with supervised("silent") as (process, _address):
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stdout.read() == ""
