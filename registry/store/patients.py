@@ -1,0 +1,135 @@
+"""Patients and feed messages in SQL, SQLite and PostgreSQL alike. Functions take a connection and commit nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from atna.store.engine import begin_write
+from atna.store.outbox import GroupCommit, Outbox, OutboxUnavailable, add
+from registry.store.patient_protocol import FeedMessageKey
+from registry.store.protocol import PatientId, StoreUnavailable
+from registry.store.sql import named_failures
+from registry.store.tables import feed_message, outbox, patient
+
+__all__ = ["SqlPatientStore", "answer_to", "forget_answers", "make_known", "remember"]
+
+
+def make_known(connection: Connection, patients: Sequence[PatientId], told: Mapping[str, str | None], now: str) -> int:
+    """See ``FeedUnitOfWork.make_known``. Two who add the same id at once: one loses, at the unique constraint."""
+    wanted = list(dict.fromkeys(patients))
+    rows = connection.execute(
+        select(patient.c.patient_key, patient.c.id, patient.c.authority).where(
+            or_(
+                *(
+                    and_(patient.c.authority == authority, patient.c.id == identifier)
+                    for identifier, authority in wanted
+                )
+            )
+        )
+    )
+    known = {(row.id, row.authority): row.patient_key for row in rows}
+    new = [one for one in wanted if one not in known]
+    if new:
+        blank = dict.fromkeys(("family", "given", "birth", "sex"))
+        connection.execute(
+            insert(patient),
+            [
+                {**blank, **told, "id": identifier, "authority": authority, "known_since": now, "changed_at": now}
+                for identifier, authority in new
+            ],
+        )
+    if known and told:
+        changed = update(patient).where(patient.c.patient_key.in_(list(known.values())))
+        connection.execute(changed.values(**told, changed_at=now))
+    return len(new)
+
+
+def answer_to(connection: Connection, message: FeedMessageKey) -> bytes | None:
+    """See ``FeedUnitOfWork.answer_to``."""
+    same = and_(_of(message), feed_message.c.sha256 == message.sha256)
+    answer = connection.execute(select(feed_message.c.answer).where(same)).scalar_one_or_none()
+    return bytes(answer) if answer is not None else None
+
+
+def remember(connection: Connection, message: FeedMessageKey, answer: bytes, now: str) -> None:
+    """See ``FeedUnitOfWork.remember``."""
+    values = {"sha256": message.sha256, "answer": answer, "received_at": now}
+    if not connection.execute(update(feed_message).where(_of(message)).values(**values)).rowcount:
+        key = {"sender": message.sender, "control_id": message.control_id}
+        connection.execute(insert(feed_message).values(**key, **values))
+
+
+def forget_answers(connection: Connection, before: str) -> int:
+    """See ``PatientStore.forget_answers``."""
+    return connection.execute(delete(feed_message).where(feed_message.c.received_at < before)).rowcount
+
+
+def _of(message: FeedMessageKey) -> ColumnElement[bool]:
+    return and_(feed_message.c.sender == message.sender, feed_message.c.control_id == message.control_id)
+
+
+class SqlPatientStore:
+    """PatientStore over the registry's database."""
+
+    def __init__(self, engine: Engine, audit: Outbox, group_commit: GroupCommit) -> None:
+        self._engine = engine
+        self._audit = audit
+        self._group_commit = group_commit
+
+    @contextmanager
+    def unit_of_work(self) -> "Iterator[SqlFeedUnitOfWork]":
+        """One transaction; LostRace and StoreUnavailable leave nothing written."""
+        with _failures(), begin_write(self._engine) as connection:
+            yield SqlFeedUnitOfWork(connection, self._audit.sinks)
+
+    def record_alone(self, messages: Sequence[bytes]) -> None:
+        """Write audit records of a message that changes nothing."""
+        with _failures():
+            self._group_commit.commit(messages)
+
+    def forget_answers(self, before: str) -> int:
+        """Drop answers to messages received before ``before``."""
+        with _failures(), begin_write(self._engine) as connection:
+            return forget_answers(connection, before)
+
+    def busy(self) -> bool:
+        """Whether the audit outbox is at its bound."""
+        with _failures():
+            return self._audit.full()
+
+
+class SqlFeedUnitOfWork:
+    """FeedUnitOfWork on one connection."""
+
+    def __init__(self, connection: Connection, sinks: Sequence[str]) -> None:
+        self._connection = connection
+        self._sinks = sinks
+
+    def answer_to(self, message: FeedMessageKey) -> bytes | None:
+        """The answer that the same message got before."""
+        return answer_to(self._connection, message)
+
+    def make_known(self, patients: Sequence[PatientId], told: Mapping[str, str | None], now: str) -> int:
+        """Add new ids, change what is told of the known ones."""
+        return make_known(self._connection, patients, told, now)
+
+    def remember(self, message: FeedMessageKey, answer: bytes, now: str) -> None:
+        """Keep the answer."""
+        remember(self._connection, message, answer, now)
+
+    def record(self, messages: Sequence[bytes]) -> None:
+        """Put audit records into the outbox."""
+        add(self._connection, outbox, messages, self._sinks)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        with named_failures():
+            yield
+    except OutboxUnavailable as error:
+        raise StoreUnavailable("the audit outbox does not answer") from error
+    except SQLAlchemyError as error:  # no connection became free in time
+        raise StoreUnavailable(type(error).__name__) from error
