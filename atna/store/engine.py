@@ -42,8 +42,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+# Engine is among the public names so that a room can hand one on without knowing SQLAlchemy.
 __all__ = [
     "DatabaseRefused",
+    "Engine",
     "begin_write",
     "is_disk_full",
     "is_lost_race",

@@ -73,10 +73,10 @@ def _of(message: FeedMessageKey) -> ColumnElement[bool]:
 class SqlPatientStore:
     """PatientStore over the registry's database."""
 
-    def __init__(self, engine: Engine, audit: Outbox, group_commit: GroupCommit) -> None:
+    def __init__(self, engine: Engine, audit: Outbox) -> None:
         self._engine = engine
         self._audit = audit
-        self._group_commit = group_commit
+        self._group_commit = GroupCommit(engine, outbox, audit.sinks)
 
     @contextmanager
     def unit_of_work(self) -> "Iterator[SqlFeedUnitOfWork]":
