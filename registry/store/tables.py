@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from atna.store.outbox import outbox_table
 
-metadata: Final = MetaData()
+metadata: Final = MetaData(info={"room": "registry", "version": 1})
 
 # SQLite numbers rows by itself only where the type is exactly INTEGER.
 Key: Final = BigInteger().with_variant(Integer, "sqlite")
@@ -221,7 +221,7 @@ object_key: Final = Table(
     _patient(),
 )
 
-# One row per uniqueId in use: a second SubmissionSet or Folder with it loses here, a second entry must have these bytes.
+# One row per uniqueId in use: a second set or folder with it loses here, a second entry must have these bytes.
 unique_id_key: Final = Table(
     "unique_id_key",
     metadata,

@@ -1,0 +1,166 @@
+"""Joins the parts of a registry process; the only place that picks the real ones.
+
+``worker`` serves SOAP (ITI-42, ITI-18); ``single`` is what there must be only one of: the patient feed (ITI-8), the
+sender of audit records, the admin port. Both block until ``stop``.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from sqlalchemy import Engine
+
+from atna import events
+from atna.recorder import Recorder
+from atna.sender import Sender
+from atna.settings import AuditSettings
+from atna.store.outbox import GroupCommit, Outbox
+from ihe.affinity_domain import AffinityDomain, affinity_domain, read_codes
+from registry.actor import RegistryActor
+from registry.feed import FeedActor
+from registry.settings import RegistrySettings
+from registry.store.opening import open_registry
+from registry.store.sql import SqlRegistryStore
+from registry.store.tables import outbox
+from schemas import wsdl
+from wire.admin import admin_app
+from wire.http_server import serve_http
+from wire.mllp import MllpLimits, serve_mllp
+from wire.records_client import records_client
+from wire.running import run_listeners
+from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+from wire.soap_app import soap_app
+from wire.tls import server_context
+
+PATH = "/registry"
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What every process of a registry has."""
+
+    engine: Engine
+    outbox: Outbox
+    store: SqlRegistryStore
+    recorder: Recorder
+
+
+def _open(registry: RegistrySettings, domain: AffinityDomainSettings, audit: AuditSettings) -> _Room:
+    engine, reader = open_registry(registry.database_url, registry.read_database_url)
+    waiting = Outbox(engine, outbox, audit.sinks, audit.max_outbox_rows)
+    store = SqlRegistryStore(engine, waiting, GroupCommit(engine, outbox, audit.sinks), reader=reader)
+    recorder = Recorder(
+        f"registry@{domain.home_community_id}",
+        domain.home_community_id,
+        "dossier-registry",
+        socket.gethostname() or "localhost",
+        environment=domain.environment,
+    )
+    return _Room(engine, waiting, store, recorder)
+
+
+def agreed_codes(domain: AffinityDomainSettings) -> AffinityDomain:
+    """The affinity domain as a value; reads the operator's code file or the one shipped. Raises CodeFileError."""
+    if domain.codes is not None:
+        text = domain.codes.read_text(encoding="utf-8")
+    else:
+        text = (resources.files("ihe") / "codes.csv").read_text(encoding="utf-8")
+    return affinity_domain(domain.home_community_id, domain.assigning_authorities, read_codes(text))
+
+
+def worker(
+    registry: RegistrySettings,
+    domain: AffinityDomainSettings,
+    audit: AuditSettings,
+    tls: TlsSettings,
+    limits: LimitSettings,
+    *,
+    sockets: Mapping[str, socket.socket],
+    started: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Serve SOAP on ``sockets["soap"]``."""
+    room = _open(registry, domain, audit)
+    actor = RegistryActor(room.store, room.recorder, agreed_codes(domain), domain, registry)
+    app = soap_app(
+        actor,
+        path=PATH,
+        wsdl=lambda address: wsdl("registry", address),
+        limits=limits,
+        max_request_bytes=registry.max_request_bytes,
+        max_document_bytes=registry.max_request_bytes,
+        max_inline_bytes=registry.max_request_bytes,
+        action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
+    )
+    context = server_context(tls) if tls.enabled else None
+
+    async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
+        await serve_http(
+            app,
+            [sockets["soap"]],
+            limits=limits,
+            tls=context,
+            stop=ending,
+            started=ready,
+            allow_plaintext=tls.allow_plaintext,
+        )
+
+    run_listeners([serve], started, stop)
+    room.engine.dispose()
+
+
+def single(
+    registry: RegistrySettings,
+    domain: AffinityDomainSettings,
+    audit: AuditSettings,
+    tls: TlsSettings,
+    limits: LimitSettings,
+    *,
+    sockets: Mapping[str, socket.socket],
+    started: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Serve the patient feed on ``sockets["feed"]``, the admin port on ``sockets["admin"]``, and send audit records."""
+    room = _open(registry, domain, audit)
+    feed = FeedActor(room.engine, room.outbox, room.recorder, domain, registry)
+    context = server_context(tls) if tls.enabled else None
+    bounds = MllpLimits(
+        max_message_bytes=registry.feed_max_message_bytes,
+        max_connections=registry.feed_max_connections,
+        threads=registry.feed_threads,
+        idle_timeout_s=registry.feed_idle_timeout_s,
+        message_timeout_s=registry.feed_message_timeout_s,
+    )
+    _note_activity(room, started=True)
+    sender = threading.Thread(target=Sender(room.outbox, records_client(tls)).run, args=(stop,), name="audit sender")
+    sender.start()
+
+    async def serve_feed(ending: asyncio.Event, ready: Callable[[], None]) -> None:
+        await serve_mllp(feed.handle, sockets["feed"], limits=bounds, tls=context, stop=ending, started=ready)
+
+    async def serve_admin(ending: asyncio.Event, ready: Callable[[], None]) -> None:
+        app = admin_app(
+            {"database": lambda: room.outbox.backlog() is not None, "outbox": lambda: not room.outbox.full()}
+        )
+        await serve_http(app, [sockets["admin"]], limits=limits, tls=None, stop=ending, started=ready)
+
+    try:
+        run_listeners([serve_feed, serve_admin], started, stop)
+    finally:
+        stop.set()
+        _note_activity(room, started=False)
+        sender.join()
+        room.engine.dispose()
+
+
+def _note_activity(room: _Room, *, started: bool) -> None:
+    message = events.application_activity(
+        started=started,
+        application="registry",
+        process_id=room.recorder.process_id,
+        address=room.recorder.host,
+    )
+    room.store.record_alone([room.recorder.record(message)])

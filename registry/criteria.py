@@ -1,0 +1,61 @@
+"""What a stored query asks for, once its parameters were understood (ITI TF-2: 3.18.4.1.2.3.7)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ihe.metadata import AvailabilityStatus, Code, EntryType
+
+Value = str | Code | EntryType | AvailabilityStatus
+Groups = tuple[tuple[Value, ...], ...]
+"""Alternatives inside a group are OR-ed, groups are AND-ed."""
+
+
+class Query(StrEnum):
+    """The stored queries this registry answers, by the framework's name."""
+
+    FIND_DOCUMENTS = "FindDocuments"
+    GET_DOCUMENTS = "GetDocuments"
+    GET_SUBMISSION_SETS = "GetSubmissionSets"
+    GET_SUBMISSION_SET_AND_CONTENTS = "GetSubmissionSetAndContents"
+
+
+class Attribute(StrEnum):
+    """What a parameter is about; ``*_FROM`` values are inclusive, ``*_TO`` exclusive, both 14 digits UTC."""
+
+    PATIENT_ID = "patientId"
+    STATUS = "availabilityStatus"
+    CLASS_CODE = "classCode"
+    TYPE_CODE = "typeCode"
+    PRACTICE_SETTING_CODE = "practiceSettingCode"
+    FACILITY_TYPE_CODE = "healthcareFacilityTypeCode"
+    FORMAT_CODE = "formatCode"
+    EVENT_CODE = "eventCodeList"
+    CONFIDENTIALITY_CODE = "confidentialityCode"
+    CREATION_FROM = "creationTime from"
+    CREATION_TO = "creationTime to"
+    SERVICE_START_FROM = "serviceStartTime from"
+    SERVICE_START_TO = "serviceStartTime to"
+    SERVICE_STOP_FROM = "serviceStopTime from"
+    SERVICE_STOP_TO = "serviceStopTime to"
+    AUTHOR_PERSON = "authorPerson"
+    ENTRY_TYPE = "objectType"
+    AVAILABILITY = "documentAvailability"
+    ENTRY_UUID = "entryUUID"
+    UNIQUE_ID = "uniqueId"
+    LOGICAL_ID = "logicalID"
+    METADATA_LEVEL = "metadata level"
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """A query with its values; ``patient`` is (id, authority) for queries about one patient, else None."""
+
+    query: Query
+    values: Mapping[Attribute, Groups]
+    patient: tuple[str, str] | None = None
+
+    def any_of(self, attribute: Attribute) -> tuple[Value, ...]:
+        """All alternatives of an attribute that takes one group."""
+        groups = self.values.get(attribute, ())
+        return groups[0] if groups else ()

@@ -1,0 +1,50 @@
+"""Identities of new objects (ITI TF-3: 4.2.3.1.4, 4.2.1.5): symbols become UUIDs, UUIDs are kept for ever."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from ihe.registry_objects import Classification, ExternalIdentifier, RegistryObject, SubmittedObjects
+
+_UUID: Final = "urn:uuid:"
+NewUuid = Callable[[], str]
+"""Makes ``urn:uuid:`` ids."""
+
+
+def is_uuid(identifier: str | None) -> bool:
+    """Whether an id is a UUID rather than a symbol of this message."""
+    return identifier is not None and identifier.startswith(_UUID)
+
+
+def settled(submitted: SubmittedObjects, new_uuid: NewUuid) -> SubmittedObjects:
+    """Replace every symbol by one UUID wherever it stands; lid becomes the id and the version 1.
+
+    References that nothing in the message defines stay as they are.
+    """
+    ids: dict[str, str] = {}
+    for obj in submitted.objects:
+        if obj.id is not None:
+            ids.setdefault(obj.id, obj.id if is_uuid(obj.id) else new_uuid())
+    return SubmittedObjects(tuple(_settled(obj, ids, new_uuid) for obj in submitted.objects), submitted.stray)
+
+
+def _settled(obj: RegistryObject, ids: dict[str, str], new_uuid: NewUuid) -> RegistryObject:
+    own = new_uuid() if obj.id is None else ids[obj.id]
+    return replace(
+        obj,
+        id=own,
+        lid=own,
+        version_name="1",
+        source=None if obj.source is None else ids.get(obj.source, obj.source),
+        target=None if obj.target is None else ids.get(obj.target, obj.target),
+        classifications=tuple(_classification(c, own, new_uuid) for c in obj.classifications),
+        external_identifiers=tuple(_identifier(i, own, new_uuid) for i in obj.external_identifiers),
+    )
+
+
+def _classification(c: Classification, owner: str, new_uuid: NewUuid) -> Classification:
+    return replace(c, id=c.id if is_uuid(c.id) else new_uuid(), classified_object=owner)
+
+
+def _identifier(i: ExternalIdentifier, owner: str, new_uuid: NewUuid) -> ExternalIdentifier:
+    return replace(i, id=i.id if is_uuid(i.id) else new_uuid(), registry_object=owner)

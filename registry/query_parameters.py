@@ -1,0 +1,178 @@
+"""How parameters of a stored query are coded (ITI TF-2: 3.18.4.1.2.3.5), one function per coding.
+
+Each reader takes the Value texts of one Slot and gives the values, or raises ``BadValueError`` with what is allowed.
+``lenient`` also takes what is missing quotes or parentheses though its meaning is plain; ``Reading.sloppy`` tells.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ihe import vocabulary as v
+from ihe.datatypes import DTM, parse_cx
+from ihe.metadata import AvailabilityStatus, Code, EntryType
+from registry.criteria import Value
+
+_QUOTED: Final = re.compile(r"\s*'((?:[^']|'')*)'\s*")
+_BARE: Final = re.compile(r"\s*([^'(),\s][^'(),]*?)\s*$")
+_STATUSES: Final = {status.value: status for status in AvailabilityStatus}
+_TYPES: Final = {kind.value: kind for kind in EntryType}
+
+
+class BadValueError(ValueError):
+    """A value that cannot be read; the text says what is allowed and never repeats the value."""
+
+
+class TooManyError(BadValueError):
+    """Several values where one is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The values of one Slot; ``sloppy`` when leniency was needed."""
+
+    values: tuple[Value, ...]
+    sloppy: bool = False
+
+
+Reader = Callable[[Sequence[str], bool], Reading]
+
+
+def _unquoted(text: str, lenient: bool) -> tuple[str, bool]:
+    match = _QUOTED.fullmatch(text)
+    if match:
+        if not match.group(1).strip():
+            raise BadValueError("the value is empty")
+        return match.group(1).replace("''", "'"), False
+    bare = _BARE.match(text)
+    if lenient and bare:
+        return bare.group(1), True
+    raise BadValueError("write the value in single quotes, a quote inside it doubled: 'value'")
+
+
+def one_text(texts: Sequence[str], lenient: bool) -> Reading:
+    """A single string: ``'text'``."""
+    if len(texts) != 1 or texts[0].strip().startswith("("):
+        if len(texts) == 1 and lenient and len(many := many_texts(texts, lenient).values) == 1:
+            return Reading(many, sloppy=True)
+        raise TooManyError("one value only, in single quotes and without parentheses: 'value'")
+    value, sloppy = _unquoted(texts[0], lenient)
+    return Reading((value,), sloppy)
+
+
+def _items(text: str, lenient: bool) -> tuple[list[str], bool]:
+    """Values of one ``('a','b')``."""
+    inner, sloppy = text.strip(), False
+    if inner.startswith("(") and inner.endswith(")"):
+        inner = inner[1:-1]
+    elif lenient:
+        sloppy = True
+    else:
+        raise BadValueError("write the values as a list: ('first','second'), also when there is one: ('only')")
+    found: list[str] = []
+    at = 0
+    while True:
+        match = _QUOTED.match(inner, at)
+        if match:
+            item, end, bare = match.group(1).replace("''", "'"), match.end(), False
+        else:
+            end = inner.find(",", at)
+            end = len(inner) if end < 0 else end
+            item, bare = _unquoted(inner[at:end], lenient)
+        if not item.strip():
+            raise BadValueError("the list is empty or has an empty value: write ('first','second')")
+        found.append(item)
+        sloppy = sloppy or bare
+        if end >= len(inner):
+            return found, sloppy
+        if inner[end] != ",":
+            raise BadValueError("put a comma between the values: ('first','second')")
+        at = end + 1
+
+
+def many_texts(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list: ``('a','b')``, in one Value or spread over several, each with its own parentheses."""
+    values: list[str] = []
+    sloppy = False
+    for text in texts:
+        items, loose = _items(text, lenient)
+        values += items
+        sloppy = sloppy or loose
+    if not values:
+        raise BadValueError("the list is empty: write ('first','second')")
+    return Reading(tuple(dict.fromkeys(values)), sloppy)
+
+
+def codes(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of codes: ``('code^^scheme')``."""
+    read = many_texts(texts, lenient)
+    found: list[Value] = []
+    for text in read.values:
+        parts = str(text).split("^")
+        if len(parts) != 3 or parts[1] or not parts[0] or not parts[2]:
+            raise BadValueError("write each code with its coding scheme: ('code^^scheme')")
+        found.append(Code(parts[0], parts[2]))
+    return Reading(tuple(found), read.sloppy)
+
+
+def statuses(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of status URNs; what is not understood is left out (ITI TF-2: 3.18.4.1.2.3.7)."""
+    read = many_texts(texts, lenient)
+    return Reading(tuple(_STATUSES[str(t).strip()] for t in read.values if str(t).strip() in _STATUSES), read.sloppy)
+
+
+def entry_types(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of DocumentEntry object types; unknown ones are left out."""
+    read = many_texts(texts, lenient)
+    return Reading(tuple(_TYPES[str(t).strip()] for t in read.values if str(t).strip() in _TYPES), read.sloppy)
+
+
+def availabilities(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of documentAvailability URNs; unknown ones are left out."""
+    read = many_texts(texts, lenient)
+    known = (v.AVAILABLE_ONLINE, v.AVAILABLE_OFFLINE)
+    return Reading(tuple(t for t in read.values if t in known), read.sloppy)
+
+
+def time(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding
+    """A DTM, bare or in single quotes; becomes the first instant it names, 14 digits."""
+    if len(texts) != 1:
+        raise TooManyError("one time only")
+    match = _QUOTED.fullmatch(texts[0])
+    try:
+        return Reading((DTM((match.group(1) if match else texts[0]).strip()).lower,))
+    except ValueError as reason:
+        raise BadValueError(f"write the time as YYYY[MM[DD[hh[mm[ss]]]]] in UTC: {reason}") from reason
+
+
+def number(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding
+    """Bare digits; quotes around them do no harm."""
+    if len(texts) != 1:
+        raise TooManyError("one number only")
+    text = texts[0].strip().strip("'").strip()
+    if not text.isascii() or not text.isdigit():
+        raise BadValueError("write a number in digits")
+    return Reading((text,))
+
+
+def patient(texts: Sequence[str], lenient: bool) -> Reading:
+    """``'id^^^&OID&ISO'``; becomes the id and the authority as two values."""
+    read = one_text(texts, lenient)
+    try:
+        cx = parse_cx(str(read.values[0]))
+    except ValueError as reason:
+        raise BadValueError(f"write the patient id as 'id^^^&OID&ISO': {reason}") from reason
+    return Reading((cx.id, cx.authority), read.sloppy)
+
+
+def entry_uuids(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of ``urn:uuid:`` ids; letters in any case."""
+    read = many_texts(texts, lenient)
+    return Reading(tuple(str(t).strip().lower() for t in read.values), read.sloppy)
+
+
+def one_entry_uuid(texts: Sequence[str], lenient: bool) -> Reading:
+    """A single ``urn:uuid:`` id; letters in any case."""
+    read = one_text(texts, lenient)
+    return Reading((str(read.values[0]).strip().lower(),), read.sloppy)

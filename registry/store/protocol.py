@@ -1,0 +1,153 @@
+"""What the transactions of a registry ask of its store, and what they tell it to write.
+
+One unit of work is one transaction of the database: ``facts_about`` reads, a pure judge decides, ``apply`` and
+``record`` write, leaving the block commits. ``LostRace`` means that somebody else was quicker: run the work once more.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from consent.policy import Visibility
+from ihe.metadata import Association, DocumentEntry, EntryType, Folder, SubmissionSet
+from ihe.registry_objects import Kind, RegistryObject
+from registry.criteria import Criteria
+
+PatientId = tuple[str, str]
+"""(id, assigning authority OID), unescaped."""
+
+
+class LostRace(Exception):  # noqa: N818 - an outcome: the work is run again
+    """Another transaction changed what this one had read."""
+
+
+class StoreUnavailable(Exception):  # noqa: N818 - an outcome the caller names to the peer
+    """The database does not answer or takes no more; ``full`` tells a full disk from the rest."""
+
+    def __init__(self, reason: str, *, full: bool = False) -> None:
+        super().__init__(reason)
+        self.full = full
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a judge needs to know: patients, uniqueIds, entryUUIDs; ``replaced`` are targets of replacements."""
+
+    patients: frozenset[PatientId]
+    unique_ids: frozenset[str]
+    entry_uuids: frozenset[str]
+    replaced: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueIdUse:
+    """Who uses a uniqueId; hash and size for a stable DocumentEntry."""
+
+    kind: Kind
+    object_type: EntryType | None
+    hash: str | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownObject:
+    """A registered object that a submission refers to; ``object_type`` only for a DocumentEntry."""
+
+    kind: Kind
+    patient_key: int
+    approved: bool
+    object_type: EntryType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Answers to ``Asked``.
+
+    ``children`` maps a replaced entry to the entries appended to it or transformed from it; ``folders`` maps it to
+    the approved folders that contain it.
+    """
+
+    patients: Mapping[PatientId, int]
+    unique_ids: Mapping[str, UniqueIdUse]
+    objects: Mapping[str, KnownObject]
+    children: Mapping[str, tuple[str, ...]]
+    folders: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Depositor:
+    """Who was authenticated as the one who deposited, not what an author slot says."""
+
+    node: str | None = None
+    organisation: str | None = None
+    person: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Something ``warn`` let pass."""
+
+    code: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Exactly what to write; each object comes as domain value and as the wire object to keep.
+
+    ``replaced`` must still be Approved when it is written, else LostRace; ``deprecated`` become Deprecated whatever
+    they are. ``touched_folders`` get lastUpdateTime ``now`` (14 digits, UTC).
+    """
+
+    now: str
+    patient_key: int
+    submission_set: tuple[SubmissionSet, RegistryObject]
+    entries: tuple[tuple[DocumentEntry, RegistryObject], ...]
+    folders: tuple[tuple[Folder, RegistryObject], ...]
+    associations: tuple[tuple[Association, RegistryObject], ...]
+    replaced: tuple[str, ...] = ()
+    deprecated: tuple[str, ...] = ()
+    touched_folders: tuple[str, ...] = ()
+    depositor: Depositor = Depositor()
+    partner: str = ""
+    defects: tuple[Defect, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a stored query selected: ids in answer order, whose patients, and the objects' bytes on demand."""
+
+    entry_uuids: Sequence[str]
+    patient_ids: frozenset[str]
+    objects: Iterator[bytes]
+
+
+class UnitOfWork(Protocol):
+    """One transaction of the database."""
+
+    def facts_about(self, asked: Asked) -> Facts: ...
+    def apply(self, registration: Registration) -> None: ...
+    def record(self, messages: Sequence[bytes]) -> None: ...
+
+
+class RegistryStore(Protocol):
+    """The registry's memory."""
+
+    def unit_of_work(self) -> AbstractContextManager[UnitOfWork]: ...
+
+    def knows_patient(self, patient: PatientId) -> bool:
+        """Whether a feed made this patient known."""
+        ...
+
+    def find(self, criteria: Criteria, visibility: Visibility, limit: int | None) -> Found:
+        """Select objects in one snapshot; at most ``limit`` + 1 are looked at, None for no limit."""
+        ...
+
+    def record_alone(self, messages: Sequence[bytes]) -> None:
+        """Write audit records of a request that changes nothing; durable when it returns."""
+        ...
+
+    def busy(self) -> bool:
+        """Whether the audit outbox is at its bound, so that nothing more may happen here."""
+        ...

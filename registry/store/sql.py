@@ -1,0 +1,253 @@
+"""The registry's store in a relational database, SQLite or PostgreSQL, through SQLAlchemy Core."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, and_, insert, select, tuple_, update
+from sqlalchemy.exc import DBAPIError
+
+from atna.store.engine import begin_write, is_disk_full, is_lost_race, reading
+from atna.store.outbox import GroupCommit, NotRecorded, Outbox, add
+from consent.policy import Visibility
+from ihe import vocabulary as v
+from ihe.metadata import EntryType
+from ihe.registry_objects import Kind
+from registry.criteria import Criteria
+from registry.store import codes as c
+from registry.store import tables as t
+from registry.store.fragments import Codec
+from registry.store.keys import KeyMaker
+from registry.store.protocol import (
+    Asked,
+    Facts,
+    Found,
+    KnownObject,
+    LostRace,
+    PatientId,
+    Registration,
+    StoreUnavailable,
+    UniqueIdUse,
+)
+from registry.store.query_sql import Selector
+from registry.store.rows import Rows
+
+_STATUS_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
+
+
+@contextmanager
+def named_failures() -> Iterator[None]:
+    """Turn what a database driver raises into LostRace or StoreUnavailable."""
+    try:
+        yield
+    except DBAPIError as error:
+        if is_lost_race(error):
+            raise LostRace from error
+        raise StoreUnavailable(type(error).__name__, full=is_disk_full(error)) from error
+    except NotRecorded as error:
+        cause = error.__cause__
+        full = isinstance(cause, DBAPIError) and is_disk_full(cause)
+        raise StoreUnavailable("the audit records were not written", full=full) from error
+
+
+class SqlRegistryStore:
+    """The registry's memory; ``reader`` may be another engine for queries (a replica)."""
+
+    def __init__(
+        self, engine: Engine, outbox: Outbox, group_commit: GroupCommit, *, reader: Engine | None = None
+    ) -> None:
+        self._engine = engine
+        self._reader = reader or engine
+        self._outbox = outbox
+        self._group_commit = group_commit
+        self._keys = KeyMaker()
+        with reading(engine) as connection:
+            self._codec = Codec(
+                {
+                    row.number: row.bytes
+                    for row in connection.execute(select(t.dictionary.c.number, t.dictionary.c.bytes))
+                }
+            )
+        self._select = Selector(self._codec)
+
+    @contextmanager
+    def unit_of_work(self) -> "Iterator[SqlUnitOfWork]":
+        """One transaction; LostRace and StoreUnavailable leave nothing written."""
+        with named_failures(), begin_write(self._engine) as connection:
+            yield SqlUnitOfWork(connection, self._codec, self._keys, self._outbox.sinks)
+
+    def knows_patient(self, patient: PatientId) -> bool:
+        """Whether a feed made this patient known."""
+        with named_failures(), reading(self._reader) as connection:
+            return bool(_patients(connection, {patient}))
+
+    def find(self, criteria: Criteria, visibility: Visibility, limit: int | None) -> Found:
+        """Select objects in one snapshot (ITI TF-2: 3.18.4.1.3)."""
+        with named_failures(), reading(self._reader) as connection:
+            return self._select(connection, criteria, visibility, limit)
+
+    def record_alone(self, messages: Sequence[bytes]) -> None:
+        """Write audit records of a request that changes nothing, together with those of its neighbours in time."""
+        with named_failures():
+            self._group_commit.commit(messages)
+
+    def busy(self) -> bool:
+        """Whether the audit outbox is at its bound."""
+        return self._outbox.full()
+
+
+def _patients(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
+    if not wanted:
+        return {}
+    if len(wanted) == 1:
+        ((identifier, authority),) = wanted
+        which = and_(t.patient.c.authority == authority, t.patient.c.id == identifier)
+    else:
+        which = tuple_(t.patient.c.id, t.patient.c.authority).in_(sorted(wanted))
+    rows = connection.execute(select(t.patient.c.id, t.patient.c.authority, t.patient.c.patient_key).where(which))
+    return {(row.id, row.authority): row.patient_key for row in rows}
+
+
+class SqlUnitOfWork:
+    """One transaction of the database."""
+
+    def __init__(self, connection: Connection, codec: Codec, keys: KeyMaker, sinks: Sequence[str]) -> None:
+        self._connection = connection
+        self._codec = codec
+        self._keys = keys
+        self._sinks = sinks
+
+    def facts_about(self, asked: Asked) -> Facts:
+        """Answer everything a judge asked; referred entries are locked until the end of this work."""
+        return Facts(
+            patients=_patients(self._connection, asked.patients),
+            unique_ids=self._unique_ids(asked.unique_ids),
+            objects=self._objects(asked.entry_uuids),
+            children=self._children(asked.replaced),
+            folders=self._folders(asked.replaced),
+        )
+
+    def record(self, messages: Sequence[bytes]) -> None:
+        """Put audit records into the outbox, inside this transaction."""
+        add(self._connection, t.outbox, messages, self._sinks)
+
+    def _unique_ids(self, wanted: Collection[str]) -> dict[str, UniqueIdUse]:
+        if not wanted:
+            return {}
+        rows = self._connection.execute(select(t.unique_id_key).where(t.unique_id_key.c.unique_id.in_(sorted(wanted))))
+        return {
+            row.unique_id: UniqueIdUse(
+                c.KIND_OF[row.kind],
+                c.ENTRY_TYPE_OF[row.object_type] if row.object_type else None,
+                row.hash,
+                row.size,
+            )
+            for row in rows
+        }
+
+    def _objects(self, wanted: Collection[str]) -> dict[str, KnownObject]:
+        if not wanted:
+            return {}
+        key = t.object_key.c
+        rows = self._connection.execute(
+            select(key.entry_uuid, key.kind, key.patient_key).where(key.entry_uuid.in_(sorted(wanted)))
+        ).all()
+        by_kind: dict[Kind, list[str]] = {}
+        for row in rows:
+            by_kind.setdefault(c.KIND_OF[row.kind], []).append(row.entry_uuid)
+        details: dict[str, tuple[bool, EntryType | None]] = {}
+        for kind, uuids in by_kind.items():
+            details.update(self._details(kind, uuids))
+        return {
+            row.entry_uuid: KnownObject(
+                c.KIND_OF[row.kind], row.patient_key, *details.get(row.entry_uuid, (True, None))
+            )
+            for row in rows
+        }
+
+    def _details(self, kind: Kind, uuids: list[str]) -> dict[str, tuple[bool, EntryType | None]]:
+        table = _STATUS_TABLES.get(kind)
+        if table is None:
+            return {}
+        typed = [table.c.object_type] if kind is Kind.DOCUMENT_ENTRY else []
+        rows = self._connection.execute(
+            # Locked in one order, so that of two replacements of one document the second waits and then sees the first.
+            select(table.c.entry_uuid, table.c.status, *typed)
+            .where(table.c.entry_uuid.in_(sorted(uuids)))
+            .order_by(table.c.entry_uuid)
+            .with_for_update()
+        )
+        return {
+            row.entry_uuid: (row.status == c.APPROVED, c.ENTRY_TYPE_OF[row.object_type] if typed else None)
+            for row in rows
+        }
+
+    def _children(self, replaced: Collection[str]) -> dict[str, tuple[str, ...]]:
+        if not replaced:
+            return {}
+        a = t.association.c
+        rows = self._connection.execute(
+            select(a.target, a.source)
+            .where(a.target.in_(sorted(replaced)), a.type.in_([c.ASSOCIATION[v.APND], c.ASSOCIATION[v.XFRM]]))
+            .order_by(a.association_key)
+        )
+        return _grouped((row.target, row.source) for row in rows)
+
+    def _folders(self, replaced: Collection[str]) -> dict[str, tuple[str, ...]]:
+        if not replaced:
+            return {}
+        a, f = t.association.c, t.folder.c
+        rows = self._connection.execute(
+            select(a.target, a.source)
+            .join(t.folder, f.entry_uuid == a.source)
+            .where(
+                a.target.in_(sorted(replaced)),
+                a.type == c.ASSOCIATION[v.HAS_MEMBER],
+                a.status == c.APPROVED,
+                f.status == c.APPROVED,
+            )
+            .order_by(a.association_key)
+        )
+        return _grouped((row.target, row.source) for row in rows)
+
+    def apply(self, registration: Registration) -> None:
+        """Write a registration; LostRace when a replaced entry is no longer Approved or an id was taken meanwhile."""
+        for uuid in registration.replaced:
+            changed = self._connection.execute(
+                update(t.entry)
+                .where(t.entry.c.entry_uuid == uuid, t.entry.c.status == c.APPROVED)
+                .values(status=c.DEPRECATED)
+            )
+            if changed.rowcount != 1:
+                raise LostRace
+        if registration.deprecated:
+            self._connection.execute(
+                update(t.entry)
+                .where(t.entry.c.entry_uuid.in_(sorted(registration.deprecated)))
+                .values(status=c.DEPRECATED)
+            )
+        if registration.touched_folders:
+            self._connection.execute(
+                update(t.folder)
+                .where(t.folder.c.entry_uuid.in_(sorted(registration.touched_folders)))
+                .values(last_update_time=registration.now)
+            )
+        rows = Rows(registration, self._codec, self._keys)
+        for table, values in rows.all():
+            if values:
+                self._connection.execute(insert(table), values)
+        self._take_unique_ids(rows.unique_ids())
+
+    def _take_unique_ids(self, values: list[dict[str, Any]]) -> None:
+        """One row per new uniqueId; a DocumentEntry may share the row of the same bytes."""
+        taken = self._unique_ids([str(value["unique_id"]) for value in values])
+        fresh = [value for value in values if value["unique_id"] not in taken]
+        if fresh:
+            self._connection.execute(insert(t.unique_id_key), fresh)
+
+
+def _grouped(pairs: Any) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for key, value in pairs:
+        found[key] = (*found.get(key, ()), value)
+    return found

@@ -1,0 +1,192 @@
+"""The stored queries as rows (ITI TF-2: 3.18.4.1.2.3.7), and the one reader that turns a request into Criteria.
+
+A row can be held beside the framework's table: parameter, attribute, coding, R (required) or O (optional), AND when the
+Slot may be repeated to narrow the result. ``one_of`` names attributes of which exactly one is given.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ihe.ebrs import QueryRequest
+from ihe.errors import ErrorCode, RegistryError
+from ihe.metadata import EntryType
+from registry import query_parameters as coding
+from registry.criteria import Attribute, Criteria, Groups, Query
+from registry.store.protocol import Defect
+
+_R, _O = True, False
+A = Attribute
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a query."""
+
+    name: str
+    attribute: A
+    read: coding.Reader
+    required: bool = _O
+    repeatable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQuery:
+    """One query; ``single_patient`` refuses full metadata of several patients in one answer (TF-2: 3.18.4.1.3)."""
+
+    id: str
+    query: Query
+    parameters: tuple[Parameter, ...]
+    one_of: tuple[A, ...] = ()
+    single_patient: bool = False
+
+
+_P = Parameter
+_E = "$XDSDocumentEntry"
+
+# fmt: off
+_ENTRY_FILTERS = (
+    _P(_E + "ClassCode", A.CLASS_CODE, coding.codes),
+    _P(_E + "TypeCode", A.TYPE_CODE, coding.codes),
+    _P(_E + "PracticeSettingCode", A.PRACTICE_SETTING_CODE, coding.codes),
+    _P(_E + "HealthcareFacilityTypeCode", A.FACILITY_TYPE_CODE, coding.codes),
+    _P(_E + "FormatCode", A.FORMAT_CODE, coding.codes),
+    _P(_E + "EventCodeList", A.EVENT_CODE, coding.codes, _O, repeatable=True),
+    _P(_E + "ConfidentialityCode", A.CONFIDENTIALITY_CODE, coding.codes, _O, repeatable=True),
+    _P(_E + "CreationTimeFrom", A.CREATION_FROM, coding.time),
+    _P(_E + "CreationTimeTo", A.CREATION_TO, coding.time),
+    _P(_E + "ServiceStartTimeFrom", A.SERVICE_START_FROM, coding.time),
+    _P(_E + "ServiceStartTimeTo", A.SERVICE_START_TO, coding.time),
+    _P(_E + "ServiceStopTimeFrom", A.SERVICE_STOP_FROM, coding.time),
+    _P(_E + "ServiceStopTimeTo", A.SERVICE_STOP_TO, coding.time),
+    _P(_E + "AuthorPerson", A.AUTHOR_PERSON, coding.many_texts),
+    _P(_E + "Type", A.ENTRY_TYPE, coding.entry_types),
+    _P(_E + "DocumentAvailability", A.AVAILABILITY, coding.availabilities),
+    _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
+)
+
+STORED_QUERIES: Final = (
+    StoredQuery("urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", Query.FIND_DOCUMENTS, (
+        _P(_E + "PatientId", A.PATIENT_ID, coding.patient, _R),
+        _P(_E + "Status", A.STATUS, coding.statuses, _R),
+        *_ENTRY_FILTERS,
+    )),
+    StoredQuery("urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4", Query.GET_DOCUMENTS, (
+        _P(_E + "EntryUUID", A.ENTRY_UUID, coding.entry_uuids),
+        _P(_E + "UniqueId", A.UNIQUE_ID, coding.many_texts),
+        _P(_E + "LogicalID", A.LOGICAL_ID, coding.entry_uuids),
+        _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
+    ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID, A.LOGICAL_ID), single_patient=True),
+    StoredQuery("urn:uuid:51224314-5390-4169-9b91-b1980040715a", Query.GET_SUBMISSION_SETS, (
+        _P("$uuid", A.ENTRY_UUID, coding.entry_uuids, _R),
+        _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
+    ), single_patient=True),
+    StoredQuery("urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83", Query.GET_SUBMISSION_SET_AND_CONTENTS, (
+        _P("$XDSSubmissionSetEntryUUID", A.ENTRY_UUID, coding.one_entry_uuid),
+        _P("$XDSSubmissionSetUniqueId", A.UNIQUE_ID, coding.one_text),
+        _P(_E + "FormatCode", A.FORMAT_CODE, coding.codes),
+        _P(_E + "ConfidentialityCode", A.CONFIDENTIALITY_CODE, coding.codes, _O, repeatable=True),
+        _P(_E + "Type", A.ENTRY_TYPE, coding.entry_types),
+        _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
+    ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID), single_patient=True),
+)
+# fmt: on
+
+BY_ID: Final = {row.id: row for row in STORED_QUERIES}
+
+# Queries that look at stable entries alone unless $XDSDocumentEntryType says otherwise.
+_STABLE_BY_DEFAULT: Final = frozenset({Query.FIND_DOCUMENTS, Query.GET_SUBMISSION_SET_AND_CONTENTS})
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A request as Criteria, with what ``warn`` let pass."""
+
+    row: StoredQuery
+    criteria: Criteria
+    defects: tuple[Defect, ...]
+
+
+def read_query(request: QueryRequest, *, lenient: bool) -> Understood | tuple[RegistryError, ...]:
+    """Understand a request, or say everything that is wrong with it."""
+    row = BY_ID.get(request.query_id.lower())
+    if row is None:
+        known = ", ".join(f"{q.query} {q.id}" for q in STORED_QUERIES)
+        return (RegistryError(ErrorCode.UNKNOWN_STORED_QUERY, f"AdhocQuery/@id is none of: {known}"),)
+    reader = _Reader(row, lenient)
+    for name, texts in request.parameters:
+        reader.take(name, texts)
+    reader.finish()
+    if reader.errors:
+        return tuple(reader.errors)
+    return Understood(row, reader.criteria(), tuple(reader.defects))
+
+
+class _Reader:
+    def __init__(self, row: StoredQuery, lenient: bool) -> None:
+        self.row, self.lenient = row, lenient
+        self.parameters: Mapping[str, Parameter] = {p.name: p for p in row.parameters}
+        self.values: dict[A, Groups] = {}
+        self.errors: list[RegistryError] = []
+        self.defects: list[Defect] = []
+        self.given: set[str] = set()
+
+    def take(self, name: str, texts: tuple[str, ...]) -> None:
+        """Read one Slot; a parameter nobody knows is ignored (ebRS 3.0: 6.3.2.1)."""
+        parameter = self.parameters.get(name)
+        if parameter is None:
+            return
+        if name in self.given and not parameter.repeatable:
+            self.refuse(ErrorCode.STORED_QUERY_PARAM_NUMBER, name, "is given twice; put its values into one Slot")
+            return
+        self.given.add(name)
+        try:
+            reading = parameter.read(texts, self.lenient)
+        except coding.TooManyError as reason:
+            self.refuse(ErrorCode.STORED_QUERY_PARAM_NUMBER, name, str(reason))
+            return
+        except coding.BadValueError as reason:
+            self.refuse(ErrorCode.REGISTRY_ERROR, name, str(reason))
+            return
+        if reading.sloppy:
+            self.defects.append(Defect(ErrorCode.REGISTRY_ERROR, f"{name}: quotes or parentheses are missing"))
+        if reading.values:
+            self.values[parameter.attribute] = (*self.values.get(parameter.attribute, ()), reading.values)
+
+    def finish(self) -> None:
+        """Check what is missing and what excludes each other."""
+        for parameter in self.row.parameters:
+            if not parameter.required or parameter.attribute in self.values:
+                continue
+            if parameter.name in self.given and not self._only_unknown(parameter):
+                continue
+            more = ": none of its values is known" if parameter.name in self.given else ""
+            self.refuse(ErrorCode.STORED_QUERY_MISSING_PARAM, parameter.name, f"is required by {self.row.query}{more}")
+        if self.row.one_of:
+            self._exactly_one()
+
+    def _only_unknown(self, parameter: Parameter) -> bool:
+        return not any(parameter.name in error.context for error in self.errors)
+
+    def _exactly_one(self) -> None:
+        names = [p.name for p in self.row.parameters if p.attribute in self.row.one_of]
+        given = [name for name in names if name in self.given]
+        if not given:
+            text = f"give one of {', '.join(names)}"
+            self.errors.append(RegistryError(ErrorCode.STORED_QUERY_MISSING_PARAM, f"{self.row.query}: {text}"))
+        elif len(given) > 1:
+            text = f"give only one of {', '.join(names)}"
+            self.errors.append(RegistryError(ErrorCode.STORED_QUERY_PARAM_NUMBER, f"{self.row.query}: {text}"))
+
+    def refuse(self, code: ErrorCode, name: str, text: str) -> None:
+        """Note an error of one parameter."""
+        self.errors.append(RegistryError(code, f"{name} {text}"))
+
+    def criteria(self) -> Criteria:
+        """The values as Criteria, with the defaults the framework gives."""
+        values = dict(self.values)
+        patient = values.pop(A.PATIENT_ID, None)
+        if self.row.query in _STABLE_BY_DEFAULT and A.ENTRY_TYPE not in values:
+            values[A.ENTRY_TYPE] = ((EntryType.STABLE,),)
+        who = None if patient is None else (str(patient[0][0]), str(patient[0][1]))
+        return Criteria(self.row.query, values, who)

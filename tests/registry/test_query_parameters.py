@@ -1,0 +1,86 @@
+"""How parameters of a stored query are coded (ITI TF-2: 3.18.4.1.2.3.5)."""
+
+import pytest
+
+from ihe.metadata import AvailabilityStatus, Code
+from registry import query_parameters as q
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["('a')"], ("a",)),
+        (["('a','b')"], ("a", "b")),
+        ([" ( 'a' , 'b' ) "], ("a", "b")),
+        (["('a')", "('b','c')"], ("a", "b", "c")),
+        (["('it''s','a, (b)')"], ("it's", "a, (b)")),
+        (["('a','a')"], ("a",)),
+    ],
+)
+def test_lists(texts: list[str], values: tuple[str, ...]) -> None:
+    assert q.many_texts(texts, False) == q.Reading(values)
+
+
+@pytest.mark.parametrize("text", ["'a'", "a", "('a' 'b')", "()", "('')", "('a',)", "('a", "(a)", "('a''b)", ""])
+def test_lists_that_are_refused_when_strict(text: str) -> None:
+    with pytest.raises(q.BadValueError):
+        q.many_texts([text], False)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"), [("'a'", ("a",)), ("a", ("a",)), ("(a,b)", ("a", "b")), ("'a','b'", ("a", "b"))]
+)
+def test_lists_whose_meaning_is_plain_are_taken_when_lenient(text: str, values: tuple[str, ...]) -> None:
+    assert q.many_texts([text], True) == q.Reading(values, sloppy=True)
+
+
+def test_one_text() -> None:
+    assert q.one_text(["'it''s'"], False).values == ("it's",)
+    assert q.one_text(["bare"], True) == q.Reading(("bare",), sloppy=True)
+    with pytest.raises(q.BadValueError):
+        q.one_text(["bare"], False)
+    for several in (["('a')"], ["'a'", "'b'"]):
+        with pytest.raises(q.TooManyError):
+            q.one_text(several, False)
+
+
+def test_codes_need_their_scheme() -> None:
+    assert q.codes(["('11502-2^^2.16.840.1.113883.6.1')"], False).values == (Code("11502-2", "2.16.840.1.113883.6.1"),)
+    for bad in ("('11502-2')", "('11502-2^x^2.16')", "('^^2.16')", "('11502-2^^')"):
+        with pytest.raises(q.BadValueError):
+            q.codes([bad], False)
+
+
+def test_statuses_that_are_not_understood_are_left_out() -> None:
+    approved = AvailabilityStatus.APPROVED
+    assert q.statuses([f"('{approved}','urn:other')"], False).values == (approved,)
+    assert q.statuses([f"('{approved.lower()}')"], False).values == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [("2004", "20040101000000"), ("'200402'", "20040201000000"), ("20040229235959", "20040229235959")],
+)
+def test_times_become_their_first_instant(text: str, instant: str) -> None:
+    assert q.time([text], False).values == (instant,)
+
+
+@pytest.mark.parametrize("text", ["20040230", "yesterday", "", "'2004", "20041"])
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(q.BadValueError):
+        q.time([text], False)
+
+
+def test_numbers_and_patients() -> None:
+    assert q.number(["2"], False).values == q.number(["'2'"], False).values == ("2",)
+    assert q.patient(["'91^^^&1.2.3&ISO'"], False).values == ("91", "1.2.3")
+    for bad in ("'91'", "'91^^^1.2.3'"):
+        with pytest.raises(q.BadValueError):
+            q.patient([bad], False)
+
+
+def test_no_reason_repeats_the_value() -> None:
+    for read in (q.one_text, q.many_texts, q.codes, q.time, q.number, q.patient):
+        with pytest.raises(q.BadValueError) as refused:
+            read(["SECRET)("], False)
+        assert "SECRET" not in str(refused.value)
