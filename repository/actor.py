@@ -1,0 +1,62 @@
+"""The Document Repository as the wire sees it: its handlers, its staging of large documents, its answer to a defect."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from atna.events import DocumentReference
+from atna.message import Outcome
+from ihe import vocabulary as v
+from ihe.ebrs import registry_response
+from ihe.errors import ErrorCode, RegistryError
+from ihe.transactions import ITI_41, ITI_43, Transaction
+from repository import iti41_provide_and_register_document_set_b as iti41
+from repository import iti43_retrieve_document_set as iti43
+from repository.registration import out_of_room
+from repository.room import Room, StagedDocument
+from repository.store.protocol import StoreUnavailable
+from wire.messages import Handler, Reply, Request
+
+__all__ = ["RepositoryActor"]
+
+
+class RepositoryActor:
+    """``wire.messages.Actor`` for ITI-41 and ITI-43."""
+
+    def __init__(self, room: Room) -> None:
+        self._room: Final = room
+        self._handlers: Final[Mapping[Transaction, Handler]] = {
+            ITI_41: lambda request: iti41.handle(request, room),
+            ITI_43: lambda request: iti43.handle(request, room),
+        }
+
+    @property
+    def handlers(self) -> Mapping[Transaction, Handler]:
+        """What is served here."""
+        return self._handlers
+
+    def stage(self, request_id: str) -> StagedDocument:
+        """Begin to store a large document while it arrives; never raises for want of room (see StagedDocument)."""
+        del request_id
+        return StagedDocument(self._room)
+
+    def failure(self, request: Request, error: Exception) -> Reply:
+        """XDSRepositoryError with the request id, audited; what is behind it stands in the log only."""
+        if isinstance(error, StoreUnavailable):
+            told = out_of_room(error)
+        else:
+            told = RegistryError(ErrorCode.REPOSITORY_ERROR, f"internal error, request {request.request_id}")
+        self._room.record_refusal([self._record(request, str(told.code))])
+        body = registry_response(v.FAILURE, [told])
+        if request.transaction == ITI_43:
+            root = "xdsb:RetrieveDocumentSetResponse"
+            body = f'<{root} xmlns:xdsb="{v.XDSB}">'.encode() + body + f"</{root}>".encode()
+        return Reply((body,))
+
+    def _record(self, request: Request, reason: str) -> bytes:
+        origin, failed = iti41.origin_of(request), Outcome.SERIOUS_FAILURE
+        if request.transaction == ITI_43:
+            unknown = [DocumentReference("unknown")]
+            return self._room.records.retrieved(origin, unknown, patient_id=None, outcome=failed, reason=reason)
+        return self._room.records.provided(
+            origin, patient_id=None, submission_set_id=None, outcome=failed, reason=reason
+        )

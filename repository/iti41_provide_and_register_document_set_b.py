@@ -1,0 +1,261 @@
+"""ITI-41 Provide and Register Document Set-b, Document Repository side (ITI TF-2: 3.41).
+
+Request  xdsb:ProvideAndRegisterDocumentSetRequest: one lcm:SubmitObjectsRequest, 0..n Document whose @id is that of an
+         ExtrinsicObject; content as XOP attachment or base64, mixed
+Reply    rs:RegistryResponse: Success (with the registry's warnings), or Failure with every error found; all or nothing
+Errors   XDSMissingDocument, XDSMissingDocumentMetadata, XDSRepositoryMetadataError, XDSRegistryNotAvailable,
+         XDSRepositoryDuplicateUniqueIdInMessage, XDSDuplicateUniqueIdInRegistry, XDSRepositoryBusy,
+         XDSRepositoryOutOfResources, XDSRepositoryError, and all the registry answers to ITI-42
+Effects  each entry gets repositoryUniqueId, hash and size; nothing else of the metadata is touched or judged here
+Units    size in bytes; hash SHA-1, lower-case hex
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atna.message import Outcome
+from consent.policy import Decision, decide
+from ihe import vocabulary as v
+from ihe.ebrs import registry_response
+from ihe.errors import ErrorCode, RegistryError, Rejected, SoapFault
+from repository.registration import Filing, Incoming, out_of_room, register
+from repository.room import Room, StagedDocument
+from repository.store.protocol import Document, Origin, StoreUnavailable, Submission, Superseded
+from repository.submission import Content, Entry, Provided, complete_entry, digest, read_provided, written
+from schemas import violations
+from wire.content import attachment_of
+from wire.messages import Attachment, Reply, Request
+
+__all__ = ["handle", "judge", "origin_of"]
+
+HASH_DIGITS = {64: "SHA-256", 96: "SHA-384", 128: "SHA-512", 32: "MD5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A submission that can be stored: its set id, and for each entry the number of its Document."""
+
+    submission_set_id: str
+    document_of: tuple[int, ...]
+
+
+def judge(provided: Provided, contents: Sequence[Content]) -> Plan:
+    """Pair entries and documents and compare what is said about each; raises Rejected with every error.
+
+    ``contents`` are in the order of ``provided.documents``.
+    """
+    numbers = {key: number for number, (key, _) in reversed(list(enumerate(provided.documents)))}
+    errors = [*_identity_errors(provided), *_pairing_errors(provided)]
+    for entry in provided.entries:
+        if entry.key in numbers:
+            content = contents[numbers[entry.key]]
+            errors += [*_hash_errors(entry, content), *_size_errors(entry, content)]
+    if errors or provided.unique_id is None:
+        raise Rejected(dict.fromkeys(errors))
+    return Plan(provided.unique_id, tuple(numbers[entry.key] for entry in provided.entries))
+
+
+def _metadata_error(text: str) -> RegistryError:
+    return RegistryError(ErrorCode.REPOSITORY_METADATA, text)
+
+
+def _identity_errors(provided: Provided) -> Iterator[RegistryError]:
+    """The set and each entry need a uniqueId; no two entries the same (ITI TF-3: 4.2.3.2.26, 4.2.3.3.12)."""
+    if provided.unique_id is None:
+        yield _metadata_error("the submission must hold exactly one SubmissionSet, with a uniqueId")
+    for entry in provided.entries:
+        if not entry.unique_id:
+            yield _metadata_error(f"DocumentEntry {entry.object.id}: uniqueId is missing")
+    for unique_id, count in Counter(entry.unique_id for entry in provided.entries if entry.unique_id).items():
+        if count > 1:
+            text = f"DocumentEntry.uniqueId {unique_id} stands {count} times in the submission"
+            yield RegistryError(ErrorCode.REPOSITORY_DUPLICATE_UNIQUE_ID_IN_MESSAGE, text)
+
+
+def _pairing_errors(provided: Provided) -> Iterator[RegistryError]:
+    """Each entry has one Document and each Document one entry (ITI TF-2: 3.41.4.1.2)."""
+    entries = Counter(entry.key for entry in provided.entries)
+    documents = Counter(key for key, _ in provided.documents)
+    for entry in provided.entries:
+        if entry.key not in documents:
+            text = f"DocumentEntry {entry.object.id} (uniqueId {entry.unique_id or 'missing'}) has no Document"
+            yield RegistryError(ErrorCode.MISSING_DOCUMENT, text)
+    for key, count in documents.items():
+        if key not in entries:
+            text = f"Document with id {key or 'missing'} has no DocumentEntry"
+            yield RegistryError(ErrorCode.MISSING_DOCUMENT_METADATA, text)
+        if count > 1:
+            yield _metadata_error(f"Document id {key or 'missing'} stands {count} times in the message")
+    for key, count in entries.items():
+        if count > 1:
+            yield _metadata_error(f"DocumentEntry id {key or 'missing'} stands {count} times in the submission")
+
+
+def _hash_errors(entry: Entry, content: Content) -> Iterator[RegistryError]:
+    """DocumentEntry.hash is SHA-1 in hex, its case does not count (ITI TF-3: 4.2.3.2.10)."""
+    said = entry.said("hash")
+    if len(said) > 1:
+        yield _metadata_error(f"DocumentEntry {entry.unique_id}: hash has {len(said)} different values")
+    elif said and said[0].lower() != content.sha1:
+        digits = len(said[0])
+        kind = f", which looks like {HASH_DIGITS[digits]}" if digits in HASH_DIGITS else ""
+        wanted = "; a SHA-1 of 40 hexadecimal digits is wanted" if digits != len(content.sha1) else ""
+        text = (
+            f"DocumentEntry {entry.unique_id}: the hash sent ({digits} digits{kind}) is not that of the document, "
+            f"which has {content.size} bytes and a SHA-1 of {len(content.sha1)} digits{wanted}"
+        )
+        yield _metadata_error(text)
+
+
+def _size_errors(entry: Entry, content: Content) -> Iterator[RegistryError]:
+    """DocumentEntry.size is the number of bytes (ITI TF-3: 4.2.3.2.22)."""
+    said = entry.said("size")
+    if len(said) > 1:
+        yield _metadata_error(f"DocumentEntry {entry.unique_id}: size has {len(said)} different values")
+    elif said and not (said[0].isascii() and said[0].isdigit() and int(said[0][:20]) == content.size):
+        text = f"DocumentEntry {entry.unique_id}: size {said[0][:20]} was sent, the document has {content.size} bytes"
+        yield _metadata_error(text)
+
+
+# -------------------------------------------------------------------------------------------------- handling
+
+
+def origin_of(request: Request) -> Origin:
+    """Who sent this request and where to, for audit records."""
+    return Origin(request.caller.address, request.caller.node, request.reply_to, request.address)
+
+
+def handle(request: Request, room: Room) -> Reply:
+    """Answer an ITI-41 request; raises SoapFault where its content cannot be read."""
+    decision = decide(request.caller, request.transaction.code)
+    provided: Provided | None = None
+    attachments: list[Attachment] = []
+    try:
+        provided = _readable(request, room, decision)
+        attachments += [attachment_of(request, element) for _, element in provided.documents]
+        return Reply((_provide(request, room, provided, attachments, decision),))
+    except Rejected as rejected:
+        body = registry_response(v.FAILURE, rejected.errors)
+        _record_refusal(request, room, provided, decision, rejected)
+        return Reply((body,))
+    except SoapFault:
+        _record_refusal(request, room, provided, decision, None)
+        raise
+    finally:
+        for attachment in attachments:
+            if attachment.staged is not None:
+                attachment.staged.abort()  # of what a submission has adopted nothing is removed
+
+
+def _readable(request: Request, room: Room, decision: Decision) -> Provided:
+    """The request as its parts; raises Rejected unless it may come in and has the shape it should have."""
+    if not decision.permit:
+        text = f"{request.transaction.code} is not permitted (rule {decision.rule})"
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, text)])
+    if _unavailable(room.index.busy):
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_BUSY, "audit records cannot be delivered; try again later")])
+    faults = violations(request.body)
+    if faults:
+        raise Rejected([_metadata_error(fault) for fault in faults])
+    return read_provided(request.body)
+
+
+def _unavailable(question: Any) -> bool:
+    try:
+        return bool(question())
+    except StoreUnavailable as error:
+        raise Rejected([out_of_room(error)]) from error
+
+
+def _provide(
+    request: Request, room: Room, provided: Provided, attachments: Sequence[Attachment], decision: Decision
+) -> bytes:
+    contents = [Content(attachment.size, attachment.sha1) for attachment in attachments]
+    plan = judge(provided, contents)
+    _refuse_unstored(attachments)
+    filing = _filing(request, room, provided, plan=plan, attachments=attachments, decision=decision)
+    try:
+        return register(room, filing).body
+    except StoreUnavailable as error:
+        raise Rejected([out_of_room(error)]) from error
+    except Superseded as error:
+        text = "an uploaded document was removed before the message came to its end; send the submission again"
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, text)]) from error
+
+
+def _refuse_unstored(attachments: Sequence[Attachment]) -> None:
+    """A document that found no room while it arrived (``StagedDocument`` keeps the fault for us)."""
+    staged = (attachment.staged for attachment in attachments)
+    faults = [one.fault for one in staged if isinstance(one, StagedDocument) and one.fault is not None]
+    if faults:
+        raise Rejected(dict.fromkeys(out_of_room(fault) for fault in faults))
+
+
+def _filing(
+    request: Request,
+    room: Room,
+    provided: Provided,
+    *,
+    plan: Plan,
+    attachments: Sequence[Attachment],
+    decision: Decision,
+) -> Filing:
+    for entry, number in zip(provided.entries, plan.document_of, strict=True):
+        content = Content(attachments[number].size, attachments[number].sha1)
+        complete_entry(entry, room.settings.unique_id, content)
+    submission = Submission(
+        unique_id=plan.submission_set_id,
+        digest=digest(provided, [attachments[number].sha1 for number in plan.document_of]),
+        patient_id=provided.patient_id,
+        origin=origin_of(request),
+        attempt=room.new_key(),
+        since=room.clock(),
+    )
+    taken: dict[str, int] = {}
+    incoming = tuple(
+        _incoming(room, submission, entry, attachments[number], taken)
+        for entry, number in zip(provided.entries, plan.document_of, strict=True)
+    )
+    return Filing(submission, incoming, written(provided), request.caller, decision.rule)
+
+
+def _incoming(
+    room: Room, submission: Submission, entry: Entry, attachment: Attachment, taken: dict[str, int]
+) -> Incoming:
+    """One entry's document under a key of its own; the first to name staged bytes keeps the key they have."""
+    staged = attachment.staged if isinstance(attachment.staged, StagedDocument) else None
+    uses = taken.setdefault(staged.key, 0) if staged is not None else 0
+    if staged is not None:
+        taken[staged.key] += 1
+    first = staged is not None and uses == 0
+    document = Document(
+        object_key=staged.key if staged is not None and first else room.new_key(),
+        unique_id=entry.unique_id,
+        entry_id=entry.object.id or "",
+        hash=attachment.sha1,
+        size=attachment.size,
+        mime_type=(entry.object.mime_type or "").strip() or "application/octet-stream",
+        patient_id=entry.patient_id or submission.patient_id,
+        attempt=submission.attempt,
+        since=submission.since,
+        staged=first,
+    )
+    return Incoming(document, attachment.data, staged)
+
+
+def _record_refusal(
+    request: Request, room: Room, provided: Provided | None, decision: Decision, rejected: Rejected | None
+) -> None:
+    """A refusal commits its record alone. If even that is impossible the refusal still stands: nothing was done."""
+    codes = "SOAP fault" if rejected is None else ",".join(sorted({str(e.code) for e in rejected.errors}))
+    message = room.records.provided(
+        origin_of(request),
+        patient_id=None if provided is None else provided.patient_id,
+        submission_set_id=None if provided is None else provided.unique_id,
+        outcome=Outcome.SERIOUS_FAILURE,
+        reason=codes,
+        decision=decision.rule,
+    )
+    room.record_refusal([message])

@@ -1,0 +1,265 @@
+"""ITI-43 Retrieve Document Set, Document Repository side (ITI TF-2: 3.43).
+
+Request  xdsb:RetrieveDocumentSetRequest: 1..n DocumentRequest (HomeCommunityId?, RepositoryUniqueId, DocumentUniqueId)
+Reply    xdsb:RetrieveDocumentSetResponse: rs:RegistryResponse, then a DocumentResponse for each document found, in the
+         order of the request, as often as it was asked for; HomeCommunityId if and only if it was sent; mimeType as
+         registered. Status Success, PartialSuccess or Failure
+Errors   XDSUnknownRepositoryId, XDSDocumentUniqueIdError, XDSRepositoryError, XDSRepositoryBusy,
+         XDSRepositoryOutOfResources
+Content  the bytes that were provided, or none: size is compared before the answer begins, SHA-1 before it begins (small
+         documents, and where there are several copies) or before the last block leaves, else the connection is broken
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from xml.sax.saxutils import escape
+
+from atna.events import DocumentReference
+from atna.message import Outcome
+from consent.policy import Decision, decide
+from ihe import vocabulary as v
+from ihe.ebrs import DocumentRequest, read_retrieve_request, registry_response
+from ihe.errors import ErrorCode, RegistryError, Rejected
+from repository.iti41_provide_and_register_document_set_b import origin_of
+from repository.room import Room
+from repository.store.protocol import Document, DocumentStore, ObjectMissing, StoreUnavailable
+from schemas import violations
+from wire.messages import OutgoingPart, Reply, Request
+
+__all__ = ["Damaged", "handle", "judge"]
+
+VERIFY_FIRST_BYTES: Final = 1024 * 1024
+"""Up to this size a document is hashed before the answer begins: the second reading comes from the page cache."""
+
+_log = logging.getLogger(__name__)
+
+
+class Damaged(Exception):  # noqa: N818 - breaks the answer on purpose
+    """The stored bytes are not those that were provided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A document to answer with; ``home`` as it was sent."""
+
+    document: Document
+    home: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What each DocumentRequest came to, in the order of the request."""
+
+    found: tuple[Found, ...]
+    missed: tuple[DocumentRequest, ...]
+    errors: tuple[RegistryError, ...]
+
+    @property
+    def status(self) -> str:
+        """Success, PartialSuccess or Failure (ITI TF-2: 3.43.5)."""
+        if not self.errors:
+            return v.SUCCESS
+        return v.PARTIAL_SUCCESS if self.found else v.FAILURE
+
+
+def judge(
+    requests: Sequence[DocumentRequest],
+    own_id: str,
+    copies: Mapping[str, Sequence[Document]],
+    whole: Callable[[Document], bool],
+) -> Verdict:
+    """Choose a copy for each request: the oldest that is ``whole``. ``copies`` are by unique id, oldest first."""
+    found: list[Found] = []
+    missed: list[DocumentRequest] = []
+    errors: list[RegistryError] = []
+    chosen: dict[str, Document | None] = {}
+    for request in requests:
+        repository, unique_id = _oid(request.repository_unique_id), request.document_unique_id
+        stored = copies.get(unique_id, ()) if repository == own_id else ()
+        if stored and unique_id not in chosen:
+            chosen[unique_id] = next((document for document in stored if whole(document)), None)
+        document = chosen.get(unique_id) if stored else None
+        if document is not None:
+            found.append(Found(document, request.home))
+            continue
+        missed.append(request)
+        if repository != own_id:
+            text = f"repository {repository} is not this one, which is {own_id} (document {unique_id})"
+            errors.append(RegistryError(ErrorCode.UNKNOWN_REPOSITORY_ID, text))
+        elif stored:
+            text = f"document {unique_id} is damaged in the store; it is not given out"
+            errors.append(RegistryError(ErrorCode.REPOSITORY_ERROR, text))
+        else:
+            errors.append(RegistryError(ErrorCode.DOCUMENT_UNIQUE_ID, f"document {unique_id} is not known here"))
+    return Verdict(tuple(found), tuple(missed), tuple(dict.fromkeys(errors)))
+
+
+def _oid(text: str) -> str:
+    return text.strip().removeprefix("urn:oid:")
+
+
+# -------------------------------------------------------------------------------------------------- handling
+
+
+def handle(request: Request, room: Room) -> Reply:
+    """Answer an ITI-43 request. The audit records are durable before the first byte of the answer."""
+    decision = decide(request.caller, request.transaction.code)
+    requests: tuple[DocumentRequest, ...] = ()
+    try:
+        requests = _readable(request, room, decision)
+        verdict = _look_up(room, requests)
+        room.index.record_alone(_records(request, room, verdict, decision))
+    except Rejected as rejected:
+        return _refuse(request, room, requests, decision, rejected.errors)
+    except StoreUnavailable as error:
+        code = ErrorCode.REPOSITORY_OUT_OF_RESOURCES if error.full else ErrorCode.REPOSITORY_ERROR
+        return _refuse(request, room, requests, decision, (RegistryError(code, str(error)),))
+    return Reply(_answer(room, verdict), partial(_closed, request, room, verdict, decision))
+
+
+def _readable(request: Request, room: Room, decision: Decision) -> tuple[DocumentRequest, ...]:
+    if not decision.permit:
+        text = f"{request.transaction.code} is not permitted (rule {decision.rule})"
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, text)])
+    faults = violations(request.body)
+    if faults:
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, fault) for fault in faults])
+    if room.index.busy():
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_BUSY, "audit records cannot be delivered; try again later")])
+    return read_retrieve_request(request.body)
+
+
+def _look_up(room: Room, requests: Sequence[DocumentRequest]) -> Verdict:
+    own = room.settings.unique_id
+    wanted = [one.document_unique_id for one in requests if _oid(one.repository_unique_id) == own]
+    copies: dict[str, list[Document]] = {}
+    for document in room.index.available(wanted):
+        copies.setdefault(document.unique_id, []).append(document)
+
+    def whole(document: Document) -> bool:
+        several = len(copies[document.unique_id]) > 1
+        return _is_whole(room.store, document, hashed=several or document.size <= VERIFY_FIRST_BYTES)
+
+    return judge(requests, own, copies, whole)
+
+
+def _is_whole(store: DocumentStore, document: Document, *, hashed: bool) -> bool:
+    if store.size(document.object_key) == document.size:
+        if not hashed:
+            return True
+        try:
+            for _ in _verified(store, document):
+                pass
+        except (Damaged, ObjectMissing):
+            pass
+        else:
+            return True
+    _log.error("object %s is missing or damaged", document.object_key)
+    return False
+
+
+def _verified(store: DocumentStore, document: Document) -> Iterator[bytes]:
+    """The document's blocks, the last one only if size and SHA-1 of all are right; raises Damaged."""
+    sha1, size, held = hashlib.sha1(usedforsecurity=False), 0, b""
+    for block in store.open(document.object_key):
+        if held:
+            yield held
+        sha1.update(block)
+        size += len(block)
+        held = block
+    if size != document.size or sha1.hexdigest() != document.hash:
+        raise Damaged(document.object_key)
+    if held:
+        yield held
+
+
+def _answer(room: Room, verdict: Verdict) -> Iterator[bytes | OutgoingPart]:
+    head = registry_response(verdict.status, verdict.errors).decode()
+    text = f'<xdsb:RetrieveDocumentSetResponse xmlns:xdsb="{v.XDSB}">{head}'
+    for one in verdict.found:
+        document = one.document
+        home = "" if one.home is None else f"<xdsb:HomeCommunityId>{escape(one.home)}</xdsb:HomeCommunityId>"
+        text += (
+            f"<xdsb:DocumentResponse>{home}"
+            f"<xdsb:RepositoryUniqueId>{room.settings.unique_id}</xdsb:RepositoryUniqueId>"
+            f"<xdsb:DocumentUniqueId>{escape(document.unique_id)}</xdsb:DocumentUniqueId>"
+            f"<xdsb:mimeType>{escape(document.mime_type)}</xdsb:mimeType><xdsb:Document>"
+        )
+        yield text.encode()
+        yield OutgoingPart(document.mime_type, document.size, partial(_verified, room.store, document))
+        text = "</xdsb:Document></xdsb:DocumentResponse>"
+    yield f"{text}</xdsb:RetrieveDocumentSetResponse>".encode()
+
+
+def _refuse(
+    request: Request,
+    room: Room,
+    requests: Sequence[DocumentRequest],
+    decision: Decision,
+    errors: tuple[RegistryError, ...],
+) -> Reply:
+    verdict = Verdict((), tuple(requests), errors)
+    room.record_refusal(_records(request, room, verdict, decision))
+    return Reply(_answer(room, verdict))
+
+
+# ----------------------------------------------------------------------------------------------------- audit
+
+
+def _records(request: Request, room: Room, verdict: Verdict, decision: Decision) -> list[bytes]:
+    """One record for each patient's documents that are given out, one (outcome 8) for what is not."""
+    messages = _of_found(request, room, verdict, decision)
+    if verdict.errors:
+        missed = dict.fromkeys(
+            DocumentReference(one.document_unique_id, _oid(one.repository_unique_id), one.home)
+            for one in verdict.missed
+        )
+        codes = ",".join(sorted({str(error.code) for error in verdict.errors}))
+        messages.append(
+            room.records.retrieved(
+                origin_of(request),
+                list(missed) or [DocumentReference("unknown")],
+                patient_id=None,
+                outcome=Outcome.SERIOUS_FAILURE,
+                reason=codes,
+                decision=decision.rule,
+            )
+        )
+    return messages
+
+
+def _of_found(
+    request: Request,
+    room: Room,
+    verdict: Verdict,
+    decision: Decision,
+    *,
+    outcome: Outcome = Outcome.SUCCESS,
+    reason: str | None = None,
+) -> list[bytes]:
+    by_patient: dict[str | None, dict[DocumentReference, None]] = {}
+    for one in verdict.found:
+        reference = DocumentReference(one.document.unique_id, room.settings.unique_id, one.home)
+        by_patient.setdefault(one.document.patient_id, {})[reference] = None
+    return [
+        room.records.retrieved(
+            origin_of(request),
+            list(references),
+            patient_id=patient_id,
+            outcome=outcome,
+            reason=reason,
+            decision=decision.rule,
+        )
+        for patient_id, references in by_patient.items()
+    ]
+
+
+def _closed(request: Request, room: Room, verdict: Verdict, decision: Decision, whole: bool) -> None:
+    """A transfer that broke after its record gets a second one."""
+    if not whole and verdict.found:
+        outcome, reason = Outcome.SERIOUS_FAILURE, "the transfer broke before its end"
+        room.record_refusal(_of_found(request, room, verdict, decision, outcome=outcome, reason=reason))

@@ -1,0 +1,83 @@
+"""The registry over the wire: ITI-42 Register Document Set-b, ITI-18 Registry Stored Query (ITI TF-2: 3.42, 3.18)."""
+
+import logging
+from typing import Final
+from xml.sax.saxutils import quoteattr
+
+from atna.message import Outcome
+from ihe import vocabulary as v
+from ihe.ebrs import RegistryResponse, adhoc_query_request, read_adhoc_query_response, read_registry_response
+from ihe.errors import FaultCode
+from ihe.transactions import ITI_18, ITI_42
+from ihe.xua import Caller
+from repository.records import Records
+from repository.room import AnswerLost, Asked, Refused, Unreachable
+from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient
+
+__all__ = ["RegistryClient", "depositor_header"]
+
+GET_SUBMISSION_SET_AND_CONTENTS: Final = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
+_CERTAIN: Final = frozenset({FaultCode.SENDER, FaultCode.MUST_UNDERSTAND, FaultCode.VERSION_MISMATCH})
+_STATUSES: Final = frozenset({v.SUCCESS, v.FAILURE, v.PARTIAL_SUCCESS})
+
+_log = logging.getLogger(__name__)
+
+
+def depositor_header(caller: Caller) -> bytes:
+    """Our own SOAP header: who was authenticated as the one who deposited; what is not known is left out."""
+    known = {"node": caller.node, "organisation": caller.organisation, "person": caller.person}
+    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in known.items() if value)
+    return f'<d:Depositor xmlns:d="{v.DOSSIER}"{attributes}/>'.encode()
+
+
+class RegistryClient:
+    """``repository.room.Registry`` at one address."""
+
+    def __init__(self, client: SoapClient, url: str, records: Records) -> None:
+        self._client = client
+        self._url = url
+        self._records = records
+
+    def register(self, submission: bytes, depositor: Caller) -> RegistryResponse:
+        """ITI-42. A Receiver fault or an unknown status says nothing about what was stored: AnswerLost."""
+        try:
+            answer = self._client.call(self._url, ITI_42, submission, extra_headers=depositor_header(depositor))
+        except NotSent as error:
+            raise Unreachable(str(error)) from error
+        except OutcomeUnknown as error:
+            raise AnswerLost(str(error)) from error
+        except PeerFault as error:
+            if error.fault.code in _CERTAIN:
+                raise Refused(error.fault.reason) from error
+            raise AnswerLost(error.fault.reason) from error
+        response = read_registry_response(answer.body)
+        if response.status not in _STATUSES:
+            raise AnswerLost("the registry's answer has no known status")
+        return response
+
+    def ask(self, submission_unique_id: str, patient_id: str | None) -> Asked:
+        """ITI-18 GetSubmissionSetAndContents by the submission set's unique id."""
+        quoted = submission_unique_id.replace("'", "''")
+        request = adhoc_query_request(
+            GET_SUBMISSION_SET_AND_CONTENTS, {"$XDSSubmissionSetUniqueId": f"'{quoted}'"}, "LeafClass"
+        )
+        try:
+            answer = self._client.call(self._url, ITI_18, request)
+        except (NotSent, OutcomeUnknown, PeerFault) as error:
+            _log.warning("registry could not be asked about a submission set: %s", type(error).__name__)
+            return Asked(None, self._record(request, patient_id, Outcome.MAJOR_FAILURE))
+        response = read_adhoc_query_response(answer.body)
+        if response.status != v.SUCCESS:
+            codes = ",".join(sorted({error.code for error in response.errors}))
+            _log.warning("registry could not be asked about a submission set: %s", codes)
+            return Asked(None, self._record(request, patient_id, Outcome.SERIOUS_FAILURE, codes))
+        return Asked(response.objects, self._record(request, patient_id, Outcome.SUCCESS))
+
+    def _record(self, request: bytes, patient_id: str | None, outcome: Outcome, reason: str | None = None) -> bytes:
+        return self._records.asked(
+            query_id=GET_SUBMISSION_SET_AND_CONTENTS,
+            request=request,
+            patient_id=patient_id,
+            outcome=outcome,
+            reason=reason,
+        )

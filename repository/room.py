@@ -1,0 +1,144 @@
+"""What a repository's transactions work with, joined by ``repository.app``; and documents on their way in."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ihe.ebrs import RegistryResponse
+from ihe.registry_objects import RegistryObject
+from ihe.xua import Caller
+from repository.records import Records
+from repository.settings import RepositorySettings
+from repository.store.protocol import DocumentIndex, DocumentStore, StoreUnavailable, Upload
+
+__all__ = ["AnswerLost", "Asked", "Refused", "Registry", "Room", "StagedDocument", "Unreachable"]
+
+BLOCK_BYTES: Final = 256 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class Unreachable(Exception):  # noqa: N818 - an outcome
+    """Nothing of the request reached the registry."""
+
+
+class AnswerLost(Exception):  # noqa: N818 - an outcome
+    """The registry may have done what it was asked, or not: no answer that can be read."""
+
+
+class Refused(Exception):  # noqa: N818 - an outcome
+    """The registry answered a SOAP fault that says it did not even read the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What ITI-18 said about a submission set: its objects, none if it is not there; None if nothing is known.
+
+    ``record`` is the audit record of the question, to be written with whatever follows from it.
+    """
+
+    objects: tuple[RegistryObject, ...] | None
+    record: bytes
+
+
+class Registry(Protocol):
+    """The registry as this repository sees it."""
+
+    def register(self, submission: bytes, depositor: Caller) -> RegistryResponse:
+        """ITI-42. Raises Unreachable, AnswerLost, Refused."""
+        ...
+
+    def ask(self, submission_unique_id: str, patient_id: str | None) -> Asked:
+        """ITI-18 GetSubmissionSetAndContents."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """``clock`` gives microseconds since 1970, UTC; ``new_key`` 32 random hex digits, for objects and attempts."""
+
+    settings: RepositorySettings
+    store: DocumentStore
+    index: DocumentIndex
+    registry: Registry
+    records: Records
+    clock: Callable[[], int]
+    new_key: Callable[[], str]
+
+    def record_refusal(self, messages: Sequence[bytes]) -> None:
+        """Records of what did not happen, committed alone; if the database refuses them a log line has to do."""
+        try:
+            self.index.record_alone(messages)
+        except StoreUnavailable as error:
+            _log.error("%s audit records of a refusal could not be written: %s", len(messages), error)
+
+    def remove(self, keys: Iterable[str]) -> bool:
+        """Delete objects; False when one could not be deleted, then its row has to stay for the sweep."""
+        gone = True
+        for key in keys:
+            try:
+                self.store.delete(key)
+            except StoreUnavailable as error:
+                _log.warning("object %s could not be deleted: %s", key, error)
+                gone = False
+        return gone
+
+
+class StagedDocument:
+    """A large document that is stored while it arrives, before its metadata is known (``wire.messages.StagedPart``).
+
+    Its row is durable before its first byte. ``write`` and ``finish`` never raise for want of room or a store that does
+    not answer: the message is read to its end, and the handler answers with the right error (``fault``).
+    Once ``adopted`` by a submission it is no longer ours to abort.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self.key: Final = room.new_key()
+        self.fault: StoreUnavailable | None = None
+        self.adopted = False
+        self._room = room
+        self._upload: Upload | None = None
+        self._aborted = False
+        try:
+            room.index.stage(self.key, room.clock())
+            self._upload = room.store.begin(self.key)
+        except StoreUnavailable as error:
+            self.fault = error
+
+    def write(self, block: bytes) -> None:
+        """Take the next block."""
+        if self._upload is None or self.fault is not None:
+            return
+        try:
+            self._upload.write(block)
+        except StoreUnavailable as error:
+            self._fail(error)
+
+    def finish(self) -> None:
+        """Make the bytes durable."""
+        if self._upload is None or self.fault is not None:
+            return
+        try:
+            self._upload.finish()
+        except StoreUnavailable as error:
+            self._fail(error)
+
+    def _fail(self, error: StoreUnavailable) -> None:
+        self.fault = error
+        self._drop()
+
+    def abort(self) -> None:
+        """Object first, then row; whatever can't be removed now is left to the sweep."""
+        if self.adopted or self._aborted:
+            return
+        self._aborted = True
+        self._drop()
+
+    def _drop(self) -> None:
+        try:
+            if self._upload is not None:
+                self._upload.abort()
+            self._room.index.unstage(self.key)
+        except StoreUnavailable as error:
+            _log.warning("upload %s could not be removed: %s", self.key, error)

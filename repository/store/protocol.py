@@ -1,0 +1,248 @@
+"""What the transactions of a repository ask of its store of bytes and of its index of documents.
+
+Two promises hold the crash protocol together (see ``repository.registration``):
+
+* A row of the index is durable before the first byte of its object is written, so no object is ever without a row.
+* An object is durable when ``Upload.finish`` returns, and only then may its row become ``available``.
+
+Times are microseconds since 1970, UTC. Sizes are bytes, hashes SHA-1 in lower-case hex, both of the plain document.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = [
+    "Document",
+    "DocumentIndex",
+    "DocumentStore",
+    "ObjectMissing",
+    "Origin",
+    "State",
+    "StoreUnavailable",
+    "StoredObject",
+    "Submission",
+    "Superseded",
+    "Upload",
+]
+
+
+class StoreUnavailable(Exception):  # noqa: N818 - an outcome the actor names to the peer
+    """Store or database do not answer or take no more; ``full`` tells a full disk from the rest."""
+
+    def __init__(self, reason: str, *, full: bool = False) -> None:
+        super().__init__(reason)
+        self.full = full
+
+
+class ObjectMissing(Exception):  # noqa: N818 - an outcome: another copy may be whole
+    """There is no finished object of this key."""
+
+
+class Superseded(Exception):  # noqa: N818 - an outcome: the work is looked at once more
+    """The row is no longer what its caller had read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of the store; ``complete`` is False for an upload that was never finished."""
+
+    key: str
+    size: int
+    modified: int
+    complete: bool
+
+
+class Upload(Protocol):
+    """An object on its way in. ``finish`` makes it durable and visible, ``abort`` removes it; both may be repeated."""
+
+    def write(self, block: bytes) -> None: ...
+    def finish(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class DocumentStore(Protocol):
+    """Objects under random keys, written once, never overwritten, never shared. All calls block.
+
+    Every call may raise ``StoreUnavailable``, ``full=True`` where there is no room.
+    """
+
+    def begin(self, key: str) -> Upload:
+        """Begin to write an object; ``key`` is 32 lower-case hex digits that were never used before."""
+        ...
+
+    def open(self, key: str) -> Iterator[bytes]:
+        """The object's blocks in order; raises ``ObjectMissing`` before the first one."""
+        ...
+
+    def size(self, key: str) -> int | None:
+        """Size of a finished object, None if there is none."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object, finished or not; durable when it returns; no error if there is none."""
+        ...
+
+    def objects(self) -> Iterator[StoredObject]:
+        """Everything that lies in the store, in no order; what comes or goes meanwhile may be missed."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Room that is left, None where the store does not know."""
+        ...
+
+
+class State(StrEnum):
+    """Where a row stands.
+
+    STAGING    its object is being uploaded, its metadata is not known yet
+    PENDING    it belongs to a submission of which the registry's answer is not known yet
+    AVAILABLE  registered; ITI-43 gives it out
+    REMOVING   nobody claims it any more; object first, then row are going away
+    """
+
+    STAGING = "staging"
+    PENDING = "pending"
+    AVAILABLE = "available"
+    REMOVING = "removing"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sent a submission and where to, kept for audit records that are written by a later process."""
+
+    address: str
+    node: str | None
+    reply_to: str | None
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One ITI-41 submission, by SubmissionSet.uniqueId.
+
+    ``digest`` tells an identical retry from anything else (see ``repository.submission``). ``attempt`` names the last
+    attempt to register it and ``since`` when that began; ``answer`` is the body the source was given, once available.
+    ``told`` is True when the source was told that the outcome is unknown.
+    """
+
+    unique_id: str
+    digest: str
+    patient_id: str | None
+    origin: Origin
+    attempt: str
+    since: int
+    state: State = State.PENDING
+    answer: bytes | None = None
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One object of the index. ``staged`` tells that its row exists already, in state STAGING."""
+
+    object_key: str
+    unique_id: str
+    entry_id: str
+    hash: str
+    size: int
+    mime_type: str
+    patient_id: str | None
+    attempt: str
+    since: int
+    state: State = State.PENDING
+    staged: bool = False
+
+
+class DocumentIndex(Protocol):
+    """The repository's memory of what lies in its store. Every method is one transaction, durable when it returns.
+
+    Every call may raise ``StoreUnavailable``. ``messages`` are audit records that belong to the same commit.
+    """
+
+    def stage(self, object_key: str, now: int) -> None:
+        """A row in state STAGING, before its object is uploaded."""
+        ...
+
+    def unstage(self, object_key: str) -> None:
+        """Forget a row in state STAGING, after its object is gone."""
+        ...
+
+    def claim(
+        self, submission: Submission, documents: Sequence[Document], *, replacing: Submission | None = None
+    ) -> Submission | None:
+        """Write a submission and its documents as PENDING; None when that was done.
+
+        If the unique id is in use, nothing is written and what stands there is returned, unless it is exactly
+        ``replacing``: then this attempt takes its place. Raises ``Superseded`` when a staged row is gone.
+        """
+        ...
+
+    def touch(self, submission: Submission, now: int) -> None:
+        """Move ``since`` of this attempt, before a late ITI-42 is sent. Raises ``Superseded``."""
+        ...
+
+    def told(self, submission: Submission, messages: Sequence[bytes]) -> None:
+        """Remember that the source was told that the outcome is unknown."""
+        ...
+
+    def complete(self, submission: Submission, answer: bytes, messages: Sequence[bytes], now: int) -> Submission:
+        """Submission and documents of this attempt become AVAILABLE, ``messages`` are written with them.
+
+        If another attempt was quicker nothing is written. Returns what stands. Raises ``Superseded`` if nothing does.
+        """
+        ...
+
+    def abandon(
+        self, submission: Submission, messages: Sequence[bytes], *, earlier: Submission | None = None
+    ) -> Submission | None:
+        """Forget this attempt, after its objects are gone; the submission too unless another attempt stands.
+
+        If this attempt is the last one, ``earlier`` (the one it had replaced, still without an outcome) stands again.
+
+        Returns what stands under the unique id, None if nothing does; ``messages`` are written in any case.
+        """
+        ...
+
+    def release(self, submission: Submission, messages: Sequence[bytes]) -> bool:
+        """Forget a PENDING submission if it is still exactly this; its documents become REMOVING."""
+        ...
+
+    def submission(self, unique_id: str) -> Submission | None: ...
+
+    def documents_of(self, submission_unique_id: str) -> tuple[Document, ...]:
+        """Rows of every attempt, oldest first."""
+        ...
+
+    def available(self, unique_ids: Sequence[str]) -> tuple[Document, ...]:
+        """Rows in state AVAILABLE of these documents, oldest first."""
+        ...
+
+    def unresolved(self, before: int) -> tuple[Submission, ...]:
+        """PENDING submissions whose last attempt began before a time, oldest first."""
+        ...
+
+    def discard(self, staged_before: int, left_before: int) -> tuple[str, ...]:
+        """Mark rows nobody will claim as REMOVING; returns the keys of all that are.
+
+        These are STAGING rows older than ``staged_before``, and PENDING rows older than ``left_before`` whose
+        submission is not there or available by another attempt.
+        """
+        ...
+
+    def forget(self, object_keys: Sequence[str]) -> None:
+        """Delete rows in state REMOVING, after their objects are gone."""
+        ...
+
+    def known(self, object_keys: Sequence[str]) -> frozenset[str]:
+        """Which of these keys have a row."""
+        ...
+
+    def record_alone(self, messages: Sequence[bytes]) -> None:
+        """Write audit records of a request that changed nothing."""
+        ...
+
+    def busy(self) -> bool:
+        """Whether the audit outbox is at its bound, so that nothing more may happen here."""
+        ...

@@ -1,0 +1,375 @@
+"""The index of documents in SQLite or PostgreSQL, by SQLAlchemy Core; the same statements on both."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, and_, delete, exists, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from atna.store.engine import is_disk_full, open_engine, reading, write
+from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
+from repository.store.protocol import Document, Origin, State, StoreUnavailable, Submission, Superseded
+from repository.store.tables import documents, metadata, outbox, submissions
+
+__all__ = ["SqlIndex", "open_index"]
+
+T = TypeVar("T")
+
+_BATCH: Final = 500
+"""Values in one IN list; SQLite takes 32,766, PostgreSQL 65,535."""
+
+
+def open_index(database_url: str, sinks: Sequence[str], max_rows: int) -> "SqlIndex":
+    """The index in this database, its tables made where it is empty. Raises DatabaseRefused, StoreUnavailable."""
+    with translated():
+        return SqlIndex(open_engine(database_url, metadata), sinks, max_rows)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What SQLAlchemy raises becomes ``StoreUnavailable``; its text holds no statement and no value."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        full = is_disk_full(error)
+        name = type(getattr(error, "orig", None) or error).__name__
+        reason = "no room left in the database" if full else f"database: {name}"
+        raise StoreUnavailable(reason, full=full) from error
+
+
+class SqlIndex:
+    """``repository.store.protocol.DocumentIndex``; ``sinks`` are where audit records are to go."""
+
+    def __init__(self, engine: Engine, sinks: Sequence[str], max_rows: int) -> None:
+        self._engine = engine
+        self._sinks = tuple(sinks)
+        self.outbox = Outbox(engine, outbox, sinks, max_rows)
+        self._group = GroupCommit(engine, outbox, sinks)
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._engine.dispose()
+
+    def check(self) -> bool:
+        """Whether the database answers."""
+        with self._reading() as connection:
+            return connection.execute(select(1)).scalar() == 1
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        with translated():
+            return write(self._engine, work)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(), reading(self._engine) as connection:
+            yield connection
+
+    # ------------------------------------------------------------------------------------------------ uploads
+
+    def stage(self, object_key: str, now: int) -> None:
+        """A row in state STAGING."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(insert(documents).values(object_key=object_key, state=State.STAGING.value, since=now))
+
+        self._write(work)
+
+    def unstage(self, object_key: str) -> None:
+        """Forget a row in state STAGING."""
+        d = documents.c
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(documents).where(d.object_key == object_key, d.state == State.STAGING.value))
+
+        self._write(work)
+
+    # -------------------------------------------------------------------------------------------- submissions
+
+    def claim(
+        self, submission: Submission, rows: Sequence[Document], *, replacing: Submission | None = None
+    ) -> Submission | None:
+        """Write a submission and its documents as PENDING, or say what stands there."""
+
+        def work(connection: Connection) -> Submission | None:
+            standing = _submission(connection, submission.unique_id, lock=True)
+            if standing is not None and not _same_attempt(standing, replacing):
+                return standing
+            _write_submission(connection, submission, fresh=standing is None)
+            _write_documents(connection, submission.unique_id, rows)
+            return None
+
+        return self._write(work)
+
+    def touch(self, submission: Submission, now: int) -> None:
+        """Move ``since`` of this attempt."""
+        d = documents.c
+
+        def work(connection: Connection) -> None:
+            changed = connection.execute(update(submissions).where(_is(submission)).values(since=now)).rowcount
+            if not changed:
+                raise Superseded(submission.attempt)
+            mine = and_(d.submission_unique_id == submission.unique_id, d.attempt == submission.attempt)
+            connection.execute(update(documents).where(mine).values(since=now))
+
+        self._write(work)
+
+    def told(self, submission: Submission, messages: Sequence[bytes]) -> None:
+        """Remember that the source was told that the outcome is unknown."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(submissions).where(_is(submission)).values(told=True))
+            add(connection, outbox, messages, self._sinks)
+
+        self._write(work)
+
+    def complete(self, submission: Submission, answer: bytes, messages: Sequence[bytes], now: int) -> Submission:
+        """Submission and documents of this attempt become AVAILABLE, with their audit records."""
+        d, s = documents.c, submissions.c
+
+        def work(connection: Connection) -> Submission:
+            standing = _submission(connection, submission.unique_id, lock=True)
+            if standing is None or standing.digest != submission.digest:
+                raise Superseded(submission.attempt)
+            if standing.state is State.AVAILABLE:
+                return standing
+            done = {"state": State.AVAILABLE.value, "attempt": submission.attempt, "answer": answer}
+            connection.execute(update(submissions).where(s.unique_id == submission.unique_id).values(**done))
+            mine = (d.submission_unique_id == submission.unique_id, d.attempt == submission.attempt)
+            pending = d.state == State.PENDING.value
+            connection.execute(update(documents).where(*mine, pending).values(state=State.AVAILABLE.value, since=now))
+            add(connection, outbox, messages, self._sinks)
+            return replace(standing, state=State.AVAILABLE, attempt=submission.attempt, answer=answer)
+
+        return self._write(work)
+
+    def abandon(
+        self, submission: Submission, messages: Sequence[bytes], *, earlier: Submission | None = None
+    ) -> Submission | None:
+        """Forget this attempt; the submission too unless another attempt stands."""
+        d = documents.c
+
+        def work(connection: Connection) -> Submission | None:
+            if earlier is None:
+                connection.execute(delete(submissions).where(_is(submission)))
+            else:
+                back = {"attempt": earlier.attempt, "since": earlier.since}
+                connection.execute(update(submissions).where(_is(submission)).values(**back))
+            mine = and_(d.submission_unique_id == submission.unique_id, d.attempt == submission.attempt)
+            connection.execute(delete(documents).where(mine, d.state == State.PENDING.value))
+            add(connection, outbox, messages, self._sinks)
+            return _submission(connection, submission.unique_id)
+
+        return self._write(work)
+
+    def release(self, submission: Submission, messages: Sequence[bytes]) -> bool:
+        """Forget a PENDING submission; its documents become REMOVING."""
+        d, s = documents.c, submissions.c
+
+        def work(connection: Connection) -> bool:
+            gone = connection.execute(delete(submissions).where(_is(submission), s.since == submission.since))
+            if not gone.rowcount:
+                return False
+            theirs = and_(d.submission_unique_id == submission.unique_id, d.state == State.PENDING.value)
+            connection.execute(update(documents).where(theirs).values(state=State.REMOVING.value))
+            add(connection, outbox, messages, self._sinks)
+            return True
+
+        return self._write(work)
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def submission(self, unique_id: str) -> Submission | None:
+        """What stands under a submission set unique id."""
+        with self._reading() as connection:
+            return _submission(connection, unique_id)
+
+    def documents_of(self, submission_unique_id: str) -> tuple[Document, ...]:
+        """Rows of every attempt, oldest first."""
+        d = documents.c
+        statement = select(documents).where(
+            d.submission_unique_id == submission_unique_id,
+            d.state.in_([State.PENDING.value, State.AVAILABLE.value]),
+        )
+        return self._documents(statement)
+
+    def available(self, unique_ids: Sequence[str]) -> tuple[Document, ...]:
+        """Rows in state AVAILABLE of these documents, oldest first."""
+        d = documents.c
+        wanted = list(dict.fromkeys(unique_ids))
+        found: list[Document] = []
+        for start in range(0, len(wanted), _BATCH):
+            chosen = d.unique_id.in_(wanted[start : start + _BATCH])
+            found += self._documents(select(documents).where(chosen, d.state == State.AVAILABLE.value))
+        return tuple(found)
+
+    def _documents(self, statement: Any) -> tuple[Document, ...]:
+        d = documents.c
+        with self._reading() as connection:
+            rows = connection.execute(statement.order_by(d.since, d.object_key)).all()
+        return tuple(_document(row) for row in rows)
+
+    def unresolved(self, before: int) -> tuple[Submission, ...]:
+        """PENDING submissions whose last attempt began before a time."""
+        s = submissions.c
+        statement = select(submissions).where(s.state == State.PENDING.value, s.since < before).order_by(s.since)
+        with self._reading() as connection:
+            return tuple(_submission_of(row) for row in connection.execute(statement))
+
+    def known(self, object_keys: Sequence[str]) -> frozenset[str]:
+        """Which of these keys have a row."""
+        found: set[str] = set()
+        with self._reading() as connection:
+            for start in range(0, len(object_keys), _BATCH):
+                wanted = documents.c.object_key.in_(list(object_keys[start : start + _BATCH]))
+                found.update(connection.execute(select(documents.c.object_key).where(wanted)).scalars())
+        return frozenset(found)
+
+    # ---------------------------------------------------------------------------------------------- the sweep
+
+    def discard(self, staged_before: int, left_before: int) -> tuple[str, ...]:
+        """Mark rows nobody will claim as REMOVING; returns the keys of all that are."""
+        d, s = documents.c, submissions.c
+        wanted = exists().where(
+            s.unique_id == d.submission_unique_id,
+            or_(s.state == State.PENDING.value, s.attempt == d.attempt),
+        )
+        staged = and_(d.state == State.STAGING.value, d.since < staged_before)
+        left = and_(d.state == State.PENDING.value, d.since < left_before, ~wanted)
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            connection.execute(update(documents).where(or_(staged, left)).values(state=State.REMOVING.value))
+            removing = select(d.object_key).where(d.state == State.REMOVING.value)
+            return tuple(connection.execute(removing).scalars())
+
+        return self._write(work)
+
+    def forget(self, object_keys: Sequence[str]) -> None:
+        """Delete rows in state REMOVING."""
+        d = documents.c
+
+        def work(connection: Connection) -> None:
+            for start in range(0, len(object_keys), _BATCH):
+                gone = d.object_key.in_(list(object_keys[start : start + _BATCH]))
+                connection.execute(delete(documents).where(gone, d.state == State.REMOVING.value))
+
+        self._write(work)
+
+    # -------------------------------------------------------------------------------------------------- audit
+
+    def record_alone(self, messages: Sequence[bytes]) -> None:
+        """Write audit records of a request that changed nothing, grouped with those of others."""
+        try:
+            self._group.commit(messages)
+        except NotRecorded as refused:
+            with translated():
+                raise (refused.__cause__ or refused) from refused
+
+    def busy(self) -> bool:
+        """Whether the audit outbox is at its bound."""
+        try:
+            return self.outbox.full()
+        except OutboxUnavailable as error:
+            raise StoreUnavailable("the outbox of audit records does not answer") from error
+
+
+# ------------------------------------------------------------------------------------------- rows and values
+
+
+def _is(submission: Submission) -> Any:
+    """The submission's row while it is PENDING and this attempt is the last one."""
+    s = submissions.c
+    return and_(s.unique_id == submission.unique_id, s.attempt == submission.attempt, s.state == State.PENDING.value)
+
+
+def _same_attempt(standing: Submission, replacing: Submission | None) -> bool:
+    return (
+        replacing is not None
+        and standing.state is State.PENDING
+        and (standing.attempt, standing.since) == (replacing.attempt, replacing.since)
+    )
+
+
+def _submission(connection: Connection, unique_id: str, *, lock: bool = False) -> Submission | None:
+    statement = select(submissions).where(submissions.c.unique_id == unique_id)
+    row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+    return None if row is None else _submission_of(row)
+
+
+def _submission_of(row: Any) -> Submission:
+    return Submission(
+        unique_id=row.unique_id,
+        digest=row.digest,
+        patient_id=row.patient_id,
+        origin=Origin(row.address, row.node, row.reply_to, row.endpoint),
+        attempt=row.attempt,
+        since=row.since,
+        state=State(row.state),
+        answer=None if row.answer is None else bytes(row.answer),
+        told=bool(row.told),
+    )
+
+
+def _write_submission(connection: Connection, submission: Submission, *, fresh: bool) -> None:
+    values = {
+        "digest": submission.digest,
+        "state": submission.state.value,
+        "attempt": submission.attempt,
+        "since": submission.since,
+        "patient_id": submission.patient_id,
+        "address": submission.origin.address,
+        "node": submission.origin.node,
+        "reply_to": submission.origin.reply_to,
+        "endpoint": submission.origin.endpoint,
+        "told": submission.told,
+        "answer": submission.answer,
+    }
+    if fresh:
+        connection.execute(insert(submissions).values(unique_id=submission.unique_id, **values))
+    else:
+        connection.execute(update(submissions).where(submissions.c.unique_id == submission.unique_id).values(**values))
+
+
+def _write_documents(connection: Connection, submission_unique_id: str, rows: Sequence[Document]) -> None:
+    fresh = [_values(row, submission_unique_id) for row in rows if not row.staged]
+    if fresh:
+        connection.execute(insert(documents), fresh)
+    d = documents.c
+    for row in rows:
+        if row.staged:
+            mine = and_(d.object_key == row.object_key, d.state == State.STAGING.value)
+            written = connection.execute(update(documents).where(mine).values(**_values(row, submission_unique_id)))
+            if not written.rowcount:
+                raise Superseded(row.object_key)
+
+
+def _values(row: Document, submission_unique_id: str) -> dict[str, Any]:
+    return {
+        "object_key": row.object_key,
+        "state": row.state.value,
+        "since": row.since,
+        "attempt": row.attempt,
+        "submission_unique_id": submission_unique_id,
+        "unique_id": row.unique_id,
+        "entry_id": row.entry_id,
+        "hash": row.hash,
+        "size": row.size,
+        "mime_type": row.mime_type,
+        "patient_id": row.patient_id,
+    }
+
+
+def _document(row: Any) -> Document:
+    return Document(
+        object_key=row.object_key,
+        unique_id=row.unique_id,
+        entry_id=row.entry_id,
+        hash=row.hash,
+        size=row.size,
+        mime_type=row.mime_type,
+        patient_id=row.patient_id,
+        attempt=row.attempt,
+        since=row.since,
+        state=State(row.state),
+    )

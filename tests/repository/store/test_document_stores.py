@@ -1,0 +1,175 @@
+"""The contract of DocumentStore, on both stores alike."""
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from repository.store.directory import DirectoryStore
+from repository.store.memory import MemoryStore
+from repository.store.protocol import ObjectMissing, StoreUnavailable
+
+KEY = "0123456789abcdef0123456789abcdef"
+OTHER = "f" * 32
+
+
+@pytest.fixture(params=["directory", "memory"])
+def store(request, tmp_path):
+    return DirectoryStore(tmp_path / "documents") if request.param == "directory" else MemoryStore()
+
+
+def put(store, key, *blocks):
+    upload = store.begin(key)
+    for block in blocks:
+        upload.write(block)
+    upload.finish()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"\r\n", b"\x00" * 7, os.urandom(65536), os.urandom(65537), os.urandom(700_001)], ids=len
+)
+def test_bytes_out_are_bytes_in(store, data):
+    put(store, KEY, *(data[n : n + 10_000] for n in range(0, len(data), 10_000)))
+    assert b"".join(store.open(KEY)) == data
+    assert store.size(KEY) == len(data)
+
+
+def test_an_object_is_visible_only_when_finished(store):
+    upload = store.begin(KEY)
+    upload.write(b"half")
+    assert store.size(KEY) is None
+    with pytest.raises(ObjectMissing):
+        next(iter(store.open(KEY)))
+    assert [(o.key, o.complete) for o in store.objects()] == [(KEY, False)]
+    upload.finish()
+    assert [(o.key, o.size, o.complete) for o in store.objects()] == [(KEY, 4, True)]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_abort_leaves_nothing(store, finished):
+    upload = store.begin(KEY)
+    upload.write(b"x")
+    if finished:
+        upload.finish()
+    upload.abort()
+    upload.abort()
+    assert list(store.objects()) == []
+    assert store.size(KEY) is None
+
+
+def test_finish_twice_is_finishing_once(store):
+    upload = store.begin(KEY)
+    upload.write(b"x")
+    upload.finish()
+    upload.finish()
+    assert b"".join(store.open(KEY)) == b"x"
+
+
+def test_delete_removes_finished_and_unfinished_and_nothing_else(store):
+    put(store, OTHER, b"stays")
+    put(store, KEY, b"goes")
+    store.delete(KEY)
+    store.delete(KEY)
+    store.begin(KEY).write(b"goes too")
+    store.delete(KEY)
+    assert [o.key for o in store.objects()] == [OTHER]
+
+
+def test_an_object_is_never_overwritten(store):
+    put(store, KEY, b"first")
+    with pytest.raises(StoreUnavailable):
+        put(store, KEY, b"second")
+    assert b"".join(store.open(KEY)) == b"first"
+
+
+def test_objects_know_their_age(store):
+    put(store, KEY, b"x")
+    (found,) = store.objects()
+    assert abs(found.modified - time.time_ns() // 1000) < 60_000_000
+
+
+def test_a_write_after_the_end_is_refused(store):
+    upload = store.begin(KEY)
+    upload.finish()
+    with pytest.raises(StoreUnavailable):
+        upload.write(b"late")
+
+
+def test_memory_store_is_full_at_its_capacity():
+    store = MemoryStore(capacity=10)
+    upload = store.begin(KEY)
+    with pytest.raises(StoreUnavailable) as refused:
+        upload.write(b"x" * 11)
+    assert refused.value.full
+    assert store.free_bytes() == 10
+
+
+# ----------------------------------------------------------------------------------------- directory alone
+
+
+@pytest.mark.parametrize("key", ["../../etc/passwd", "", "a" * 31, "A" * 32, "/" * 32])
+def test_only_keys_become_paths(tmp_path, key):
+    store = DirectoryStore(tmp_path)
+    with pytest.raises(ValueError, match="not an object key"):
+        store.begin(key)
+
+
+def test_files_are_for_their_owner_alone(tmp_path):
+    store = DirectoryStore(tmp_path / "documents")
+    put(store, KEY, b"x")
+    for path in (tmp_path / "documents").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_file_and_folder_are_synced_before_finish_returns(tmp_path, monkeypatch):
+    store = DirectoryStore(tmp_path)
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())), real(handle))
+    )
+    put(store, KEY, b"x")
+    assert synced == [str(tmp_path / "incoming" / KEY), str(tmp_path / "objects" / KEY[:3])]
+
+
+def test_a_failed_fsync_is_never_taken_for_a_good_one(tmp_path, monkeypatch):
+    store = DirectoryStore(tmp_path)
+    upload = store.begin(KEY)
+    upload.write(b"x")
+
+    def broken(_handle):
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        with pytest.raises(StoreUnavailable) as refused:
+            upload.finish()
+    assert not refused.value.full
+    with pytest.raises(StoreUnavailable):
+        upload.finish()
+    assert store.size(KEY) is None
+
+
+def test_a_full_disk_is_told_apart(tmp_path, monkeypatch):
+    store = DirectoryStore(tmp_path)
+    upload = store.begin(KEY)
+
+    def full(_handle, _data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreUnavailable) as refused:
+        upload.write(b"x")
+    assert refused.value.full
+    monkeypatch.undo()
+    upload.abort()
+    assert list(store.objects()) == []
+
+
+def test_room_for_others_is_left_alone(tmp_path):
+    store = DirectoryStore(tmp_path, min_free_bytes=2**60)
+    with pytest.raises(StoreUnavailable) as refused:
+        store.begin(KEY)
+    assert refused.value.full

@@ -1,0 +1,219 @@
+"""The index of documents on SQLite, and on PostgreSQL where DOSSIER_TEST_POSTGRESQL names a database."""
+
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from repository.store.protocol import Document, Origin, State, StoreUnavailable, Submission, Superseded
+from repository.store.sql import open_index
+
+ORIGIN = Origin("192.0.2.7", "CN=lab", None, "http://127.0.0.1:8020/repository")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def index(request, tmp_path):
+    url = f"sqlite:///{tmp_path}/repository.db"
+    if request.param == "postgresql":
+        url = os.environ.get("DOSSIER_TEST_POSTGRESQL") or pytest.skip("no DOSSIER_TEST_POSTGRESQL")
+        with create_engine(url).begin() as connection:
+            connection.execute(text("drop schema public cascade"))
+            connection.execute(text("create schema public"))
+    opened = open_index(url, ["http://127.0.0.1:8040/records"], 100)
+    yield opened
+    opened.close()
+
+
+def submission(unique_id="1.2.3", attempt="a", since=1000, **more):
+    values = {"digest": "d" * 64, "patient_id": "1^^^&1.2&ISO", "origin": ORIGIN} | more
+    return Submission(unique_id=unique_id, attempt=attempt, since=since, **values)
+
+
+def document(key, attempt="a", since=1000, **more):
+    values = {"unique_id": "1.9", "entry_id": "Document01", "hash": "0" * 40, "size": 3, "mime_type": "text/plain"}
+    return Document(object_key=key * 32, patient_id=None, attempt=attempt, since=since, **(values | more))
+
+
+def waiting(index):
+    return [row.message for row in index.outbox.claim("http://127.0.0.1:8040/records", 100)]
+
+
+def test_a_claimed_submission_is_read_back(index):
+    assert index.claim(submission(), [document("1"), document("2")]) is None
+    assert index.submission("1.2.3") == submission()
+    assert {d.object_key for d in index.documents_of("1.2.3")} == {"1" * 32, "2" * 32}
+    assert index.available(["1.9"]) == ()
+
+
+def test_a_used_unique_id_is_not_claimed_again(index):
+    index.claim(submission(), [document("1")])
+    assert index.claim(submission(attempt="b"), [document("2", "b")]) == submission()
+    assert {d.object_key for d in index.documents_of("1.2.3")} == {"1" * 32}
+
+
+def test_only_the_very_attempt_that_was_read_is_replaced(index):
+    index.claim(submission(), [document("1")])
+    stale = submission(since=999)
+    assert index.claim(submission(attempt="b"), [], replacing=stale) is not None
+    assert index.claim(submission(attempt="b", since=5), [document("2", "b")], replacing=submission()) is None
+    assert index.submission("1.2.3").attempt == "b"
+    assert len(index.documents_of("1.2.3")) == 2
+
+
+def test_of_many_claims_at_once_one_wins(index):
+    results = []
+    go = threading.Barrier(8)
+
+    def claim(number):
+        go.wait()
+        results.append(index.claim(submission(attempt=str(number)), [document(str(number), str(number))]))
+
+    threads = [threading.Thread(target=claim, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results.count(None) == 1
+    assert len(index.documents_of("1.2.3")) == 1
+
+
+def test_complete_makes_available_with_its_records_in_one_commit(index):
+    index.claim(submission(), [document("1")])
+    standing = index.complete(submission(), b"<ok/>", [b"record"], 2000)
+    assert (standing.state, standing.answer) == (State.AVAILABLE, b"<ok/>")
+    (found,) = index.available(["1.9", "1.9", "unknown"])
+    assert (found.state, found.since) == (State.AVAILABLE, 2000)
+    assert waiting(index) == [b"record"]
+
+
+def test_the_second_attempt_to_complete_writes_nothing(index):
+    index.claim(submission(), [document("1")])
+    index.claim(submission(attempt="b"), [document("2", "b")], replacing=submission())
+    index.complete(submission(attempt="a"), b"first", [b"one"], 2000)
+    assert index.complete(submission(attempt="b"), b"second", [b"two"], 3000).answer == b"first"
+    assert [d.attempt for d in index.available(["1.9"])] == ["a"]
+    assert waiting(index) == [b"one"]
+
+
+def test_completing_what_is_gone_is_refused(index):
+    with pytest.raises(Superseded):
+        index.complete(submission(), b"", [b"never"], 1)
+    assert waiting(index) == []
+
+
+def test_abandon_forgets_this_attempt_and_its_submission(index):
+    index.claim(submission(), [document("1")])
+    assert index.abandon(submission(), [b"refused"]) is None
+    assert index.submission("1.2.3") is None
+    assert index.known(["1" * 32]) == frozenset()
+    assert waiting(index) == [b"refused"]
+
+
+def test_abandon_lets_the_earlier_attempt_stand_again(index):
+    index.claim(submission(), [document("1")])
+    index.claim(submission(attempt="b", since=5000), [document("2", "b")], replacing=submission())
+    standing = index.abandon(submission(attempt="b"), [], earlier=submission())
+    assert (standing.attempt, standing.since) == ("a", 1000)
+    assert {d.attempt for d in index.documents_of("1.2.3")} == {"a"}
+
+
+def test_abandon_after_another_attempt_took_over_leaves_that_one(index):
+    index.claim(submission(), [document("1")])
+    index.claim(submission(attempt="b"), [document("2", "b")], replacing=submission())
+    assert index.abandon(submission(attempt="a"), []).attempt == "b"
+    assert {d.attempt for d in index.documents_of("1.2.3")} == {"b"}
+
+
+def test_release_happens_only_to_what_was_read(index):
+    index.claim(submission(), [document("1")])
+    assert not index.release(submission(since=999), [b"no"])
+    assert index.release(submission(), [b"yes"])
+    assert index.submission("1.2.3") is None
+    assert waiting(index) == [b"yes"]
+    assert index.discard(0, 0) == ("1" * 32,)
+
+
+def test_staged_rows_are_taken_over_by_their_submission(index):
+    index.stage("1" * 32, 500)
+    index.claim(submission(), [replace(document("1"), staged=True), document("2")])
+    assert {d.object_key for d in index.documents_of("1.2.3")} == {"1" * 32, "2" * 32}
+    index.unstage("1" * 32)
+    assert index.known(["1" * 32]) == {"1" * 32}
+
+
+def test_a_staged_row_that_is_gone_refuses_the_whole_claim(index):
+    with pytest.raises(Superseded):
+        index.claim(submission(), [replace(document("1"), staged=True), document("2")])
+    assert index.submission("1.2.3") is None
+    assert index.known(["2" * 32]) == frozenset()
+
+
+def test_discard_takes_old_uploads_and_attempts_nobody_waits_for(index):
+    index.stage("1" * 32, 100)
+    index.stage("2" * 32, 900)
+    index.claim(submission(since=100), [document("3", since=100)])
+    index.claim(submission(attempt="b"), [document("4", "b", since=100)], replacing=submission(since=100))
+    assert index.discard(500, 500) == ("1" * 32,)
+    index.complete(submission(attempt="b"), b"", [], 100)
+    assert set(index.discard(500, 500)) == {"1" * 32, "3" * 32}
+    index.forget(["1" * 32, "3" * 32, "4" * 32])
+    assert index.known([n * 32 for n in "1234"]) == {"2" * 32, "4" * 32}
+
+
+def test_unresolved_are_the_pending_ones_before_a_time(index):
+    index.claim(submission("1.1", since=100), [])
+    index.claim(submission("1.2", since=900), [])
+    index.claim(submission("1.3", since=100), [])
+    index.complete(submission("1.3", since=100), b"", [], 100)
+    assert [s.unique_id for s in index.unresolved(500)] == ["1.1"]
+    index.touch(submission("1.1", since=100), 1000)
+    assert index.unresolved(500) == ()
+
+
+def test_touch_of_a_superseded_attempt_is_refused(index):
+    index.claim(submission(), [])
+    with pytest.raises(Superseded):
+        index.touch(submission(attempt="b"), 5)
+
+
+def test_told_is_remembered_with_its_record(index):
+    index.claim(submission(), [])
+    index.told(submission(), [b"unknown"])
+    assert index.submission("1.2.3").told
+    assert waiting(index) == [b"unknown"]
+
+
+def test_oldest_copy_first_over_many_ids(index):
+    for number in range(3):
+        one = submission(f"1.{number}", attempt=str(number))
+        index.claim(one, [document(str(number), str(number), unique_id="1.9")])
+        index.complete(one, b"", [], 3000 - number)
+    wanted = [f"9.{n}" for n in range(1200)] + ["1.9"]
+    assert [d.object_key[0] for d in index.available(wanted)] == ["2", "1", "0"]
+
+
+def test_records_alone_are_durable_and_the_bound_makes_busy(index):
+    index.record_alone([b"%d" % n for n in range(99)])
+    assert not index.busy()
+    index.record_alone([b"last"])
+    index.outbox._checked_at = float("-inf")
+    assert index.busy()
+
+
+def test_a_full_database_says_so_and_keeps_nothing(tmp_path):
+    index = open_index(f"sqlite:///{tmp_path}/small.db", [], 100)
+    with index._engine.connect() as connection:
+        pages = connection.exec_driver_sql("pragma page_count").scalar()
+    index._engine.dispose()
+
+    from sqlalchemy import event
+
+    event.listen(index._engine, "connect", lambda c, _r: c.execute(f"pragma max_page_count={pages + 2}"))
+    with pytest.raises(StoreUnavailable) as refused:
+        index.claim(submission(), [document("1", mime_type="x" * 100_000)])
+    assert refused.value.full
+    assert "xxx" not in str(refused.value)
+    assert index.submission("1.2.3") is None
+    index.close()
