@@ -1,0 +1,179 @@
+"""spyne, and the only place that knows it: the table of operations, and the opening and closing of messages.
+
+spyne holds one service class built from ``ihe.transactions.TRANSACTIONS``; each transaction is one of its method
+descriptors, and a call runs through its descriptor. Messages do not pass spyne's protocol classes: these cost 60 µs a
+call, log whole messages on error and know no WS-Addressing (docs/decisions/0003-spyne-caged.md). Whoever replaces
+spyne keeps ``open_envelope`` and ``close_envelope`` and their tests.
+
+Threads  ``Call.body`` and ``Call.headers`` belong to the thread that opened the envelope: lxml shares name tables
+         between a parser and its trees, so another thread opens the bytes again instead.
+"""
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ihe import vocabulary as v
+from ihe.errors import FaultCode, SoapFault
+from ihe.soap import (
+    ACTION_NOT_SUPPORTED,
+    HEADER_REQUIRED,
+    Addressing,
+    Envelope,
+    fault_envelope,
+    read_envelope,
+    wrapping,
+)
+from ihe.transactions import TRANSACTIONS, Transaction
+from schemas import XmlRefused, parse_xml
+from wire.messages import Handler, Reply, Request
+
+
+def _make_importable() -> None:
+    """Let released spyne 2.14 import on Python 3.12 and later.
+
+    Its bundled ``six`` finds modules by ``find_module``, which 3.12 removed; so the bundled module is executed by path
+    and the ``moves`` it would offer are put where imports look first.
+    """
+    found = importlib.util.find_spec("spyne")
+    if found is None or not found.submodule_search_locations:
+        return
+    name, moves = "spyne.util.six", "spyne.util.six.moves"
+    spec = importlib.util.spec_from_file_location(name, f"{found.submodule_search_locations[0]}/util/six.py")
+    assert spec is not None
+    assert spec.loader is not None
+    six = importlib.util.module_from_spec(spec)
+    sys.modules[name] = six
+    spec.loader.exec_module(six)
+    for known in [key for key in six._importer.known_modules if key.startswith(moves)]:
+        try:
+            sys.modules[known] = six._importer.load_module(known)
+        except (ImportError, AttributeError):  # a move of something this Python or this machine does not have
+            continue
+
+
+def _silence() -> None:
+    """Keep spyne quiet: it logs whole malformed messages (patient data) at ERROR."""
+    logger = logging.getLogger("spyne")
+    logger.setLevel(logging.CRITICAL + 1)
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+
+
+if sys.version_info >= (3, 12):
+    _make_importable()
+_silence()
+
+from spyne import AnyXml, Application, ServiceBase, rpc  # noqa: E402 - only after the two calls above
+from spyne.protocol.soap import Soap12  # noqa: E402
+
+
+def _operation(name: str) -> Any:
+    """The body of a spyne method: the argument spyne calls context carries the actor's handler."""
+
+    def method(handler: Handler, request: Request) -> Reply:
+        return handler(request)
+
+    method.__name__ = name
+    return method
+
+
+def _table() -> Mapping[Transaction, Any]:
+    """Transaction to spyne method descriptor."""
+    bare = rpc(AnyXml, _returns=AnyXml, _body_style="bare")
+    names = {t: t.code.replace("-", "_") for t in TRANSACTIONS}
+    service = type("XdsService", (ServiceBase,), {name: bare(_operation(name)) for name in names.values()})
+    application = Application([service], tns=v.XDSB, in_protocol=Soap12(), out_protocol=Soap12())
+    known = application.interface.service_method_map
+    return {t: known[f"{{{v.XDSB}}}{name}"][0] for t, name in names.items()}
+
+
+_OPERATIONS: Final = _table()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose transaction is known; ``action_missing`` tells that only the body's root named it."""
+
+    transaction: Transaction
+    addressing: Addressing
+    body: Any
+    headers: tuple[Any, ...]
+    action_missing: bool = False
+
+    def run(self, handler: Handler, request: Request) -> Reply:
+        """Call the handler through the operation's descriptor."""
+        reply: Reply = _OPERATIONS[self.transaction].function(handler, request)
+        return reply
+
+
+def open_envelope(
+    data: bytes,
+    transactions: Collection[Transaction],
+    *,
+    charset: str | None = None,
+    action_required: bool = True,
+    max_bytes: int,
+    max_depth: int,
+) -> Call:
+    """Read a request's envelope and find its transaction among ``transactions``: by wsa:Action, then by body root.
+
+    Without wsa:Action the root decides, if ``action_required`` is false and exactly one transaction has this root.
+    Raises SoapFault.
+    """
+    try:
+        root = parse_xml(data, max_bytes=max_bytes, max_depth=max_depth, encoding=_encoding(data, charset))
+    except XmlRefused as refused:
+        raise SoapFault(FaultCode.SENDER, f"the message cannot be read as XML: {refused.reason}") from refused
+    opened = read_envelope(root)
+    try:
+        transaction = _transaction(opened, transactions, action_required)
+    except SoapFault as fault:
+        fault.message_id = opened.addressing.message_id
+        raise
+    return Call(
+        transaction, opened.addressing, opened.body, opened.headers, action_missing=opened.addressing.action is None
+    )
+
+
+def _encoding(data: bytes, charset: str | None) -> str | None:
+    """The encoding to believe when claims disagree: bytes that are valid UTF-8 are UTF-8, else what the header says.
+
+    Servlet containers add ``charset=ISO-8859-1`` to UTF-8; text in an 8-bit encoding is not valid UTF-8 by chance.
+    ``None`` leaves it to the byte order mark and the XML declaration. RFC 7303: 3.2 would believe the header always.
+    """
+    if data.isascii():
+        return None
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None if (charset or "").lower() in {"", "utf-8", "utf8"} else charset
+    return "utf-8"
+
+
+def _transaction(opened: Envelope, transactions: Collection[Transaction], action_required: bool) -> Transaction:
+    action, root = opened.addressing.action, opened.body.tag
+    if action is None:
+        by_root = [t for t in transactions if t.request_root == root]
+        if action_required or len(by_root) != 1:
+            raise SoapFault(FaultCode.SENDER, "the header wsa:Action is missing", subcode=HEADER_REQUIRED)
+        return by_root[0]
+    for transaction in transactions:
+        if transaction.request_action == action:
+            if transaction.request_root != root:
+                raise SoapFault(FaultCode.SENDER, f"{transaction.code} asks for {transaction.request_root} in the Body")
+            return transaction
+    raise SoapFault(FaultCode.SENDER, f"wsa:Action is not supported here: {action[:200]}", subcode=ACTION_NOT_SUPPORTED)
+
+
+def close_envelope(outcome: Transaction | SoapFault, *, message_id: str, relates_to: str | None) -> tuple[bytes, bytes]:
+    """What stands before and after the body's element of the answer; a fault is whole in the first of the two.
+
+    ``message_id`` is the new id of the answer, ``relates_to`` the id of the request.
+    """
+    if isinstance(outcome, SoapFault):
+        return fault_envelope(outcome, message_id=message_id, relates_to=relates_to), b""
+    return wrapping(outcome.response_action, message_id=message_id, relates_to=relates_to, to=v.WSA_ANONYMOUS)
