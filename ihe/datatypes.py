@@ -371,8 +371,8 @@ class DTM:
 
 
 def _instant(digits: str) -> datetime:
-    month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(4, 14, 2))
-    return datetime(int(digits[:4]), month, day, hour, minute, second, tzinfo=UTC)
+    day = int(digits[:4]), int(digits[4:6]), int(digits[6:8])
+    return datetime(*day, int(digits[8:10]), int(digits[10:12]), int(digits[12:]), tzinfo=UTC)
 
 
 def loose_dtm(text: str) -> DTM:
