@@ -1,0 +1,203 @@
+"""One request in the worker threads: open the envelope, run the handler, pull the answer, clean up.
+
+Only this file decides what an exception becomes: a SoapFault is a fault; anything else is a defect of ours, logged with
+the request id and its trace, answered by the actor in the words of the transaction. A trace names files, lines and
+types, never messages or values: those may hold patient data.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from ihe.errors import FaultCode, SoapFault
+from ihe.xua import Caller
+from wire.content import Attachments, refuse_large_inline, resolve_includes
+from wire.inbound import Inbound, StagingFailed
+from wire.messages import Actor, Reply, Request, StagedPart
+from wire.outbound import Encoding, gather
+from wire.settings import LimitSettings
+from wire.spyne_cage import Call, open_envelope
+
+log = structlog.get_logger(__name__)
+
+_MAX_CAUSES: Final = 5
+
+
+def trace_of(error: BaseException) -> list[str]:
+    """Where an exception came from and what led to it, innermost last; types, files and lines only."""
+    lines: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(lines) < _MAX_CAUSES:
+        frames = traceback.extract_tb(current.__traceback__)
+        places = " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
+        lines.append(f"{type(current).__module__}.{type(current).__qualname__} at {places}")
+        current = current.__cause__ or current.__context__
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all requests of one endpoint share."""
+
+    actor: Actor
+    limits: LimitSettings
+    max_inline_bytes: int
+    action_required: Callable[[Caller], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """The beginning of an answer: about one block, and whether that is all of it."""
+
+    content_type: str
+    first: bytes
+    last: bool
+
+
+class Exchange:
+    """One request and its answer. Methods block; they run one after the other, though in different threads."""
+
+    def __init__(self, job: Job, caller: Caller, address: str, encoding: Encoding, request_id: str) -> None:
+        self.request_id = request_id
+        self.caller = caller
+        self._job = job
+        self._address = address
+        self._encoding = encoding
+        self._attachments = Attachments({})
+        self._reply: Reply | None = None
+        self._pieces: Iterator[bytes] = iter(())
+
+    def stage(self) -> StagedPart:
+        """Begin to keep a large attachment in the actor's store."""
+        return self._job.actor.stage(self.request_id)
+
+    def check(self, root: bytes, charset: str | None) -> None:
+        """Judge an envelope before the message is whole; raises SoapFault."""
+        self._open(root, charset)
+
+    def relate(self, fault: SoapFault, inbound: Inbound) -> None:
+        """Let a fault that arose beside the envelope say which message it answers, if the envelope can be read."""
+        if fault.message_id is None and inbound.root_complete:
+            try:
+                fault.message_id = self._open(inbound.root, inbound.charset).addressing.message_id
+            except SoapFault as unreadable:
+                fault.message_id = unreadable.message_id
+
+    def _open(self, root: bytes, charset: str | None) -> Call:
+        limits = self._job.limits
+        return open_envelope(
+            root,
+            self._job.actor.handlers.keys(),
+            charset=charset,
+            action_required=self._job.action_required(self.caller),
+            max_bytes=limits.max_envelope_bytes,
+            max_depth=limits.max_envelope_depth,
+        )
+
+    def handle(self, inbound: Inbound, failed: StagingFailed | None) -> Outgoing:
+        """Run the handler and pull the first block of its answer; ``failed`` tells that an attachment was not kept."""
+        if failed is not None and not inbound.root_complete:
+            self._log_defect("soap.staging_failed", failed.cause)
+            raise SoapFault(FaultCode.RECEIVER, f"an attachment could not be kept, request {self.request_id}")
+        call = self._open(inbound.root, inbound.charset)
+        if call.action_missing:
+            log.warning("soap.defect", defect="wsa:Action missing", peer=self.caller.partner, request=self.request_id)
+        try:
+            return self._handle(call, inbound, failed)
+        except SoapFault as fault:
+            fault.message_id = fault.message_id or call.addressing.message_id
+            raise
+
+    def _handle(self, call: Call, inbound: Inbound, failed: StagingFailed | None) -> Outgoing:
+        request = self._request(call)
+        try:
+            self._attachments = self._documents(call, inbound, failed)
+            request = self._request(call)
+            self._reply = call.run(self._job.actor.handlers[call.transaction], request)
+            return self._begin(request)
+        except SoapFault:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the actor knows the transaction's words for it
+            self._log_defect("soap.handler_failed", error, transaction=call.transaction.code)
+            self.finish(False)
+            self._reply = self._job.actor.failure(request, error)
+            return self._begin(request)
+
+    def _documents(self, call: Call, inbound: Inbound, failed: StagingFailed | None) -> Attachments:
+        """The parts, made durable and tied to the elements that name them."""
+        if failed is not None:
+            raise failed.cause
+        attachments = Attachments(inbound.attachments())
+        resolve_includes(call.body.getroottree().getroot(), attachments)
+        refuse_large_inline(call.body, self._job.max_inline_bytes)
+        return attachments
+
+    def _request(self, call: Call) -> Request:
+        return Request(
+            transaction=call.transaction,
+            body=call.body,
+            caller=self.caller,
+            address=self._address,
+            message_id=call.addressing.message_id,
+            reply_to=call.addressing.reply_to,
+            request_id=self.request_id,
+            headers=call.headers,
+            attachments=self._attachments,
+        )
+
+    def _begin(self, request: Request) -> Outgoing:
+        assert self._reply is not None
+        self._pieces = self._encoding.pieces(
+            self._reply, request.transaction, request.message_id, self._job.max_inline_bytes
+        )
+        first, last = gather(self._pieces)
+        return Outgoing(self._encoding.content_type(), first, last)
+
+    def next_block(self) -> tuple[bytes, bool]:
+        """The next block of the answer, and whether it was the last."""
+        return gather(self._pieces)
+
+    def finish(self, ok: bool) -> None:
+        """Tell the reply, once, whether every byte of it was handed to the network."""
+        reply, self._reply = self._reply, None
+        _close(self._pieces)
+        if reply is None or reply.close is None:
+            return
+        try:
+            reply.close(ok)
+        except Exception as error:  # noqa: BLE001 - the answer is out: nobody is left to be told but the log
+            self._log_defect("soap.close_failed", error)
+
+    @property
+    def to_finish(self) -> bool:
+        """Whether there is a reply that was not yet told how it ended."""
+        return self._reply is not None
+
+    def unclaimed(self, inbound: Inbound) -> list[StagedPart]:
+        """Staged parts no handler asked for."""
+        kept = {id(self._attachments.peek(name).staged) for name in self._attachments.claimed}
+        return [staged for staged in inbound.staged_parts() if id(staged) not in kept]
+
+    def abort(self, stray: Iterable[StagedPart]) -> None:
+        """Remove what was staged in vain."""
+        for staged in stray:
+            try:
+                staged.abort()
+            except Exception as error:  # noqa: BLE001 - a sweep will find it; the others must still be removed
+                self._log_defect("soap.abort_failed", error)
+
+    def answer_broken(self, error: BaseException) -> None:
+        """Log that an answer could not be finished."""
+        self._log_defect("soap.answer_broken", error)
+
+    def _log_defect(self, event: str, error: BaseException, **facts: Any) -> None:
+        log.error(event, request=self.request_id, peer=self.caller.partner, trace=trace_of(error), **facts)
+
+
+def _close(pieces: Iterator[bytes]) -> None:
+    close = getattr(pieces, "close", None)
+    if close is not None:
+        close()
