@@ -22,6 +22,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,6 +37,35 @@ from atna.message import (
     Participant,
     ParticipantObject,
 )
+from atna.vocabulary import (
+    APPLICATION,
+    APPLICATION_ACTIVITY,
+    APPLICATION_LAUNCHER,
+    APPLICATION_START,
+    APPLICATION_STOP,
+    AUDIT_LOG_USED,
+    DESTINATION,
+    EXPORT,
+    IMPORT,
+    NODE_AUTHENTICATION,
+    PATIENT_NUMBER,
+    PATIENT_RECORD,
+    PERSON,
+    QUERY,
+    REPORT_NUMBER,
+    ROLE_JOB,
+    ROLE_PATIENT,
+    ROLE_QUERY,
+    ROLE_REPORT,
+    ROLE_SECURITY_RESOURCE,
+    SECURITY_ALERT,
+    SOURCE,
+    SUBMISSION_SET,
+    SYSTEM,
+    URI,
+    dcm,
+)
+from atna.vocabulary import transaction as transaction_code
 from ihe.transactions import ITI_18, ITI_41, ITI_42, ITI_43, Transaction
 from ihe.xua import Caller
 
@@ -57,55 +87,14 @@ __all__ = [
 ]
 
 
-def _dcm(code: str, text: str) -> CodedValue:
-    return CodedValue(code, "DCM", text)
-
-
-def _rfc3881(code: str, text: str) -> CodedValue:
-    return CodedValue(code, "RFC-3881", text)
-
-
-def _iti(code: str, name: str) -> CodedValue:
-    return CodedValue(code, "IHE Transactions", name)
-
-
-# EventID (DICOM PS3.16 CID 400)
-APPLICATION_ACTIVITY: Final = _dcm("110100", "Application Activity")
-AUDIT_LOG_USED: Final = _dcm("110101", "Audit Log Used")
-EXPORT: Final = _dcm("110106", "Export")
-IMPORT: Final = _dcm("110107", "Import")
-PATIENT_RECORD: Final = _dcm("110110", "Patient Record")
-QUERY: Final = _dcm("110112", "Query")
-SECURITY_ALERT: Final = _dcm("110113", "Security Alert")
-
-# EventTypeCode (DICOM PS3.16 CID 401)
-APPLICATION_START: Final = _dcm("110120", "Application Start")
-APPLICATION_STOP: Final = _dcm("110121", "Application Stop")
-NODE_AUTHENTICATION: Final = _dcm("110126", "Node Authentication")
-
-# RoleIDCode (DICOM PS3.16 CID 402)
-APPLICATION: Final = _dcm("110150", "Application")
-APPLICATION_LAUNCHER: Final = _dcm("110151", "Application Launcher")
-DESTINATION: Final = _dcm("110152", "Destination Role ID")
-SOURCE: Final = _dcm("110153", "Source Role ID")
-
-# ParticipantObjectIDTypeCode
-PATIENT_NUMBER: Final = _rfc3881("2", "Patient Number")
-REPORT_NUMBER: Final = _rfc3881("9", "Report Number")
-URI: Final = _rfc3881("12", "URI")
-SUBMISSION_SET: Final = CodedValue(
-    "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd", "IHE XDS Metadata", "submission set classificationNode"
-)
-
-# ParticipantObjectTypeCode and ParticipantObjectTypeCodeRole
-PERSON, SYSTEM = 1, 2
-ROLE_PATIENT, ROLE_REPORT, ROLE_SECURITY_RESOURCE, ROLE_JOB, ROLE_QUERY = 1, 3, 13, 20, 24
-
 UNKNOWN: Final = "unknown"
 """ParticipantObjectID where the request could not be read far enough: the object itself is required."""
 
 DECISION_DETAIL: Final = "urn:dossier:access-rule"
 """Type of the detail that names the rule of the access policy."""
+
+SEARCH_DETAIL: Final = "urn:dossier:search"
+"""Type of the detail that holds the parameters of a search in the audit log."""
 
 
 class Writer(StrEnum):
@@ -213,7 +202,7 @@ def _submission(
         EXPORT if asked else IMPORT,
         Action.READ if asked else Action.CREATE,
         outcome,
-        (_iti(transaction.code, transaction.name),),
+        (transaction_code(transaction.code, transaction.name),),
         reason,
     )
     submission = ParticipantObject(
@@ -238,7 +227,7 @@ def stored_query(
     ``request`` is the whole AdhocQueryRequest, serialised as UTF-8. A PartialSuccess takes two records, one for each
     outcome.
     """
-    event_type = _iti(ITI_18.code, ITI_18.name)
+    event_type = transaction_code(ITI_18.code, ITI_18.name)
     details = [Detail("QueryEncoding", b"UTF-8")]
     if home_community_id is not None:
         details.append(Detail("urn:ihe:iti:xca:2010:homeCommunityId", home_community_id.encode()))
@@ -264,7 +253,7 @@ def retrieved(
         IMPORT if asked else EXPORT,
         Action.CREATE if asked else Action.READ,
         outcome,
-        (_iti(ITI_43.code, ITI_43.name),),
+        (transaction_code(ITI_43.code, ITI_43.name),),
         reason,
     )
     objects = (_document(document, decision) for document in documents)
@@ -314,7 +303,9 @@ def patient_feed(
 
     A merge (A40) takes two records: DELETE for the subsumed id, UPDATE for the surviving one. ``control_id`` is MSH-10.
     """
-    event = EventIdentification(PATIENT_RECORD, action, outcome, (_iti("ITI-8", "Patient Identity Feed"),), reason)
+    event = EventIdentification(
+        PATIENT_RECORD, action, outcome, (transaction_code("ITI-8", "Patient Identity Feed"),), reason
+    )
     details = (Detail("MSH-10", control_id.encode(errors="replace")), *_decided(decision))
     return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
 
@@ -335,12 +326,19 @@ def application_activity(
 
 
 def audit_log_used(
-    parties: Parties, *, log_uri: str, outcome: Outcome, reason: str | None = None, decision: str | None = None
+    parties: Parties,
+    *,
+    log_uri: str,
+    outcome: Outcome,
+    search: str | None = None,
+    reason: str | None = None,
+    decision: str | None = None,
 ) -> AuditMessage:
-    """Audit Log Used (DICOM PS3.15 A.5.3.2), for each ITI-81 search."""
+    """Audit Log Used (DICOM PS3.15 A.5.3.2), for each reading of the log; ``search`` is what was asked for."""
     event = EventIdentification(AUDIT_LOG_USED, Action.READ, outcome, (), reason)
+    asked = (Detail(SEARCH_DETAIL, search.encode()),) if search else ()
     log = ParticipantObject(
-        log_uri, URI, SYSTEM, ROLE_SECURITY_RESOURCE, name="Security Audit Log", details=_decided(decision)
+        log_uri, URI, SYSTEM, ROLE_SECURITY_RESOURCE, name="Security Audit Log", details=(*asked, *_decided(decision))
     )
     return AuditMessage(event, _pushed(parties), (log,))
 
@@ -352,7 +350,7 @@ def node_authentication_failed(*, process_id: str, address: str, peer_address: s
     peer = _participant(peer_address, peer_address, None, is_requestor=True)
     node = ParticipantObject(
         peer_address,
-        _dcm("110182", "Node ID"),
+        dcm("110182", "Node ID"),
         SYSTEM,
         ROLE_SECURITY_RESOURCE,
         details=(Detail("Alert Description", reason.encode()),),
@@ -412,6 +410,7 @@ def _participant(
     )
 
 
+@lru_cache(maxsize=1024)
 def _network_type(address: str) -> NetworkAccessPoint:
     try:
         ipaddress.ip_address(address)

@@ -14,7 +14,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Any, Final
+
+from schemas import XmlRefused, parse_xml
 
 __all__ = [
     "Action",
@@ -213,6 +216,8 @@ def _object(item: ParticipantObject) -> Iterator[str]:
     yield "</ParticipantObjectIdentification>"
 
 
+# Nearly every record has the same few codes.
+@lru_cache(maxsize=512)
 def _coded(tag: str, value: CodedValue) -> str:
     return (
         f'<{tag} csd-code="{_escape(value.code)}"{_attribute("codeSystemName", value.system)}'
@@ -243,10 +248,8 @@ def _escape(text: str) -> str:
 
 def parse(data: bytes) -> AuditMessage:
     """Read an audit message; raises UnreadableError. A BOM, a declaration and a namespace are tolerated."""
-    from schemas import XmlRefused, parse_xml
-
     try:
-        root = parse_xml(data.removeprefix(b"\xef\xbb\xbf"))
+        root = parse_xml(data, max_bytes=max(len(data), 1))
     except XmlRefused as refused:
         raise UnreadableError(refused.reason) from refused
     if _local(root) != "AuditMessage":

@@ -10,7 +10,8 @@ Times are microseconds since 1970, UTC. A message is a complete RFC 5424 record 
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from atna.store.engine import begin_write, reading, write
 
-__all__ = ["Backlog", "GroupCommit", "NotRecorded", "Outbox", "Row", "add", "outbox_table"]
+__all__ = ["Backlog", "GroupCommit", "NotRecorded", "Outbox", "OutboxUnavailable", "Row", "add", "outbox_table"]
 
 Clock = Callable[[], float]
 """Seconds since 1970, UTC."""
@@ -51,6 +52,10 @@ FULL_CHECK_S: Final = 0.5
 
 class NotRecorded(Exception):  # noqa: N818 - an outcome the actor answers as busy or unavailable
     """The database did not take the audit records; what they tell of must not be answered as done."""
+
+
+class OutboxUnavailable(Exception):  # noqa: N818 - an outcome: the sender tries again later
+    """The database does not answer the sender or the health check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,10 @@ def add(
 
 
 class Outbox:
-    """The outbox as its sender and the health checks see it; every call is a short transaction of its own."""
+    """The outbox as its sender and the health checks see it; every call is a short transaction of its own.
+
+    Every call raises OutboxUnavailable when the database does not answer.
+    """
 
     def __init__(
         self, engine: Engine, table: Table, sinks: Sequence[str], max_rows: int, clock: Clock = time.time
@@ -117,19 +125,30 @@ class Outbox:
         self.sinks: Final = tuple(sinks)
         self.max_rows: Final = max_rows
 
-    def claim(self, sink: str, limit: int) -> list[Row]:
-        """The oldest rows for this sink; they stay until deleted, so a sender that dies loses nothing."""
-        table = self._table
+    def claim(self, sink: str, limit: int, *, max_bytes: int = 8 * 2**20, skip: Collection[int] = ()) -> list[Row]:
+        """The oldest rows for this sink; they stay until deleted, so a sender that dies loses nothing.
+
+        Stops before ``max_bytes`` are passed, but gives one row at least. ``skip``: ids not wanted now.
+        """
+        table, rows, size = self._table, list[Row](), 0
         statement = select(table.c.id, table.c.message).where(table.c.sink == sink).order_by(table.c.id).limit(limit)
-        with reading(self._engine) as connection:
-            return [Row(row.id, bytes(row.message)) for row in connection.execute(statement)]
+        if skip:
+            statement = statement.where(table.c.id.not_in(skip))
+        with _asked(), reading(self._engine) as connection:
+            for row in connection.execute(statement, execution_options={"yield_per": 50}):
+                size += len(row.message)
+                if rows and size > max_bytes:
+                    break
+                rows.append(Row(row.id, row.message))
+        return rows
 
     def delete(self, sink: str, ids: Sequence[int]) -> None:
         """Forget rows that the sink has taken."""
         if not ids:
             return
         statement = delete(self._table).where(self._table.c.sink == sink, self._table.c.id.in_(ids))
-        write(self._engine, lambda connection: connection.execute(statement))
+        with _asked():
+            write(self._engine, lambda connection: connection.execute(statement))
 
     def hold_lease(self, holder: str, duration_s: float) -> bool:
         """Become or remain the only sender for ``duration_s``; False while another one is.
@@ -148,17 +167,19 @@ class Outbox:
             connection.execute(insert(lease).values(name=TABLE, **mine))
             return True
 
-        return write(self._engine, take)
+        with _asked():
+            return write(self._engine, take)
 
     def release_lease(self, holder: str) -> None:
         """Let the next sender begin at once."""
         statement = delete(self._lease).where(self._lease.c.name == TABLE, self._lease.c.holder == holder)
-        write(self._engine, lambda connection: connection.execute(statement))
+        with _asked():
+            write(self._engine, lambda connection: connection.execute(statement))
 
     def backlog(self) -> Backlog:
         """Rows that wait, counted; for metrics and the end of a load test."""
         statement = select(func.count(), func.min(self._table.c.created_at)).select_from(self._table)
-        with reading(self._engine) as connection:
+        with _asked(), reading(self._engine) as connection:
             rows, oldest = connection.execute(statement).one()
         age = max(0.0, self._clock() - oldest / MICROSECONDS) if oldest is not None else 0.0
         return Backlog(rows, age)
@@ -174,13 +195,21 @@ class Outbox:
     def _reached(self) -> bool:
         # The span of ids is never less than the number of rows and costs two look-ups; only a wide span is counted.
         ids = self._table.c.id
-        with reading(self._engine) as connection:
+        with _asked(), reading(self._engine) as connection:
             first, last = connection.execute(
                 select(select(func.min(ids)).scalar_subquery(), select(func.max(ids)).scalar_subquery())
             ).one()
         if first is None or last - first + 1 < self.max_rows:
             return False
         return self.backlog().rows >= self.max_rows
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise OutboxUnavailable("the outbox does not answer") from error
 
 
 @dataclass(slots=True)

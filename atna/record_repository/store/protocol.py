@@ -1,0 +1,103 @@
+"""What the store of the audit service promises, and the values it deals in. No database here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from atna.record_repository.indexing import Indexed, Patient
+
+__all__ = ["Criteria", "Cursor", "Kept", "Records", "StoreUnavailable", "Stored", "Verification"]
+
+
+class StoreUnavailable(Exception):  # noqa: N818 - an outcome: answered as 503
+    """The database does not answer or refuses; nothing was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a batch: records new, repeated (equal bytes known already), and of the new ones not readable."""
+
+    stored: int
+    repeated: int
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place between two records in the order of a search."""
+
+    event_at: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a search asks for; every attribute given must match, any of its values.
+
+    ``since`` and ``before`` bound ``event_at``: since <= event_at < before. A code's system ``None`` matches any.
+    """
+
+    since: int | None = None
+    before: int | None = None
+    patients: tuple[Patient, ...] = ()
+    users: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    events: tuple[tuple[str, str | None], ...] = ()
+    types: tuple[tuple[str, str | None], ...] = ()
+    outcomes: tuple[int, ...] = ()
+    actions: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as it is kept."""
+
+    number: int
+    event_at: int
+    sha256: bytes
+    received_at: int
+    readable: bool
+    message: bytes
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place right after this record."""
+        return Cursor(self.event_at, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Outcome of the check of the chain: how many records hold, the last good link, and the first fault."""
+
+    records: int
+    head: bytes
+    fault_at: int | None = None
+    fault: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the log is whole."""
+        return self.fault is None
+
+
+class Records(Protocol):
+    """The log. Every call blocks; every call raises StoreUnavailable."""
+
+    def keep(self, batch: Sequence[Indexed]) -> Kept:
+        """Append the records that are new, in order; durable when this returns."""
+        ...
+
+    def find(
+        self, criteria: Criteria, *, limit: int, oldest_first: bool = False, after: Cursor | None = None
+    ) -> list[Stored]:
+        """Records by time of the event, newest first; ``after`` continues where a page ended."""
+        ...
+
+    def get(self, number: int) -> Stored | None:
+        """One record by its number."""
+        ...
+
+    def verify_chain(self) -> Verification:
+        """Check every link, every message and what it is found by."""
+        ...

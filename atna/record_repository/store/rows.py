@@ -1,0 +1,65 @@
+"""One record as rows: what goes into ``record`` and into each of the tables it is found by."""
+
+from typing import Any, Final
+
+from atna.record_repository.indexing import Indexed
+from atna.record_repository.store.tables import (
+    INDEXED,
+    record_object,
+    record_participant,
+    record_patient,
+    record_type,
+)
+
+__all__ = ["SIDE_TABLES", "columns_of", "cut", "cut_all", "record_row", "side_rows"]
+
+SIDE_TABLES: Final = (record_patient, record_participant, record_object, record_type)
+
+
+def record_row(item: Indexed, number: int, link: bytes, received_at: int) -> dict[str, Any]:
+    """The row of ``record``."""
+    return {
+        "number": number,
+        "event_at": item.event_at,
+        "sha256": item.sha256,
+        "chain": link,
+        "received_at": received_at,
+        "repeats": 0,
+        **columns_of(item),
+        "message": item.message,
+    }
+
+
+def columns_of(item: Indexed) -> dict[str, Any]:
+    """The columns of ``record`` that a search compares."""
+    return {
+        "readable": item.readable,
+        "event_code": cut(item.event_code),
+        "event_system": cut(item.event_system),
+        "action": item.action,
+        "outcome": item.outcome,
+        "source_id": cut(item.source_id),
+    }
+
+
+def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """(table, rows) for each of ``SIDE_TABLES``, in that order; keys in the order of the columns."""
+    common = {"event_at": item.event_at, "record": number}
+    patients = {(patient.id[:INDEXED], (patient.authority or "")[:INDEXED]) for patient in item.patients}
+    types = {(code[:INDEXED], (system or "")[:INDEXED]) for code, system in item.types}
+    return [
+        (record_patient, [{"id": id_, "authority": authority, **common} for id_, authority in patients]),
+        (record_participant, [{"user_id": user, **common} for user in cut_all(item.users)]),
+        (record_object, [{"object_id": object_id, **common} for object_id in cut_all(item.objects)]),
+        (record_type, [{"code": code, "system": system, **common} for code, system in types]),
+    ]
+
+
+def cut(text: str | None) -> str | None:
+    """A searched text as far as it is kept."""
+    return None if text is None else text[:INDEXED]
+
+
+def cut_all(texts: frozenset[str]) -> set[str]:
+    """Several of them."""
+    return {text[:INDEXED] for text in texts}

@@ -1,0 +1,93 @@
+"""The tables of the audit service.
+
+``record`` holds each message as it came and its place in the chain; the others are what ITI-81 searches by. Their
+primary keys lead with the searched value and then the time, so that each is one tree and a search reads it in order.
+
+Times are microseconds since 1970, UTC. ``event_at`` is a function of the message alone (EventDateTime, else the syslog
+timestamp, else 0), so that equal bytes fall on the same key: ``record_once`` finds repeats, and because it leads with
+the time it grows at one end. Searched texts are cut to ``INDEXED`` characters, in the tables and in the search.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+metadata: Final = MetaData(info={"room": "audit", "version": 1})
+
+INDEXED: Final = 256
+"""Characters of a searched text that count: an index entry of PostgreSQL holds 2,700 bytes."""
+
+Key: Final = BigInteger().with_variant(Integer, "sqlite")
+
+record: Final = Table(
+    "record",
+    metadata,
+    Column("number", Key, primary_key=True, autoincrement=False),
+    Column("event_at", BigInteger, nullable=False),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("chain", LargeBinary(32), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("repeats", Integer, nullable=False, default=0),
+    Column("readable", Boolean, nullable=False),
+    Column("event_code", String(INDEXED)),
+    Column("event_system", String(INDEXED)),
+    Column("action", String(1)),
+    Column("outcome", SmallInteger),
+    Column("source_id", String(INDEXED)),
+    Column("message", LargeBinary, nullable=False),
+    UniqueConstraint("event_at", "sha256", name="record_once"),
+)
+Index("record_by_event", record.c.event_code, record.c.event_at)
+
+
+def _of() -> "Column[int]":
+    return Column("record", Key, ForeignKey("record.number"), primary_key=True)
+
+
+def _at() -> "Column[int]":
+    return Column("event_at", BigInteger, primary_key=True)
+
+
+def _text(name: str) -> "Column[str]":
+    return Column(name, String(INDEXED), primary_key=True)
+
+
+# Patient objects, their CX taken apart; "" where a CX has no assigning authority.
+record_patient: Final = Table(
+    "record_patient", metadata, _text("id"), _text("authority"), _at(), _of(), sqlite_with_rowid=False
+)
+
+# UserID and UserName of each participant.
+record_participant: Final = Table(
+    "record_participant", metadata, _text("user_id"), _at(), _of(), sqlite_with_rowid=False
+)
+
+# ParticipantObjectID of every object, patients too, as it stands.
+record_object: Final = Table("record_object", metadata, _text("object_id"), _at(), _of(), sqlite_with_rowid=False)
+
+# EventTypeCode; "" where a code names no system.
+record_type: Final = Table(
+    "record_type", metadata, _text("code"), _text("system"), _at(), _of(), sqlite_with_rowid=False
+)
+
+# One row: the last link. Whoever appends holds it locked, so the chain has one order.
+chain_head: Final = Table(
+    "chain_head",
+    metadata,
+    Column("name", String(8), primary_key=True),
+    Column("number", Key, nullable=False),
+    Column("chain", LargeBinary(32), nullable=False),
+)

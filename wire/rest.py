@@ -1,0 +1,130 @@
+"""Plain HTTP services (no SOAP): routes to functions that run in a bounded pool of threads.
+
+A handler gets the whole body, bounded per route, and answers with bytes; it may block. What it does not catch is our
+own defect: answered 500 with the request id, told in the log, no trace to the peer. Query strings are never logged.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ihe.xua import Caller
+from wire.body import BodyError, BodyReader, ClientGone
+from wire.settings import LimitSettings
+
+__all__ = ["RestHandler", "RestRequest", "RestResponse", "RestRoute", "rest_app"]
+
+NO_BODY: Final = 0
+CLIENT_CLOSED: Final = 499
+"""Nobody reads this status: the client broke the connection within its request."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RestRequest:
+    """One request. ``url`` is what the client called, without query; ``query`` still percent-encoded.
+
+    ``path_parameters`` are the ``{names}`` of the route; ``content_type`` is the header as it came.
+    """
+
+    method: str
+    url: str
+    query: str
+    path_parameters: Mapping[str, str]
+    content_type: str | None
+    body: bytes
+    caller: Caller
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestResponse:
+    """The answer, whole."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+RestHandler = Callable[[RestRequest], RestResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class RestRoute:
+    """``path`` may hold ``{names}``; a larger body than ``max_body_bytes`` is answered 413 before it is read."""
+
+    method: str
+    path: str
+    handler: RestHandler
+    max_body_bytes: int = NO_BODY
+
+
+def rest_app(routes: Sequence[RestRoute], *, limits: LimitSettings) -> Starlette:
+    """The ASGI application for ``wire.http_server.serve_http``; its handlers run in ``limits.threads`` threads."""
+    pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="rest")
+    return Starlette(
+        routes=[
+            Route(
+                route.path, _endpoint(route, pool, limits), methods=[route.method], name=f"{route.method} {route.path}"
+            )
+            for route in routes
+        ]
+    )
+
+
+def _endpoint(
+    route: RestRoute, pool: ThreadPoolExecutor, limits: LimitSettings
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        request_id = secrets.token_hex(8)
+        try:
+            reader = BodyReader(request.scope, request.receive, max_bytes=route.max_body_bytes, limits=limits)
+            body = await reader.read()
+        except BodyError as error:
+            return JSONResponse({"error": str(error)}, status_code=error.status)
+        except ClientGone:
+            return Response(status_code=CLIENT_CLOSED)
+        asked = _request(request, body, request_id)
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(pool, partial(_answer, route.handler, asked))
+        return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
+
+    return endpoint
+
+
+def _request(request: Request, body: bytes, request_id: str) -> RestRequest:
+    peer: Any = request.scope.get("dossier.peer")
+    address = request.client.host if request.client else ""
+    caller = Caller(peer.address, peer.node, peer.fingerprint) if peer is not None else Caller(address)
+    return RestRequest(
+        method=request.method,
+        url=str(request.url.replace(query="", fragment="")),
+        query=request.url.query,
+        path_parameters={name: str(value) for name, value in request.path_params.items()},
+        content_type=request.headers.get("content-type"),
+        body=body,
+        caller=caller,
+        request_id=request_id,
+    )
+
+
+def _answer(handler: RestHandler, request: RestRequest) -> RestResponse:
+    try:
+        return handler(request)
+    except Exception:  # noqa: BLE001 - our own defect, whatever it is: the peer learns the id, the log the rest
+        _log.exception("request %s failed", request.request_id)
+        body = b'{"error": "internal error", "request": "%b"}' % request.request_id.encode()
+        return RestResponse(HTTPStatus.INTERNAL_SERVER_ERROR, body)
