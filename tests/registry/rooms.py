@@ -1,0 +1,117 @@
+"""A registry on a real database for tests: patients are made known, then requests go through its actor."""
+
+from sqlalchemy import func, select
+
+from atna.message import parse
+from atna.recorder import Recorder
+from atna.store.engine import begin_write, reading
+from atna.store.outbox import GroupCommit, Outbox
+from ihe import ebrs
+from ihe.datatypes import parse_cx
+from ihe.transactions import ITI_18, ITI_42
+from ihe.xua import Caller
+from registry.actor import RegistryActor
+from registry.settings import RegistrySettings
+from registry.store import tables
+from registry.store.opening import open_registry
+from registry.store.patients import make_known
+from registry.store.sql import SqlRegistryStore
+from schemas import parse_xml, strict_violations
+from tests.builders import PATIENT, domain, submit_objects_request_xml
+from wire.messages import Request
+from wire.settings import AffinityDomainSettings
+
+APPROVED = "'urn:oasis:names:tc:ebxml-regrep:StatusType:Approved'"
+DEPRECATED = "'urn:oasis:names:tc:ebxml-regrep:StatusType:Deprecated'"
+FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
+GET_SUBMISSION_SETS = "urn:uuid:51224314-5390-4169-9b91-b1980040715a"
+GET_SET_AND_CONTENTS = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
+
+
+class RegistryRoom:
+    """One registry; every answer is checked against the strict schema on its way out."""
+
+    def __init__(self, url, *, strictness="reject", unknown_patient="empty", max_leaf_results=10_000):
+        self.engine, reader = open_registry(url)
+        self.outbox = Outbox(self.engine, tables.outbox, ("http://127.0.0.1:1/records",), 1000)
+        self.store = SqlRegistryStore(
+            self.engine, self.outbox, GroupCommit(self.engine, tables.outbox, self.outbox.sinks), reader=reader
+        )
+        self.actor = RegistryActor(
+            self.store,
+            Recorder("test", None, "dossier-registry", "localhost"),
+            domain(),
+            AffinityDomainSettings(strictness=strictness, unknown_patient=unknown_patient),
+            RegistrySettings(max_leaf_results=max_leaf_results),
+        )
+
+    def close(self):
+        self.engine.dispose()
+
+    def know(self, *patients):
+        ids = [(cx.id, cx.authority) for cx in map(parse_cx, patients or (PATIENT,))]
+        with begin_write(self.engine) as connection:
+            make_known(connection, ids, {}, "20260101000000")
+
+    def request(self, transaction, body, headers=()):
+        return Request(
+            transaction,
+            parse_xml(body),
+            Caller("127.0.0.1"),
+            "http://localhost:8010/registry",
+            "urn:uuid:m",
+            None,
+            "r-1",
+            headers,
+        )
+
+    def submit(self, objects, headers=()):
+        return self.send(submit_objects_request_xml(objects), headers)
+
+    def send(self, body, headers=()):
+        reply = self.actor.register(self.request(ITI_42, body, headers))
+        return ebrs.read_registry_response(self._checked(reply))
+
+    def accept(self, objects):
+        response = self.submit(objects)
+        assert response.status.endswith("Success"), response.errors
+
+    def query(self, query_id, return_type="LeafClass", **parameters):
+        body = ebrs.adhoc_query_request(
+            query_id, {"$" + name: value for name, value in parameters.items()}, return_type
+        )
+        return self.ask(body)
+
+    def ask(self, body):
+        reply = self.actor.query(self.request(ITI_18, body))
+        return ebrs.read_adhoc_query_response(self._checked(reply))
+
+    def find(self, patient=PATIENT, status=f"({APPROVED})", return_type="LeafClass", **more):
+        return self.query(
+            FIND_DOCUMENTS,
+            return_type,
+            XDSDocumentEntryPatientId=f"'{patient}'",
+            XDSDocumentEntryStatus=status,
+            **more,
+        )
+
+    def audited(self):
+        """(outcome, event id, objects) of every record in the outbox, oldest first."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(select(tables.outbox.c.message).order_by(tables.outbox.c.id)).scalars().all()
+        return [parse(bytes(row)[bytes(row).index(b"<AuditMessage") :]) for row in rows]
+
+    def count(self, table):
+        with reading(self.engine) as connection:
+            return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+    @staticmethod
+    def _checked(reply):
+        element = parse_xml(b"".join(reply.body))
+        assert strict_violations(element) == ()
+        return element
+
+
+def codes_of(response):
+    return {error.code for error in response.errors}
