@@ -1,0 +1,197 @@
+"""The HTTP server of every service: uvicorn, held to our bounds. Nothing else imports uvicorn or httptools.
+
+Accepts   TCP first, then the TLS handshake in our own coroutine, so that a failed one is seen, timed out and audited
+Bounds    head bytes and header count (431), time for head and keep-alive, connections, requests (503), unread answers
+Tells     ``scope["dossier.peer"]`` (wire.tls.Peer) and ``scope["dossier.connection"]`` (Connection)
+Ends      on ``stop``: no new connections, running requests get ``drain_s``, the rest is broken off
+
+An answer that begins before its request was read whole carries ``connection: close``; what still arrives is read and
+dropped for a moment, so that the client gets to see the answer (a 413, say) instead of a reset.
+"""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from wire.http_cycle import Connection
+from wire.http_protocol import BoundedHttpProtocol
+from wire.settings import LimitSettings
+from wire.tls import Peer, TlsFault, client_context, server_context
+
+__all__ = [
+    "Connection",
+    "Peer",
+    "PlaintextRefused",
+    "TlsFault",
+    "check_plaintext",
+    "client_context",
+    "serve_http",
+    "server_context",
+]
+
+HandshakeFailed = Callable[[str, str], None]
+"""Called in the event loop with the peer's address and OpenSSL's reason; for the audit's security alert."""
+
+_log = logging.getLogger(__name__)
+_OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_BREATH_S: Final = 0.2
+_TLS_SHUTDOWN_S: Final = 5.0
+_DRAIN_STEP_S: Final = 0.02
+_BREAK_OFF_S: Final = 5.0
+
+
+class PlaintextRefused(ValueError):  # noqa: N818 - a fault of the settings, not of the program
+    """A listener without TLS would be reachable from other machines and nobody allowed it."""
+
+
+def check_plaintext(sockets: Sequence[socket.socket]) -> None:
+    """Raise PlaintextRefused when one of the bound sockets can be reached from another machine."""
+    for listener in sockets:
+        name = listener.getsockname()
+        if listener.family in {socket.AF_INET, socket.AF_INET6} and not ipaddress.ip_address(name[0]).is_loopback:
+            raise PlaintextRefused(
+                f"{name[0]} port {name[1]} would be served without TLS: give tls.certificate, listen on 127.0.0.1, "
+                "or set tls.allow_plaintext where the network itself is secured"
+            )
+
+
+async def serve_http(
+    app: Any,
+    sockets: Sequence[socket.socket],
+    *,
+    limits: LimitSettings,
+    tls: ssl.SSLContext | None,
+    stop: asyncio.Event,
+    started: Callable[[], None],
+    allow_plaintext: bool = False,
+    handshake_failed: HandshakeFailed | None = None,
+) -> None:
+    """Serve ``app`` (ASGI 3, no lifespan) on bound sockets until ``stop`` is set; they are closed on return.
+
+    ``started`` is called once connections are accepted. Raises PlaintextRefused before anything is accepted.
+    """
+    if tls is None and not allow_plaintext:
+        check_plaintext(sockets)
+    server = _Server(app, sockets, limits, tls, handshake_failed)
+    await server.run_until(stop, started)
+
+
+class _Server:
+    """Accepts, hands over, drains; uvicorn's own Server would hide failed handshakes and accept without bound."""
+
+    def __init__(
+        self,
+        app: Any,
+        sockets: Sequence[socket.socket],
+        limits: LimitSettings,
+        tls: ssl.SSLContext | None,
+        handshake_failed: HandshakeFailed | None,
+    ) -> None:
+        self._config = uvicorn.Config(
+            app,
+            http=BoundedHttpProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._sockets = list(sockets)
+        self._limits = limits
+        self._tls = tls
+        self._handshake_failed = handshake_failed
+        self._free = asyncio.Semaphore(limits.max_connections)
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    async def run_until(self, stop: asyncio.Event, started: Callable[[], None]) -> None:
+        accepting = [asyncio.create_task(self._accept(listener)) for listener in self._sockets]
+        self._renew_date()
+        started()
+        try:
+            while not stop.is_set():
+                self._renew_date()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 1)
+        finally:
+            for task in (*accepting, *self._connecting):
+                task.cancel()
+            await asyncio.gather(*accepting, *self._connecting, return_exceptions=True)
+            for listener in self._sockets:
+                listener.close()
+            await self._drain()
+
+    def _renew_date(self) -> None:
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode("ascii"))]
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        while True:
+            await self._free.acquire()
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:
+                self._free.release()
+                if error.errno in _OUT_OF_RESOURCES:
+                    _log.error("cannot accept connections: %s", error.strerror)
+                    await asyncio.sleep(_BREATH_S)
+                continue
+            task = asyncio.create_task(self._connect(connection, address))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, connection: socket.socket, address: Any) -> None:
+        """Hand an accepted connection to the protocol, through the handshake where there is TLS."""
+        protocol = BoundedHttpProtocol(self._config, self._state, self._limits, self._free.release)
+        timeouts: dict[str, float] = {}
+        if self._tls is not None:
+            timeouts["ssl_handshake_timeout"] = self._limits.tls_handshake_timeout_s
+            timeouts["ssl_shutdown_timeout"] = _TLS_SHUTDOWN_S
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls, **timeouts)
+        except OSError as error:  # ssl.SSLError and TimeoutError are such
+            self._report(str(address[0]) if isinstance(address, tuple) else "", error)
+        finally:
+            if not protocol.begun:
+                self._free.release()
+
+    def _report(self, address: str, error: OSError) -> None:
+        if self._tls is None:
+            return
+        reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else type(error).__name__
+        _log.warning("TLS handshake with %s failed: %s", address, reason)
+        if self._handshake_failed is not None:
+            self._handshake_failed(address, reason)
+
+    async def _drain(self) -> None:
+        """Let running requests finish within ``drain_s``; then end them and break their connections."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._limits.drain_s
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        while (self._state.connections or self._state.tasks) and loop.time() < deadline:  # noqa: ASYNC110 - they end in any order
+            await asyncio.sleep(_DRAIN_STEP_S)
+        left = list(self._state.tasks)
+        for task in left:
+            task.cancel()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        if left:
+            _log.warning("%s requests were broken off after %s s", len(left), self._limits.drain_s)
+            await asyncio.wait(left, timeout=_BREAK_OFF_S)
+        await asyncio.sleep(0)

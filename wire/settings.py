@@ -1,0 +1,203 @@
+"""Settings that belong to every service: TLS, limits, and what the affinity domain agreed on.
+
+Every model is frozen and refuses unknown keys. Units stand in the names: ``_bytes``, ``_s`` (seconds), ``_count``.
+The affinity domain's settings live here, not in ihe/, because ihe/ reads no configuration.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from cryptography import x509
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["AffinityDomainSettings", "LimitSettings", "PartnerSettings", "Strictness", "TlsSettings"]
+
+Strictness = Literal["reject", "warn"]
+
+_KIB: Final = 2**10
+_MIB: Final = 2**20
+_OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+_TRANSACTION: Final = re.compile(r"ITI-[1-9][0-9]{0,2}")
+_FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _oid(text: str) -> str:
+    stripped = text.strip().removeprefix("urn:oid:")
+    if len(stripped) > 64 or _OID.fullmatch(stripped) is None:
+        raise ValueError(f"{text!r} is no OID: digits and dots, at most 64 characters, no leading zeros")
+    return stripped
+
+
+def _home(text: str) -> str:
+    return f"urn:oid:{_oid(text)}"
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
+
+
+Oid = Annotated[str, AfterValidator(_oid)]
+HomeCommunityId = Annotated[str, AfterValidator(_home)]
+ExistingFile = Annotated[Path, AfterValidator(_file)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(_Section):
+    """``[tls]`` and ``[<service>.tls]``: who we are and whom we trust (ITI TF-2: 3.19). All paths are PEM files.
+
+    certificate         our certificate, followed by its intermediates; without it we serve plain HTTP
+    key                 its private key, unencrypted
+    ca                  whom we trust, as server and as client: authorities, or the peers' own certificates
+    require_client_certificate   a peer without a certificate from ``ca`` gets no connection
+    minimum_version     "1.2" (the floor of BCP 195) or "1.3"
+    revocation_list     CRLs of the authorities that sign peers; once given, a peer whose issuer has none is refused
+    allow_plaintext     serve plain HTTP off loopback (a physically secured network only)
+    """
+
+    certificate: ExistingFile | None = None
+    key: ExistingFile | None = None
+    ca: ExistingFile | None = None
+    require_client_certificate: bool = True
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+    revocation_list: ExistingFile | None = None
+    allow_plaintext: bool = False
+
+    @property
+    def enabled(self) -> bool:
+        """Whether services with these settings speak TLS."""
+        return self.certificate is not None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            missing, present = ("key", "certificate") if self.key is None else ("certificate", "key")
+            raise ValueError(f"{missing} is missing: {present} is of use only together with it")
+        if self.enabled and self.require_client_certificate and self.ca is None:
+            raise ValueError("ca is missing: name the file with the authorities that sign the peers' certificates")
+        if self.revocation_list is not None and self.ca is None:
+            raise ValueError("ca is missing: revocation_list says which of its certificates no longer count")
+        return self
+
+
+class LimitSettings(_Section):
+    """``[limits]``: every bound on what a peer can make us hold, wait for or do. Per process unless said otherwise.
+
+    HTTP head
+        max_header_bytes, max_header_count   request line and headers; over it: 431 and the connection is closed
+        header_timeout_s       from connection (or first byte of the next request) to the end of the head
+        keep_alive_s           silence allowed between two requests of one connection
+        tls_handshake_timeout_s
+    Body
+        body_idle_timeout_s    longest silence within a body
+        minimum_rate_bytes_per_s, minimum_rate_grace_s   slower than the rate over the time we waited, once that
+                               time is longer than the grace: the body is given up
+        max_decompression_ratio   a compressed body may grow by this factor (beyond the first MiB)
+    MIME and XML
+        max_parts, max_part_header_bytes, max_part_header_count
+        max_envelope_bytes, max_envelope_depth   the SOAP envelope, after decompression and transfer decoding
+    Answers
+        answer_timeout_s       how long a peer may leave our answer unread before the connection is broken
+    Load
+        max_connections, max_concurrent_requests   beyond: not accepted (waits in the backlog), answered 503
+        threads                worker threads for blocking work
+        drain_s                how long running requests may take once the process is told to stop
+    """
+
+    max_header_bytes: Annotated[int, Field(ge=_KIB)] = 64 * _KIB
+    max_header_count: PositiveInt = 100
+    header_timeout_s: PositiveSeconds = 20
+    keep_alive_s: PositiveSeconds = 75
+    tls_handshake_timeout_s: PositiveSeconds = 10
+    body_idle_timeout_s: PositiveSeconds = 30
+    minimum_rate_bytes_per_s: Annotated[int, Field(ge=0)] = 1024
+    minimum_rate_grace_s: PositiveSeconds = 60
+    max_decompression_ratio: Annotated[int, Field(ge=2)] = 200
+    max_parts: PositiveInt = 1000
+    max_part_header_bytes: Annotated[int, Field(ge=256)] = 16 * _KIB
+    max_part_header_count: PositiveInt = 32
+    max_envelope_bytes: Annotated[int, Field(ge=_KIB)] = 64 * _MIB
+    max_envelope_depth: Annotated[int, Field(ge=8)] = 64
+    answer_timeout_s: PositiveSeconds = 60
+    max_connections: PositiveInt = 1000
+    max_concurrent_requests: PositiveInt = 256
+    threads: PositiveInt = 32
+    drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+
+
+def _transaction_names(names: frozenset[str]) -> frozenset[str]:
+    strange = sorted(name for name in names if _TRANSACTION.fullmatch(name) is None)
+    if strange:
+        raise ValueError(f"no transaction is called {', '.join(strange)}: write them as ITI-57")
+    return names
+
+
+class PartnerSettings(_Section):
+    """One partner of ``[affinity_domain.partners]``.
+
+    strictness     overrides the domain's; ``None``: the domain's
+    transactions   what the partner may do beyond what every trusted node may, e.g. ``["ITI-57", "ITI-62"]``
+    """
+
+    strictness: Strictness | None = None
+    transactions: Annotated[frozenset[str], AfterValidator(_transaction_names)] = frozenset()
+
+
+def _partner_key(text: str) -> str:
+    """``sha256:`` and 64 hex digits (colons and capitals allowed), or an RFC 4514 subject; brought to one spelling."""
+    if text.lower().startswith("sha256:"):
+        fingerprint = "sha256:" + text[7:].replace(":", "").strip().lower()
+        if _FINGERPRINT.fullmatch(fingerprint) is None:
+            raise ValueError(f"partner {text!r}: a fingerprint is sha256: and 64 hexadecimal digits")
+        return fingerprint
+    try:
+        return x509.Name.from_rfc4514_string(text).rfc4514_string()
+    except ValueError as error:
+        raise ValueError(f"partner {text!r} is neither sha256:<fingerprint> nor an RFC 4514 subject") from error
+
+
+PartnerKey = Annotated[str, AfterValidator(_partner_key)]
+
+
+class AffinityDomainSettings(_Section):
+    """``[affinity_domain]``: what the members of the affinity domain agreed on.
+
+    home_community_id       ``urn:oid:`` is added when missing
+    assigning_authorities   OIDs of the patient identity domains; empty: any
+    codes                   path of the code file; ``None``: the file shipped with the product
+    unknown_patient         ITI-18 for a patient nobody fed: an ``empty`` answer or the ``error`` XDSUnknownPatientId
+    strictness              what deviates without changing meaning is refused (``reject``) or recorded (``warn``)
+    authority_names         namespace of a CX (HD.1) to the OID it stands for
+    partners                by RFC 4514 subject or ``sha256:`` fingerprint of the peer's certificate
+    environment             shown in every page, log line and audit record
+    """
+
+    home_community_id: HomeCommunityId = "urn:oid:1.3.6.1.4.1.21367.2011.2.7.9999"
+    assigning_authorities: tuple[Oid, ...] = ()
+    codes: ExistingFile | None = None
+    unknown_patient: Literal["empty", "error"] = "empty"
+    strictness: Strictness = "reject"
+    authority_names: Mapping[str, Oid] = Field(default_factory=dict)
+    partners: Mapping[PartnerKey, PartnerSettings] = Field(default_factory=dict)
+    environment: Literal["test", "production"] = "test"
+
+    def partner(self, node: str | None, fingerprint: str | None) -> PartnerSettings | None:
+        """The partner's settings by what its certificate says; the fingerprint, being exact, is asked first."""
+        for key in (fingerprint, node):
+            if key is not None and key in self.partners:
+                return self.partners[key]
+        return None
+
+    def strictness_for(self, node: str | None, fingerprint: str | None) -> Strictness:
+        """``reject`` or ``warn`` for a peer: its own setting, else the domain's."""
+        partner = self.partner(node, fingerprint)
+        return self.strictness if partner is None or partner.strictness is None else partner.strictness
