@@ -11,7 +11,7 @@ that XML cannot carry become U+FFFD. Not kept by ``parse``: MediaIdentifier, Par
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import lru_cache
@@ -252,33 +252,30 @@ def parse(data: bytes) -> AuditMessage:
         root = parse_xml(data, max_bytes=max(len(data), 1))
     except XmlRefused as refused:
         raise UnreadableError(refused.reason) from refused
-    if _local(root) != "AuditMessage":
+    _drop_namespaces(root)
+    if root.tag != "AuditMessage":
         raise UnreadableError("the root element is not AuditMessage")
-    found: dict[str, list[Any]] = {}
-    for child in root:
-        found.setdefault(_local(child), []).append(child)
-    events = found.get("EventIdentification")
-    if not events:
+    event = root.find("EventIdentification")
+    if event is None:
         raise UnreadableError("EventIdentification is missing")
-    sources = found.get("AuditSourceIdentification")
+    source = root.find("AuditSourceIdentification")
     return AuditMessage(
-        event=_read_event(events[0]),
-        participants=tuple(_read_participant(element) for element in found.get("ActiveParticipant", ())),
-        objects=tuple(_read_object(element) for element in found.get("ParticipantObjectIdentification", ())),
-        source=_read_source(sources[0]) if sources else None,
+        event=_read_event(event),
+        participants=tuple(_read_participant(element) for element in root.iterchildren("ActiveParticipant")),
+        objects=tuple(_read_object(element) for element in root.iterchildren("ParticipantObjectIdentification")),
+        source=_read_source(source) if source is not None else None,
     )
 
 
-def _local(element: Any) -> str:
-    return str(element.tag).rpartition("}")[2]
-
-
-def _children(element: Any, name: str) -> Iterable[Any]:
-    return (child for child in element if _local(child) == name)
+def _drop_namespaces(root: Any) -> None:
+    """The message has none; some senders declare one."""
+    if root.nsmap:
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2]
 
 
 def _codes(element: Any, name: str) -> tuple[CodedValue, ...]:
-    return tuple(_read_coded(child) for child in _children(element, name))
+    return tuple([_read_coded(child) for child in element.iterchildren(name)])
 
 
 def _read_coded(element: Any) -> CodedValue:
@@ -288,15 +285,19 @@ def _read_coded(element: Any) -> CodedValue:
     )
 
 
+_NUMBER: Final = re.compile(r"[ \t\r\n]*([0-9]{1,4})[ \t\r\n]*")
+
+
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.strip().isascii() and text.strip().isdigit() else None
+    found = _NUMBER.fullmatch(text) if text is not None else None
+    return int(found[1]) if found is not None else None
 
 
 def _read_event(element: Any) -> EventIdentification:
     event_ids = _codes(element, "EventID")
     if not event_ids:
         raise UnreadableError("EventID is missing")
-    descriptions = [child.text or "" for child in _children(element, "EventOutcomeDescription")]
+    descriptions = [child.text or "" for child in element.iterchildren("EventOutcomeDescription")]
     return EventIdentification(
         event_id=event_ids[0],
         action=element.get("EventActionCode"),
@@ -334,9 +335,9 @@ def _read_source(element: Any) -> AuditSource:
 def _read_object(element: Any) -> ParticipantObject:
     get = element.get
     id_types = _codes(element, "ParticipantObjectIDTypeCode")
-    names = [child.text or "" for child in _children(element, "ParticipantObjectName")]
-    queries = [_plain(child.text or "") for child in _children(element, "ParticipantObjectQuery")]
-    details = _children(element, "ParticipantObjectDetail")
+    names = [child.text or "" for child in element.iterchildren("ParticipantObjectName")]
+    queries = [_plain(child.text or "") for child in element.iterchildren("ParticipantObjectQuery")]
+    details = element.iterchildren("ParticipantObjectDetail")
     return ParticipantObject(
         id=get("ParticipantObjectID") or "",
         id_type=id_types[0] if id_types else None,

@@ -1,0 +1,126 @@
+"""The audit message as XML (DICOM PS3.15 A.5), and what peers make of it."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+import atna
+from atna.message import (
+    AuditMessage,
+    AuditSource,
+    CodedValue,
+    Detail,
+    EventIdentification,
+    Participant,
+    ParticipantObject,
+    UnreadableError,
+    encode,
+    parse,
+)
+
+SCHEMA = etree.XMLSchema(etree.parse(Path(atna.__file__).with_name("audit_message.xsd")))
+CODE = CodedValue("110112", "DCM", "Query")
+
+texts = st.text(min_size=1, max_size=40)
+xml_texts = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff"),
+    min_size=1,
+    max_size=40,
+)
+
+
+def message(**changes):
+    values = {
+        "event": EventIdentification(CODE, "E", 0, date_time="2026-03-01T10:00:00.000001Z"),
+        "participants": (Participant("me", True),),
+        "source": AuditSource("here"),
+        "objects": (),
+    }
+    return AuditMessage(**(values | changes))
+
+
+@given(xml_texts, xml_texts, st.binary(max_size=60))
+def test_every_text_comes_back(user, name, value):
+    objects = (ParticipantObject(name, CODE, 2, 24, query=value, details=(Detail(user, value),)),)
+    sent = message(participants=(Participant(user, False, user_name=name),), objects=objects)
+    assert parse(encode(sent)) == sent
+
+
+@given(texts)
+def test_any_text_at_all_gives_xml(text):
+    read = parse(encode(message(participants=(Participant(text, True, user_name=text),))))
+    assert len(read.participants[0].user_id) == len(text)
+
+
+def test_blanks_and_line_ends_survive_in_attributes():
+    sent = message(participants=(Participant("a\tb\nc\r\"<&>'", True),))
+    assert parse(encode(sent)) == sent
+
+
+def test_what_xml_cannot_carry_is_replaced():
+    assert (
+        parse(encode(message(participants=(Participant("a\x00\ud800b", True),)))).participants[0].user_id
+        == "a\ufffd\ufffdb"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"source": None}, {"participants": ()}, {"event": EventIdentification(CODE, "E", 0)}],
+)
+def test_a_record_without_time_source_or_participant_is_not_written(changes):
+    with pytest.raises(ValueError, match="needs a time"):
+        encode(message(**changes))
+
+
+def test_the_order_is_the_schema_s():
+    SCHEMA.assertValid(etree.fromstring(encode(message())))
+    wrong = etree.fromstring(encode(message()))
+    wrong.append(wrong[0])
+    assert not SCHEMA.validate(wrong)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no xml",
+        b"<AuditMessage/>",
+        b"<AuditMessage><EventIdentification/></AuditMessage>",
+        b"<Other><EventIdentification><EventID csd-code='1'/></EventIdentification></Other>",
+        b"<AuditMessage><EventIdentification><EventID csd-code='1'/></EventIden",
+        (
+            b"<!DOCTYPE a [<!ENTITY b 'c'>]><AuditMessage><EventIdentification><EventID csd-code='&b;'/></EventIdentification>"
+            b"</AuditMessage>"
+        ),
+    ],
+)
+def test_what_is_no_audit_message_is_refused(data):
+    with pytest.raises(UnreadableError):
+        parse(data)
+
+
+def test_the_older_names_of_rfc_3881_are_read():
+    data = b"""<?xml version="1.0" encoding="UTF-8"?><AuditMessage xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+      xsi:noNamespaceSchemaLocation="healthcare-security-audit.xsd">
+      <EventIdentification EventDateTime="2026-03-01T10:00:00+01:00" EventOutcomeIndicator="0">
+        <EventID code="110112" codeSystemName="DCM" displayName="Query"/></EventIdentification>
+      <ActiveParticipant UserID="u" UserIsRequestor="1"/>
+      <AuditSourceIdentification AuditSourceID="s" code="4"/>
+      <ParticipantObjectIdentification ParticipantObjectID="p" ParticipantObjectTypeCode="1"
+        ParticipantObjectTypeCodeRole="1"><ParticipantObjectIDTypeCode code="2"/>
+        <ParticipantObjectDetail type="t" value="not base64!"/></ParticipantObjectIdentification></AuditMessage>"""
+    read = parse(data)
+    assert read.event.event_id.code == "110112"
+    assert read.participants[0].is_requestor
+    assert read.source.type_codes[0].code == "4"
+    assert read.objects[0].id_type.code == "2"
+    assert read.objects[0].details[0].value == b"not base64!"
+
+
+def test_bom_and_namespace_are_tolerated():
+    data = encode(message()).replace(b"<AuditMessage>", b'<AuditMessage xmlns="urn:x">')
+    assert parse(b"\xef\xbb\xbf" + data) == message()
