@@ -99,7 +99,7 @@ def _in_pieces(element: Any, schema: etree.XMLSchema) -> Iterator[str]:
     objects = next(element.iter(_LIST), None)
     frame = _frame(element, objects)
     yield from _piece(frame, frame, schema)
-    for listed in () if objects is None else objects:
+    for listed in () if objects is None else objects.iterchildren("*"):
         if listed.tag in _LISTED:
             yield from _piece(listed, element, schema)
         else:
@@ -119,7 +119,7 @@ def _frame(element: Any, objects: Any) -> Any:
     if element is objects:
         return copy
     copy.text = element.text
-    for child in element:
+    for child in element.iterchildren("*"):
         holds = objects is not None and (child is objects or objects.getparent() is child)
         copy.append(_frame(child, objects) if holds else deepcopy(child))
     return copy
@@ -199,7 +199,6 @@ _KINDS: Final[dict[int, Callable[[str], str]]] = {
     _E.SCHEMAV_CVC_ENUMERATION_VALID: _not_in_set,
     _E.SCHEMAV_CVC_MAXLENGTH_VALID: _too_long,
     _E.SCHEMAV_CVC_DATATYPE_VALID_1_2_1: _not_of_type,
-    _E.SCHEMAV_CVC_ELT_4_1: lambda _: "xsi:type names no type",
     _E.SCHEMAV_CVC_ELT_4_2: lambda _: "xsi:type names no type known here",
     _E.SCHEMAV_CVC_ELT_4_3: lambda _: "xsi:type names a type not allowed here",
 }
@@ -215,7 +214,9 @@ def _found(path: str, checked: Any) -> Any:
     for step in islice(_STEP.finditer(path), 1, None):
         any_name, prefix, local, number = step.groups()
         same = (
-            child for child in node if any_name or (child.prefix == prefix and child.tag.rpartition("}")[2] == local)
+            child
+            for child in node.iterchildren("*")
+            if any_name or (child.prefix == prefix and child.tag.rpartition("}")[2] == local)
         )
         child = next(islice(same, int(number or 1) - 1, None), None)
         if child is None:

@@ -29,7 +29,7 @@ class Refusal(StrEnum):
     ENTITY = "entity"
     DEPTH = "too deep"
     SIZE = "too large"
-    ENCODING = "encoding"
+    ENCODING = "wrong encoding"
     SYNTAX = "not well-formed"
 
 
@@ -73,7 +73,6 @@ _KINDS: Final = {
     **dict.fromkeys(_UNDECLARED_ENTITY, Refusal.ENTITY),
     etree.ErrorTypes.ERR_RESOURCE_LIMIT: Refusal.DEPTH,
     etree.ErrorTypes.ERR_INVALID_ENCODING: Refusal.ENCODING,
-    etree.ErrorTypes.ERR_INVALID_CHAR: Refusal.SYNTAX,
 }
 
 
@@ -99,7 +98,7 @@ def parse_xml(
     if len(data) > max_bytes:
         raise XmlRefused(Refusal.SIZE, f"larger than {max_bytes} bytes")
     text = _as_utf8(data, encoding)
-    if text.count(b"<") + text.count(b"=") > max_markup:
+    if len(text) > max_markup and text.count(b"<") + text.count(b"=") > max_markup:
         raise XmlRefused(Refusal.SIZE, f"more than {max_markup} elements and attributes")
     _refuse_dtd(text)
     root = _parsed(text)
