@@ -19,7 +19,17 @@ from dossier.settings import Address, Settings, SettingsError, reachable
 from dossier.supervisor import ChildPlan
 from wire.tls import TlsFault, server_context
 
-__all__ = ["SERVICES", "Service", "bind_all", "check_certificates", "endpoints", "make_folders", "plans", "probe"]
+__all__ = [
+    "SERVICES",
+    "Service",
+    "bind_all",
+    "check_certificates",
+    "endpoints",
+    "make_folders",
+    "plans",
+    "probe",
+    "sqlite_file",
+]
 
 BACKLOG: Final = 2048
 
@@ -179,12 +189,21 @@ def make_folders(settings: Settings, services: list[Service]) -> None:
             raise CommandError(f"{folder}: cannot be created: {error.strerror}", status=2) from error
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a ``sqlite:`` URL; ``None`` for another database or one in memory."""
+    parts = urlsplit(url)
+    path = unquote(parts.path).removeprefix("/")
+    if not parts.scheme.startswith("sqlite") or path in {"", ":memory:"}:
+        return None
+    return Path(path)
+
+
 def _folders(settings: Settings, services: list[Service]) -> Iterator[Path]:
     for service in services:
         section = settings.tree[service.name]
-        database, store = urlsplit(section["database_url"]), urlsplit(section.get("store", ""))
-        if database.scheme.startswith("sqlite") and database.path not in ("", "/", "/:memory:"):
-            yield Path(unquote(database.path).removeprefix("/") or "/").parent
+        database, store = sqlite_file(section["database_url"]), urlsplit(section.get("store", ""))
+        if database is not None:
+            yield database.parent
         if store.scheme == "file":
             yield Path(unquote(store.path))
 

@@ -41,7 +41,8 @@ DRAIN_S: Final = 35.0
 """A little more than the longest drain of a service, after which children are killed."""
 FATAL_STATUS: Final = 2
 """A child that ends with this cannot run with these settings: starting it again changes nothing."""
-ATTEMPTS_BEFORE_READY: Final = 5
+START_S: Final = 60.0
+"""How long a child may keep failing before the whole was ever ready, e.g. because its database is not up yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,6 @@ class _Child:
     started_at: float = 0.0
     restart_at: float = 0.0
     failures: int = 0
-    attempts: int = 0
 
     @property
     def alive(self) -> bool:
@@ -94,11 +94,13 @@ class Supervisor:
         on_ready: Callable[[], None],
         probe: Callable[[], bool] = lambda: True,
         drain_s: float = DRAIN_S,
+        start_s: float = START_S,
     ) -> None:
         self._children = [_Child(plan) for plan in plans]
         self._on_ready = on_ready
         self._probe = probe
         self._drain_s = drain_s
+        self._give_up_at = time.monotonic() + start_s
         self._announced = False
         self._stopping = False
         self._impatient = False
@@ -182,7 +184,6 @@ class Supervisor:
             pipe.write(json.dumps(spec).encode())
         child.ready_fd, child.ready = ready_read, False
         child.started_at = time.monotonic()
-        child.attempts += 1
         self._selector.register(ready_read, selectors.EVENT_READ, child)
         _log.info("child started", extra={"child": plan.name, "child_pid": child.process.pid})
 
@@ -214,7 +215,6 @@ class Supervisor:
         assert child.ready_fd is not None
         if os.read(child.ready_fd, 1):
             child.ready = True
-            child.attempts = 0
             _log.info("child ready", extra={"child": child.plan.name})
         self._forget_ready(child)
 
@@ -246,7 +246,7 @@ class Supervisor:
         )
         if status == FATAL_STATUS:
             self._give_up(child, FATAL_STATUS)
-        elif not self._announced and child.attempts >= ATTEMPTS_BEFORE_READY:
+        elif time.monotonic() > self._give_up_at:
             self._give_up(child, 1)
 
     def _give_up(self, child: _Child, status: int) -> None:

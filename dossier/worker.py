@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
+from atna.store.engine import DatabaseRefused
 from dossier.logs import set_up_logging
 from dossier.settings import Settings, SettingsError, room_arguments
+from ihe.affinity_domain import CodeFileError
+from wire.tls import TlsFault
 
 __all__ = ["Spec", "main", "run"]
 
@@ -69,7 +72,7 @@ def run(spec: Spec) -> int:
         arguments = _arguments(spec)
         room = _resolve(spec.target)
         room(**arguments, sockets=sockets, started=_started(spec.ready), stop=stop)
-    except SettingsError as error:
+    except (SettingsError, DatabaseRefused, CodeFileError, TlsFault) as error:
         _log.error("settings cannot work: %s", error)
         return 2
     except Exception:  # noqa: BLE001 - the process boundary: told with its trace to our own log, then it ends

@@ -1,0 +1,55 @@
+"""Run the conformance tests that this version has to pass against ``dossier serve all``; argument: their folder.
+
+Ends with 1 on any FAIL or SKIP: a test that could not run has not passed.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from dossier.demo import serving
+
+REGISTRY = ["11990", "11992", "11994", "11996", "11997", "11998a", "12004", "12022", "12379"]
+REPOSITORY = ["11966", "11981", "11983", "12021", "12029", "12369", "ReposAcceptanceTest-1111"]
+TESTS = REGISTRY + REPOSITORY
+SITE = """
+patient_feed = "mllp://127.0.0.1:{feed}"
+assigning_authority = "1.3.6.1.4.1.21367.2005.13.20.1000"
+source_id = "1.3.6.1.4.1.21367.4"
+home_community_id = "urn:oid:1.3.6.1.4.1.21367.2011.2.7.9999"
+repository_unique_id = "1.3.6.1.4.1.21367.2011.2.3.9999"
+
+[endpoints]
+register = "http://127.0.0.1:{registry}/registry"
+stored_query = "http://127.0.0.1:{registry}/registry"
+provide_and_register = "http://127.0.0.1:{repository}/repository"
+retrieve = "http://127.0.0.1:{repository}/repository"
+"""
+
+
+def main() -> int:
+    """Serve, run, judge."""
+    kit = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory(prefix="dossier-conformance-") as folder, serving(Path(folder)) as dossier:
+        base = dossier.base_port
+        site = Path(folder) / "site.toml"
+        site.write_text(SITE.format(registry=base + 10, feed=base + 11, repository=base + 20), encoding="utf-8")
+        logs = Path(folder) / "logs"
+        command = [sys.executable, str(kit / "xdstestkit.py"), "--testkit", str(kit / "testkit"), "--site", str(site)]
+        done = subprocess.run(  # noqa: S603 - the testkit beside this checkout
+            [*command, "--tests", ",".join(TESTS), "--log", str(logs)], stdout=subprocess.PIPE, text=True, check=False
+        )
+    print(done.stdout, end="")
+    passed = set(re.findall(r"^PASS (\S+)", done.stdout, re.MULTILINE))
+    missing = [test for test in TESTS if test not in passed]
+    if done.returncode or missing:
+        print(f"conformance: not passed: {', '.join(missing) or 'see above'}")
+        return 1
+    print(f"conformance: {len(passed)} tests passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+# Everything a person or a build machine does with a checkout. A machine needs python3 (3.11 or newer, with venv),
+# make, and a way to a package index; what is missing is named with the package to install.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHARED := ../shared
+DATA ?= var
+BASE_PORT ?= 8000
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test lint clean
+
+help:
+	@echo "make demo      start everything, bring documents in and out, show the audit trail, stop"
+	@echo "make run       serve until Ctrl-C, data in ./$(DATA), settings from ./dossier.toml when there is one"
+	@echo "make install   only the set-up: afterwards $(BIN)/dossier works"
+	@echo "make test      the whole test suite"
+	@echo "make lint      ruff, mypy, architecture rules"
+
+# --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or newer is needed as $(PYTHON) (Debian, Ubuntu: apt install python3)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "Python's venv module is missing (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+install: $(VENV)/.installed
+	@echo "$(BIN)/dossier is ready"
+
+# --- use
+demo: $(VENV)/.installed
+	@$(BIN)/dossier demo --samples $(SHARED)/samples
+
+run: $(VENV)/.installed
+	@exec $(BIN)/dossier serve all --data $(DATA) --base-port $(BASE_PORT) --table
+
+# --- proof
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
+
+ifneq ($(wildcard bench/__main__.py),)
+.PHONY: bench
+bench: $(VENV)/.test
+	$(BIN)/python -m bench
+endif
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,190 @@
+"""``dossier audit``: what was done, by whom (ITI-81), and whether the records are still what they were."""
+
+import http.client
+import json
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
+
+import typer
+
+from atna.record_repository.store.records import RecordStore, StoreUnavailable
+from atna.store.engine import DatabaseRefused
+from dossier.console import CommandError, print_json, print_table
+from dossier.options import AsJson, BasePort, Config, Data, Peers, load_settings
+from dossier.services import sqlite_file
+from ihe.datatypes import parse_cx
+from wire.settings import TlsSettings
+from wire.tls import TlsFault, client_context
+
+__all__ = ["app", "fetch_events"]
+
+app = typer.Typer(help="The audit trail.", invoke_without_command=True)
+
+TIMEOUT_S: Final = 60.0
+PAGE: Final = 500
+COLUMNS: Final = {
+    "recorded": "when",
+    "event": "event",
+    "action": "action",
+    "outcome": "outcome",
+    "users": "who",
+    "patients": "patient",
+    "source": "recorded by",
+}
+
+
+@app.callback()
+def audit(
+    context: typer.Context,
+    patient: Annotated[str | None, typer.Option("--patient", help="'ID^^^&OID&ISO', or the ID alone.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="UserID or UserName.")] = None,
+    since: Annotated[str, typer.Option("--since", help="Date or time, e.g. 2026-03-12 or 2026-03-12T08:00Z.")] = "1970",
+    event: Annotated[str | None, typer.Option("--event", help="ITI-41 and so on, or a DICOM event code.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the latest.")] = 100,
+    audit_url: Annotated[str | None, typer.Option("--audit-url", help="Base address of the audit service.")] = None,
+    config: Config = None,
+    base_port: BasePort = 8000,
+    as_json: AsJson = False,
+) -> None:
+    """List audit records, the latest last (ITI-81)."""
+    if context.invoked_subcommand is not None:
+        return
+    peers = Peers.find(config, base_port)
+    query = {"date": f"ge{since}"}
+    if patient is not None:
+        query["patient.identifier"] = _patient(patient)
+    if user is not None:
+        query["user"] = _token(user)
+    if event is not None:
+        query["subtype" if event.upper().startswith("ITI-") else "type"] = event.upper()
+    url = (audit_url or peers.audit).rstrip("/")
+    rows = [_row(found) for found in reversed(fetch_events(url, query, peers.tls, limit))]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(COLUMNS, rows)
+
+
+def _patient(text: str) -> str:
+    try:
+        cx = parse_cx(text)
+    except ValueError:
+        return _token(text)
+    return f"urn:oid:{cx.authority}|{_token(cx.id)}"
+
+
+def _token(text: str) -> str:
+    """A value of a FHIR search: its own separators escaped."""
+    return text.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|")
+
+
+def fetch_events(url: str, query: dict[str, str], tls: TlsSettings, limit: int) -> list[dict[str, Any]]:
+    """AuditEvent resources, the latest first; by POST, since a patient's identifier has no place in a URL."""
+    found: list[dict[str, Any]] = []
+    page = dict(query)
+    while len(found) < limit:
+        page["_count"] = str(min(PAGE, limit - len(found)))
+        bundle = _post(f"{url}/fhir/AuditEvent/_search", page, tls)
+        found += [entry["resource"] for entry in bundle.get("entry", []) if "resource" in entry]
+        following = next((link["url"] for link in bundle.get("link", []) if link.get("relation") == "next"), None)
+        if following is None:
+            break
+        page = query | {"_after": dict(parse_qsl(urlsplit(following).query)).get("_after", "")}
+    return found
+
+
+def _post(url: str, form: dict[str, str], tls: TlsSettings) -> dict[str, Any]:
+    scheme = urlsplit(url).scheme
+    if scheme not in {"http", "https"}:
+        raise CommandError(f"{url}: should be an http or https address", status=2)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/fhir+json"}
+    request = Request(url, urlencode(form).encode(), headers)  # noqa: S310 - the scheme is checked above
+    try:
+        handlers = [HTTPSHandler(context=client_context(tls))] if scheme == "https" else []
+        with build_opener(ProxyHandler({}), *handlers).open(request, timeout=TIMEOUT_S) as answer:
+            bundle = json.load(answer)
+    except HTTPError as error:
+        raise CommandError(f"{url}: refused: {_diagnostics(error)}") from error
+    except TlsFault as error:
+        raise CommandError(str(error), status=2) from error
+    except (URLError, OSError, http.client.HTTPException) as error:
+        raise CommandError(f"{url}: cannot be reached: {_plainly(error)}") from error
+    except ValueError as error:
+        raise CommandError(f"{url}: the answer is no JSON") from error
+    if not isinstance(bundle, dict):
+        raise CommandError(f"{url}: the answer is no Bundle")
+    return bundle
+
+
+def _diagnostics(error: HTTPError) -> str:
+    """The text of an OperationOutcome, else the status."""
+    try:
+        issue = json.load(error)["issue"][0]
+        return str(issue.get("diagnostics") or issue["details"]["text"])
+    except (ValueError, LookupError, TypeError, OSError):
+        return f"HTTP {error.code}"
+
+
+def _plainly(error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, TimeoutError):
+        return "no answer in time"
+    if isinstance(reason, ssl.SSLError):
+        return f"TLS: {reason.reason or reason}"
+    return str(getattr(reason, "strerror", None) or reason or type(error).__name__).lower()
+
+
+def _row(event: dict[str, Any]) -> dict[str, Any]:
+    subtypes = [one.get("code") for one in event.get("subtype", [])]
+    users = [
+        agent.get("name") or agent.get("who", {}).get("identifier", {}).get("value") or agent.get("altId")
+        for agent in event.get("agent", [])
+    ]
+    identifiers = [entity.get("what", {}).get("identifier", {}) for entity in event.get("entity", [])]
+    roles = [entity.get("role", {}).get("code") for entity in event.get("entity", [])]
+    patients = [
+        f"{one.get('value')}^^^&{str(one.get('system', '')).removeprefix('urn:oid:')}&ISO"
+        for one, role in zip(identifiers, roles, strict=True)
+        if role == "1"
+    ]
+    objects = [one.get("value") for one, role in zip(identifiers, roles, strict=True) if role != "1"]
+    return {
+        "recorded": event.get("recorded"),
+        "event": subtypes[0] if subtypes else event.get("type", {}).get("display"),
+        "type": event.get("type", {}).get("code"),
+        "action": event.get("action"),
+        "outcome": event.get("outcome"),
+        "users": [user for user in users if user],
+        "patients": patients,
+        "objects": objects,
+        "source": event.get("source", {}).get("observer", {}).get("identifier", {}).get("value"),
+    }
+
+
+@app.command()
+def verify(
+    config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000, as_json: AsJson = False
+) -> None:
+    """Check the chain of hashes over every record kept, in the audit service's own database."""
+    settings = load_settings(config, data, base_port)
+    file = sqlite_file(settings.audit.database_url)
+    if file is not None and not file.is_file():
+        raise CommandError(f"{file}: there is no such database; --data or --config say where it is", status=2)
+    try:
+        store = RecordStore.open(settings.audit.database_url)
+        try:
+            verification = store.verify_chain()
+        finally:
+            store.close()
+    except (DatabaseRefused, StoreUnavailable) as error:
+        raise CommandError(str(error)) from error
+    if as_json:
+        print_json({"holds": verification.holds, "records": verification.records, "fault": verification.fault})
+    if not verification.holds:
+        raise CommandError(f"the chain is broken: {verification.fault}")
+    if not as_json:
+        typer.echo(f"{verification.records} records, the chain holds")

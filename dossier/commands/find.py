@@ -1,0 +1,99 @@
+"""``dossier find``: the documents of a patient (ITI-18 FindDocuments)."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from dossier.console import CommandError, print_json, print_table
+from dossier.consumer import find_entries, quoted, soap_client
+from dossier.options import AsJson, BasePort, Config, Patient, Peers, RegistryUrl
+from dossier.source import Codebook, UnknownCode
+from ihe import vocabulary as v
+from ihe.datatypes import parse_cx, print_cx
+from registry.app import agreed_codes
+
+__all__ = ["find"]
+
+COLUMNS = {
+    "created": "created",
+    "title": "title",
+    "type_name": "type",
+    "author": "author",
+    "status": "status",
+    "mime_type": "mime type",
+    "size": "bytes",
+    "unique_id": "unique id",
+    "entry_uuid": "entry",
+}
+
+
+class Status(StrEnum):
+    """Which versions."""
+
+    APPROVED = "approved"
+    DEPRECATED = "deprecated"
+    ALL = "all"
+
+
+STATUSES = {
+    Status.APPROVED: [v.APPROVED],
+    Status.DEPRECATED: [v.DEPRECATED],
+    Status.ALL: [v.APPROVED, v.DEPRECATED],
+}
+
+
+def find(
+    patient: Patient,
+    type_code: Annotated[list[str] | None, typer.Option("--type", help="typeCode; may be repeated.")] = None,
+    class_code: Annotated[list[str] | None, typer.Option("--class", help="classCode; may be repeated.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Created at or after: YYYY[MM[DD[hhmmss]]], UTC.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Created before: YYYY[MM[DD[hhmmss]]], UTC.")] = None,
+    author: Annotated[str | None, typer.Option("--author", help="Part of the author's name; % and _ count.")] = None,
+    status: Annotated[Status, typer.Option("--status")] = Status.APPROVED,
+    registry_url: RegistryUrl = None,
+    config: Config = None,
+    base_port: BasePort = 8000,
+    as_json: AsJson = False,
+) -> None:
+    """Find the documents of a patient."""
+    peers = Peers.find(config, base_port, registry_url=registry_url)
+    codes = Codebook(agreed_codes(peers.settings.affinity_domain))
+    try:
+        parameters = {
+            "$XDSDocumentEntryPatientId": quoted(print_cx(parse_cx(patient))),
+            "$XDSDocumentEntryStatus": _list(STATUSES[status]),
+        }
+        for name, attribute, wanted in (
+            ("$XDSDocumentEntryTypeCode", "typeCode", type_code),
+            ("$XDSDocumentEntryClassCode", "classCode", class_code),
+        ):
+            if wanted:
+                found = [codes.find(attribute, one) for one in wanted]
+                parameters[name] = _list([f"{one.code}^^{one.scheme}" for one in found])
+    except (UnknownCode, ValueError) as error:
+        raise CommandError(str(error), status=2) from error
+    for name, value in (("From", since), ("To", until)):
+        if value is not None:
+            parameters[f"$XDSDocumentEntryCreationTime{name}"] = quoted(_time(value))
+    if author is not None:
+        parameters["$XDSDocumentEntryAuthorPerson"] = _list([f"%{author}%"])
+    with soap_client(peers.tls) as client:
+        entries = find_entries(client, peers.registry, parameters)
+    rows = [asdict(entry) for entry in sorted(entries, key=lambda entry: entry.created or "")]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(COLUMNS, rows)
+
+
+def _list(values: list[str]) -> str:
+    return "(" + ",".join(quoted(value) for value in values) + ")"
+
+
+def _time(text: str) -> str:
+    digits = "".join(character for character in text if character not in "-:T ").removesuffix("Z")
+    if not digits.isascii() or not digits.isdigit() or len(digits) not in {4, 6, 8, 10, 12, 14}:
+        raise CommandError("times should be YYYY[MM[DD[hh[mm[ss]]]]], e.g. 20260312", status=2)
+    return digits
