@@ -134,8 +134,12 @@ class Outbox:
         statement = select(table.c.id, table.c.message).where(table.c.sink == sink).order_by(table.c.id).limit(limit)
         if skip:
             statement = statement.where(table.c.id.not_in(skip))
-        with _asked(), reading(self._engine) as connection:
-            for row in connection.execute(statement, execution_options={"yield_per": 50}):
+        with (
+            _asked(),
+            reading(self._engine) as connection,
+            connection.execute(statement, execution_options={"yield_per": 50}) as found,
+        ):
+            for row in found:
                 size += len(row.message)
                 if rows and size > max_bytes:
                     break

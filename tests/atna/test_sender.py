@@ -1,0 +1,203 @@
+"""The sender delivers every record, however sinks fail; the audit service sees each once."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import MetaData
+
+from atna import sender as sender_module
+from atna.iti20_record_audit_event import FrameDecoder
+from atna.sender import BatchRefused, NotDelivered, Sender
+from atna.store.engine import begin_write, open_engine
+from atna.store.outbox import Outbox, add, outbox_table
+
+ROOT = Path(__file__).resolve().parents[2]
+SINK, OTHER = "http://127.0.0.1:1/records", "http://127.0.0.1:2/records"
+
+
+class Room:
+    def __init__(self, url, *sinks):
+        metadata = MetaData(info={"room": "test", "version": 1})
+        self.table = outbox_table(metadata)
+        self.engine = open_engine(url, metadata)
+        self.sinks = sinks or (SINK,)
+        self.outbox = Outbox(self.engine, self.table, self.sinks, 1000)
+
+    def add(self, *messages):
+        with begin_write(self.engine) as connection:
+            add(connection, self.table, messages, self.sinks)
+
+
+class Sink:
+    """Takes batches; ``fails`` decides by the batch whether it raises instead."""
+
+    def __init__(self, fails=lambda _sink, _messages: None):
+        self.fails = fails
+        self.taken = {}
+        self.posts = 0
+
+    def post(self, sink, batch):
+        self.posts += 1
+        decoder = FrameDecoder(10**6)
+        messages = decoder.feed(batch)
+        decoder.finish()
+        error = self.fails(sink, messages)
+        if error is not None:
+            raise error
+        self.taken.setdefault(sink, []).extend(messages)
+
+
+@pytest.fixture
+def room(sqlite_url):
+    room = Room(sqlite_url)
+    yield room
+    room.engine.dispose()
+
+
+@pytest.fixture
+def running(monkeypatch):
+    monkeypatch.setattr(sender_module, "RETRY_FIRST_S", 0.02)
+    stop, threads = threading.Event(), []
+
+    def run(outbox, post, **options):
+        thread = threading.Thread(target=Sender(outbox, post, **options).run, args=(stop,))
+        thread.start()
+        threads.append(thread)
+
+    yield run
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def empty(room):
+    return lambda: room.outbox.backlog().rows == 0
+
+
+def test_records_arrive_in_order_and_the_outbox_is_emptied(room, running):
+    room.add(*(b"%d" % n for n in range(1200)))
+    sink = Sink()
+    running(room.outbox, sink.post)
+    until(empty(room))
+    assert sink.taken[SINK] == [b"%d" % n for n in range(1200)]
+    assert sink.posts == 3
+
+
+def test_a_record_after_silence_leaves_within_a_moment(room, running):
+    sink = Sink()
+    running(room.outbox, sink.post)
+    time.sleep(0.5)
+    start = time.monotonic()
+    room.add(b"a")
+    until(lambda: sink.taken)
+    assert time.monotonic() - start < 0.5
+
+
+def test_a_sink_that_is_down_is_asked_again_and_delays_no_other(sqlite_url, running):
+    room = Room(sqlite_url, SINK, OTHER)
+    room.add(b"a", b"b")
+    down = threading.Event()
+    down.set()
+    sink = Sink(lambda name, _messages: NotDelivered("down") if name == SINK and down.is_set() else None)
+    running(room.outbox, sink.post)
+    until(lambda: sink.taken.get(OTHER) == [b"a", b"b"])
+    assert SINK not in sink.taken
+    down.clear()
+    until(empty(room))
+    assert sink.taken[SINK] == [b"a", b"b"]
+    room.engine.dispose()
+
+
+def test_pauses_grow(room, running):
+    sink = Sink(lambda _sink, _messages: NotDelivered("down"))
+    room.add(b"a")
+    running(room.outbox, sink.post)
+    time.sleep(1.0)
+    assert 3 <= sink.posts <= 9
+
+
+def test_a_record_that_the_sink_refuses_stays_and_holds_up_no_other(room, running):
+    sink = Sink(lambda _sink, messages: BatchRefused("too large") if b"bad" in messages else None)
+    room.add(b"a", b"b", b"bad", b"c", b"d")
+    running(room.outbox, sink.post)
+    until(lambda: sorted(sink.taken.get(SINK, [])) == [b"a", b"b", b"c", b"d"])
+    room.add(b"e")
+    until(lambda: b"e" in sink.taken[SINK])
+    until(lambda: [row.message for row in room.outbox.claim(SINK, 10)] == [b"bad"])
+
+
+def test_only_the_holder_of_the_lease_sends(room, running):
+    first, second = Sink(), Sink()
+    assert room.outbox.hold_lease("somebody else", 60)
+    running(room.outbox, first.post, lease_s=0.2)
+    room.add(b"a")
+    time.sleep(0.4)
+    assert first.posts == 0
+    room.outbox.release_lease("somebody else")
+    until(lambda: first.taken)
+    running(room.outbox, second.post, lease_s=0.2)
+    room.add(*(b"%d" % n for n in range(50)))
+    until(empty(room))
+    assert second.posts == 0
+    assert len(first.taken[SINK]) == 51
+
+
+def test_a_database_that_fails_for_a_while_ends_no_sender(room, running):
+    sink = Sink()
+    running(room.outbox, sink.post, lease_s=0.2)
+    room.table.drop(room.engine)
+    time.sleep(0.3)
+    room.table.create(room.engine)
+    room.add(b"a")
+    until(lambda: sink.taken)
+
+
+def test_a_sender_killed_at_work_loses_nothing(sqlite_url, running, tmp_path):
+    program = """
+        import sys, threading, time
+        from sqlalchemy import MetaData
+        from atna.sender import Sender
+        from atna.store.engine import open_engine
+        from atna.store.outbox import Outbox, outbox_table
+        from atna.iti20_record_audit_event import FrameDecoder
+        metadata = MetaData(info={"room": "test", "version": 1})
+        table = outbox_table(metadata)
+        outbox = Outbox(open_engine(sys.argv[1], metadata), table, [sys.argv[2]], 1000)
+        log = open(sys.argv[3], "ab", buffering=0)
+        def post(sink, batch):
+            log.write(b"".join(message + b"\\n" for message in FrameDecoder(100).feed(batch)))
+            print("posted", flush=True)
+            time.sleep(60)  # taken, but never acknowledged
+        Sender(outbox, post, lease_s=0.5).run(threading.Event())
+    """
+    room = Room(sqlite_url)
+    room.add(*(b"%d" % n for n in range(700)))
+    log = tmp_path / "taken"
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), sqlite_url, SINK, str(log)], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert child.stdout.readline() == b"posted\n"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    sink = Sink()
+    running(room.outbox, sink.post, lease_s=0.5)
+    until(empty(room))
+    assert sink.taken[SINK] == [b"%d" % n for n in range(700)]
+    assert len(log.read_bytes().splitlines()) == 500  # these came twice, which is what the receiver has to bear
+    room.engine.dispose()
