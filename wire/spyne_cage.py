@@ -12,6 +12,7 @@ Threads  ``Call.body`` and ``Call.headers`` belong to the thread that opened the
 import importlib.util
 import logging
 import sys
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,10 +34,10 @@ from wire.messages import Handler, Reply, Request
 
 
 def _make_importable() -> None:
-    """Let released spyne 2.14 import on Python 3.12 and later.
+    """Let released spyne 2.14 import on Python 3.12 and later, and without warnings on 3.11.
 
-    Its bundled ``six`` finds modules by ``find_module``, which 3.12 removed; so the bundled module is executed by path
-    and the ``moves`` it would offer are put where imports look first.
+    Its bundled ``six`` finds modules by ``find_module``, which 3.12 removed; so the bundled module is executed by path,
+    the ``moves`` it would offer are put where imports look first, and its import hook is taken off again.
     """
     found = importlib.util.find_spec("spyne")
     if found is None or not found.submodule_search_locations:
@@ -48,6 +49,7 @@ def _make_importable() -> None:
     six = importlib.util.module_from_spec(spec)
     sys.modules[name] = six
     spec.loader.exec_module(six)
+    sys.meta_path.remove(six._importer)
     for known in [key for key in six._importer.known_modules if key.startswith(moves)]:
         try:
             sys.modules[known] = six._importer.load_module(known)
@@ -63,12 +65,13 @@ def _silence() -> None:
     logger.addHandler(logging.NullHandler())
 
 
-if sys.version_info >= (3, 12):
-    _make_importable()
 _silence()
-
-from spyne import AnyXml, Application, ServiceBase, rpc  # noqa: E402 - only after the two calls above
-from spyne.protocol.soap import Soap12  # noqa: E402
+with warnings.catch_warnings():
+    # bad string escapes, modules newer Pythons deprecate: known, harmless, not ours
+    warnings.simplefilter("ignore")
+    _make_importable()
+    from spyne import AnyXml, Application, ServiceBase, rpc
+    from spyne.protocol.soap import Soap12
 
 
 def _operation(name: str) -> Any:

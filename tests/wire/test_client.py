@@ -1,0 +1,267 @@
+"""The SOAP client against a served actor and against peers that misbehave (wire/client.py)."""
+
+import hashlib
+import socket
+import threading
+
+import pytest
+
+from ihe import vocabulary as v
+from ihe.errors import FaultCode, SoapFault
+from ihe.mtom import xop_include
+from ihe.transactions import ITI_18, ITI_41, ITI_43
+from tests.wire.soap_peer import MIB, PATH, QUERY, EchoActor, message, multipart, part, served
+from wire.client import NotSent, OutcomeUnknown, OutPart, PeerFault, SoapClient
+from wire.messages import Reply
+
+PROVIDE = f'<x:ProvideAndRegisterDocumentSetRequest xmlns:x="{v.XDSB}">%s</x:ProvideAndRegisterDocumentSetRequest>'
+ASK = f'<x:RetrieveDocumentSetRequest xmlns:x="{v.XDSB}">%s</x:RetrieveDocumentSetRequest>'
+DOCUMENTS = f".//{{{v.XDSB}}}Document"
+
+
+@pytest.fixture
+def actor(tmp_path):
+    return EchoActor(tmp_path)
+
+
+@pytest.fixture
+def endpoint(actor):
+    with served(actor) as it:
+        yield it
+
+
+@pytest.fixture
+def client():
+    it = SoapClient(None, timeout_s=5, connect_timeout_s=2)
+    yield it
+    it.close()
+
+
+def url(endpoint) -> str:
+    return f"http://127.0.0.1:{endpoint.port}{PATH}"
+
+
+def provide(*ids: str) -> bytes:
+    inner = "".join(f'<x:Document id="{name}">{xop_include(name).decode()}</x:Document>' for name in ids)
+    return (PROVIDE % inner).encode()
+
+
+def retrieve(*ids: str) -> bytes:
+    inner = "".join(f"<x:DocumentRequest><x:DocumentUniqueId>{i}</x:DocumentUniqueId></x:DocumentRequest>" for i in ids)
+    return (ASK % inner).encode()
+
+
+def attach(name: str, data: bytes, *, sized: bool = True) -> OutPart:
+    return OutPart(name, "text/plain", lambda: iter([data[:7], data[7:]]), len(data) if sized else None)
+
+
+def test_a_plain_transaction_and_its_headers(client, endpoint, actor):
+    with client.call(
+        url(endpoint), ITI_18, QUERY.encode(), extra_headers=b'<d xmlns="urn:dossier:2026:soap">who</d>'
+    ) as answer:
+        assert answer.body.tag == ITI_18.response_root
+    assert actor.seen[0].headers == ("{urn:dossier:2026:soap}d",)
+    assert actor.seen[0].message_id.startswith("urn:uuid:")
+    assert actor.seen[0].reply_to == v.WSA_ANONYMOUS
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3 * MIB])
+def test_documents_out_and_in_are_the_same_bytes(client, endpoint, actor, size, sized):
+    data = bytes(range(256)) * (size // 256) + b"\r" * (size % 256)
+    client.call(url(endpoint), ITI_41, provide("a@x"), parts=[attach("a@x", data, sized=sized)]).close()
+    with client.call(url(endpoint), ITI_43, retrieve("a@x")) as answer:
+        assert b"".join(answer.part(answer.body.find(DOCUMENTS))) == data
+
+
+def test_documents_may_be_asked_for_in_any_order_and_twice(client, endpoint, actor):
+    actor.documents = {"a": b"A" * 10, "b": b"B" * (2 * MIB), "c": b"C"}
+    with client.call(url(endpoint), ITI_43, retrieve("a", "b", "c")) as answer:
+        a, b, c = answer.body.findall(DOCUMENTS)
+        assert b"".join(answer.part(c)) == b"C"
+        assert b"".join(answer.part(b)) == b"B" * (2 * MIB)
+        assert b"".join(answer.part(b)) == b"B" * (2 * MIB)
+        assert b"".join(answer.part(a)) == b"A" * 10
+
+
+def test_a_document_left_halfway_is_not_taken_for_whole(client, endpoint, actor):
+    actor.documents = {"a": b"A" * (4 * MIB), "b": b"B"}
+    with client.call(url(endpoint), ITI_43, retrieve("a", "b")) as answer:
+        a, b = answer.body.findall(DOCUMENTS)
+        half = answer.part(a)
+        next(half)
+        assert b"".join(answer.part(b)) == b"B"
+        with pytest.raises(OutcomeUnknown):
+            list(half)
+
+
+def test_connections_are_used_again(client, endpoint):
+    for _ in range(5):
+        client.call(url(endpoint), ITI_18, QUERY.encode()).close()
+    assert len(client._client._transport._pool.connections) == 1
+
+
+def test_many_threads_share_a_client(client, endpoint, actor):
+    actor.documents = {str(n): hashlib.sha256(b"%d" % n).digest() * 50_000 for n in range(6)}
+    wrong = []
+
+    def fetch(name):
+        with client.call(url(endpoint), ITI_43, retrieve(name)) as answer:
+            if b"".join(answer.part(answer.body.find(DOCUMENTS))) != actor.documents[name]:
+                wrong.append(name)
+
+    threads = [threading.Thread(target=fetch, args=(name,)) for name in actor.documents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_fault_of_the_peer(client, endpoint, actor):
+    def refuse(_request):
+        raise SoapFault(FaultCode.SENDER, "not you", subcode=f"{{{v.WSSE}}}FailedAuthentication")
+
+    actor.before = refuse
+    for transaction, body in ((ITI_18, QUERY.encode()), (ITI_43, retrieve("a"))):
+        with pytest.raises(PeerFault) as caught:
+            client.call(url(endpoint), transaction, body)
+        fault = caught.value.fault
+        assert (fault.code, fault.reason, fault.http_status) == (FaultCode.SENDER, "not you", 400)
+        assert fault.subcode == f"{{{v.WSSE}}}FailedAuthentication"
+
+
+def test_nothing_was_sent_when_nobody_listens(client):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for address in (f"http://127.0.0.1:{port}/x", "http://does-not-exist.invalid/x", "ftp://127.0.0.1/", "nonsense"):
+        with pytest.raises(NotSent):
+            client.call(address, ITI_18, QUERY.encode())
+
+
+def test_a_part_that_fails_passes_through_and_the_peer_keeps_nothing(client, endpoint, actor):
+    def broken():
+        yield b"x" * (3 * MIB)
+        raise FileNotFoundError("gone")
+
+    with pytest.raises(FileNotFoundError):
+        client.call(url(endpoint), ITI_41, provide("a"), parts=[OutPart("a", "text/plain", broken)])
+    assert endpoint.alive()
+    assert [seen.code for seen in actor.seen] == ["ITI-18"]
+    assert actor.emptied()
+
+
+def test_an_answer_that_breaks_off_is_an_unknown_outcome(client, endpoint, actor):
+    def broken():
+        yield b'<x:RetrieveDocumentSetResponse xmlns:x="urn:ihe:iti:xds-b:2007">'
+        yield b"<!-- -->" * MIB
+        raise RuntimeError("defect")
+
+    actor.answer = lambda _request: Reply(broken(), actor.closed.append)
+    with pytest.raises(OutcomeUnknown):
+        client.call(url(endpoint), ITI_43, retrieve("a"))
+    actor.answer = None
+    assert endpoint.alive()
+    assert False in actor.closed
+
+
+class Scripted:
+    """A peer that reads a request's head and says the same bytes to everyone."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+        self.requests: list[bytes] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                connection, _ = self.listener.accept()
+                with connection:
+                    self.requests.append(connection.recv(65536))
+                    connection.sendall(self.answer)
+        except OSError:
+            return
+
+
+def http(status: str, content_type: str, body: bytes, *, length: int | None = None, extra: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body) if length is None else length}\r\n"
+    return head.encode() + extra.encode() + b"Connection: close\r\n\r\n" + body
+
+
+SOAP = "application/soap+xml"
+GOOD = message(None, f'<q:AdhocQueryResponse xmlns:q="{v.QUERY}"/>', header="")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        http("200 OK", SOAP, GOOD, length=len(GOOD) + 1),
+        http("200 OK", SOAP, b"<html>"),
+        http("200 OK", SOAP, b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><x/>'),
+        http("200 OK", SOAP, message(None, "<other/>", header="")),
+        http("200 OK", SOAP, message(None, f'<q:AdhocQueryResponse xmlns:q="{v.QUERY}"/>', header="<a:RelatesTo>urn:another</a:RelatesTo>")),
+        http("500 Error", "text/html", b"<p>sorry</p>"),
+        http("502 Bad Gateway", SOAP, GOOD),
+        http("302 Found", "text/html", b"", extra="Location: http://127.0.0.1:1/\r\n"),
+        http("200 OK", "multipart/related; boundary=b", b"--b\r\nContent-ID: <a>\r\n\r\n" + GOOD),
+        http("200 OK", "multipart/related", GOOD),
+    ],
+)  # fmt: skip
+def test_an_unreadable_answer_is_an_unknown_outcome(client, answer):
+    peer = Scripted(answer)
+    with pytest.raises(OutcomeUnknown):
+        client.call(peer.url, ITI_18, QUERY.encode())
+    assert len(peer.requests) == 1
+    peer.listener.close()
+
+
+def test_a_peer_that_never_answers_is_an_unknown_outcome():
+    client = SoapClient(None, timeout_s=0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with pytest.raises(OutcomeUnknown):
+            client.call(f"http://127.0.0.1:{listener.getsockname()[1]}/", ITI_18, QUERY.encode())
+    client.close()
+
+
+def test_an_mtom_answer_with_its_root_last_and_a_document_in_base64(client):
+    inside = '<x:DocumentResponse><x:Document><xop:Include xmlns:xop="http://www.w3.org/2004/08/xop/include" href="cid:D%40x"/></x:Document></x:DocumentResponse>'
+    inline = "<x:DocumentResponse><x:Document>aGVs\n bG8=</x:Document></x:DocumentResponse>"
+    body = f'<x:RetrieveDocumentSetResponse xmlns:x="{v.XDSB}">{inside}{inline}</x:RetrieveDocumentSetResponse>'
+    answer = multipart(
+        part(b"aGVsbG8g\r\nd29ybGQ=", "Content-ID: <d@x>", "Content-Transfer-Encoding: base64"),
+        part(message(None, body, header=""), "Content-ID: <r>", "Content-Type: application/xop+xml"),
+    )
+    peer = Scripted(http("200 OK", 'multipart/related; boundary=b1; start="<r>"', answer))
+    with client.call(peer.url, ITI_43, retrieve("a")) as got:
+        first, second = got.body.findall(DOCUMENTS)
+        assert b"".join(got.part(second)) == b"hello"
+        assert b"".join(got.part(first)) == b"hello world"
+    peer.listener.close()
+
+
+def test_a_reference_out_of_the_answer_is_not_followed(client):
+    for href in ("http://127.0.0.1:1/x", "file:///etc/passwd", "cid:none"):
+        inside = (
+            f'<x:Document><xop:Include xmlns:xop="http://www.w3.org/2004/08/xop/include" href="{href}"/></x:Document>'
+        )
+        body = message(
+            None,
+            f'<x:RetrieveDocumentSetResponse xmlns:x="{v.XDSB}">{inside}</x:RetrieveDocumentSetResponse>',
+            header="",
+        )
+        peer = Scripted(http("200 OK", "multipart/related; boundary=b1", multipart(part(body, "Content-ID: <r>"))))
+        with client.call(peer.url, ITI_43, retrieve("a")) as got, pytest.raises(OutcomeUnknown):
+            list(got.part(got.body.find(DOCUMENTS)))
+        peer.listener.close()
+
+
+def test_the_environment_names_no_proxy(client, endpoint, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    fresh = SoapClient(None)
+    fresh.call(url(endpoint), ITI_18, QUERY.encode()).close()
+    fresh.close()

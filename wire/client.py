@@ -1,0 +1,273 @@
+"""A SOAP client for the transactions we send: MTOM streamed out and in, over pooled connections; blocking.
+
+Follows no redirect, reads no environment, speaks to the given URL only. What went wrong is told by what the peer may
+have done: NotSent (nothing reached it), OutcomeUnknown (it may have acted), PeerFault (it said no).
+"""
+
+import base64
+import binascii
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx2
+
+from ihe import mtom
+from ihe import vocabulary as v
+from ihe.errors import SoapFault
+from ihe.mtom import MimeError, href_content_id, multipart_content_type, multipart_overhead, multipart_writer
+from ihe.soap import CONTENT_TYPE, Envelope, envelope, read_envelope, read_fault
+from ihe.transactions import Transaction
+from schemas import XmlRefused, parse_xml
+from wire.client_package import Package
+from wire.settings import TlsSettings
+from wire.tls import client_context
+
+__all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient"]
+
+CONNECT_TIMEOUT_S: Final = 5.0
+KEEP_ALIVE_S: Final = 15.0
+"""Shorter than any server's, so that a request is not written to a connection that is just being closed."""
+MAX_ENVELOPE_BYTES: Final = 64 * 2**20
+_AT_ONCE: Final = 2**18
+_BLOCK: Final = 2**16
+_ROOT_ID: Final = "root@dossier"
+_INCLUDE: Final = f"{{{v.XOP}}}Include"
+
+
+class NotSent(Exception):  # noqa: N818 - says what happened
+    """Nothing reached the peer: refused, unknown host, no connection in time, bad URL. Sending again is safe."""
+
+
+class OutcomeUnknown(Exception):  # noqa: N818 - says what happened
+    """The request was sent, at least in part, and no readable answer came: the peer may have acted on it.
+
+    ``http_status`` is that of the answer, ``None`` when there was none.
+    """
+
+    def __init__(self, reason: str, http_status: int | None = None) -> None:
+        super().__init__(reason)
+        self.http_status = http_status
+
+
+class PeerFault(Exception):  # noqa: N818 - says what happened
+    """The peer answered with a SOAP fault: code, subcode (Clark name) and reason are in ``fault``."""
+
+    def __init__(self, fault: SoapFault) -> None:
+        super().__init__(f"{fault.code}: {fault.reason}")
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class OutPart:
+    """An attachment to send. The body names it by ``ihe.mtom.xop_include(content_id)``.
+
+    ``chunks`` is called once per request, when its turn comes; ``size`` in bytes, ``None`` if unknown (then the request
+    is sent in chunks).
+    """
+
+    content_id: str
+    content_type: str
+    chunks: Callable[[], Iterator[bytes]]
+    size: int | None = None
+
+
+class Answer:
+    """A reply that is no fault; ``body`` is the child of soap:Body. Use as a context manager when documents follow.
+
+    Belongs to the thread that called. Documents are cheapest in the order they arrive, which is that of the message.
+    """
+
+    def __init__(self, opened: Envelope, response: httpx2.Response, package: Package | None) -> None:
+        self.body = opened.body
+        self.message_id = opened.addressing.message_id
+        self._response = response
+        self._package = package
+
+    def part(self, element: Any) -> Iterator[bytes]:
+        """The bytes of a Document element of ``body``, attached or inline; OutcomeUnknown when they break off."""
+        try:
+            if len(element) == 0:
+                yield _inline(element)
+            else:
+                yield from self._attached(element)
+        except (MimeError, binascii.Error, httpx2.HTTPError) as error:
+            raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})") from error
+
+    def _attached(self, element: Any) -> Iterator[bytes]:
+        if self._package is None or len(element) != 1 or element[0].tag != _INCLUDE:
+            raise MimeError("a Document holds neither base64 nor a reference to a part")
+        href = element[0].get("href") or ""
+        again = sum(1 for include in self.body.iter(_INCLUDE) if include.get("href") == href) > 1
+        return self._package.part(href_content_id(href), keep=again)
+
+    def close(self) -> None:
+        """Give the connection back, or up where the answer was not read to its end."""
+        self._response.close()
+        if self._package is not None:
+            self._package.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class SoapClient:
+    """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, not the whole call."""
+
+    def __init__(
+        self,
+        tls: TlsSettings | None,
+        *,
+        timeout_s: float = 60.0,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        max_connections: int = 64,
+    ) -> None:
+        verify = client_context(tls) if tls is not None and tls.enabled else True
+        self._client = httpx2.Client(
+            verify=verify,
+            timeout=httpx2.Timeout(timeout_s, connect=connect_timeout_s),
+            limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._client.close()
+
+    def call(
+        self,
+        url: str,
+        transaction: Transaction,
+        body: bytes,
+        *,
+        parts: Sequence[OutPart] = (),
+        extra_headers: bytes = b"",
+    ) -> Answer:
+        """Send ``body`` (one serialised element) and wait for the answer; close it, or use it as a context manager.
+
+        MTOM where the transaction is MTOM or there are parts. Raises NotSent, OutcomeUnknown, PeerFault; an exception
+        of a part's own iterator passes through, the peer then saw a message without its end.
+        """
+        message_id = uuid.uuid4().urn
+        root = envelope(
+            transaction.request_action,
+            body,
+            message_id=message_id,
+            to=url,
+            reply_to=v.WSA_ANONYMOUS,
+            extra_headers=extra_headers,
+        )
+        headers, content = _package(root, parts) if transaction.mtom or parts else _plain(root)
+        response = self._send(url, headers, content)
+        try:
+            return _read(response, transaction, message_id)
+        except BaseException:
+            response.close()
+            raise
+
+    def _send(self, url: str, headers: dict[str, str], content: bytes | Iterator[bytes]) -> httpx2.Response:
+        headers |= {"accept-encoding": "identity", "accept": "*/*", "user-agent": "Dossier"}
+        try:
+            request = self._client.build_request("POST", url, headers=headers, content=content)
+            return self._client.send(request, stream=True)
+        except (
+            httpx2.ConnectError,
+            httpx2.ConnectTimeout,
+            httpx2.PoolTimeout,
+            httpx2.UnsupportedProtocol,
+            httpx2.InvalidURL,
+        ) as error:
+            raise NotSent(f"no connection ({type(error).__name__})") from error
+        except httpx2.HTTPError as error:
+            raise OutcomeUnknown(f"no answer ({type(error).__name__})") from error
+
+
+def _plain(root: bytes) -> tuple[dict[str, str], bytes]:
+    return {"content-type": f"{CONTENT_TYPE}; charset=UTF-8"}, root
+
+
+def _package(root: bytes, parts: Sequence[OutPart]) -> tuple[dict[str, str], bytes | Iterator[bytes]]:
+    """Headers and body of an MTOM request: at once when small, with its length when all sizes are known."""
+    boundary = f"MIMEBoundary_{uuid.uuid4().hex}"
+    outgoing = (mtom.OutPart(part.content_id, part.content_type, _when_asked(part)) for part in parts)
+    content = multipart_writer([root], outgoing, boundary=boundary, start=_ROOT_ID)
+    headers = {"content-type": multipart_content_type(boundary, start=_ROOT_ID)}
+    sizes = [part.size for part in parts]
+    if None in sizes:
+        return headers, _gathered(content)
+    names = [(part.content_id, part.content_type) for part in parts]
+    total = len(root) + sum(size or 0 for size in sizes) + multipart_overhead(names, boundary=boundary, start=_ROOT_ID)
+    if total <= _AT_ONCE:
+        return headers, b"".join(content)
+    return headers | {"content-length": str(total)}, _gathered(content)
+
+
+def _when_asked(part: OutPart) -> Iterator[bytes]:
+    yield from part.chunks()
+
+
+def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in fewer pieces: each becomes a packet of its own."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _BLOCK:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _read(response: httpx2.Response, transaction: Transaction, message_id: str) -> Answer:
+    status = response.status_code
+    package: Package | None = None
+    try:
+        content_type = mtom.parse_content_type(response.headers.get("content-type", ""))
+        if content_type.media_type == "multipart/related":
+            package = Package(content_type, response.iter_bytes())
+            data, charset = package.root(MAX_ENVELOPE_BYTES)
+        else:
+            data, charset = _bounded(response), content_type.parameters.get("charset")
+        opened = read_envelope(parse_xml(data, max_bytes=MAX_ENVELOPE_BYTES, encoding=charset))
+    except (MimeError, XmlRefused, SoapFault) as error:
+        raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
+    except httpx2.HTTPError as error:
+        raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})", status) from error
+    fault = read_fault(opened.body, status)
+    if fault is not None:
+        raise PeerFault(fault)
+    _check(opened, status, transaction, message_id)
+    return Answer(opened, response, package)
+
+
+def _check(opened: Envelope, status: int, transaction: Transaction, message_id: str) -> None:
+    relates_to = opened.addressing.relates_to
+    if relates_to and message_id not in relates_to:
+        raise OutcomeUnknown("the answer relates to another message", status)
+    if status != httpx2.codes.OK or opened.body.tag != transaction.response_root:
+        raise OutcomeUnknown(f"HTTP {status} with {opened.body.tag} instead of {transaction.response_root}", status)
+
+
+def _bounded(response: httpx2.Response) -> bytes:
+    data = bytearray()
+    for piece in response.iter_bytes():
+        data += piece
+        if len(data) > MAX_ENVELOPE_BYTES:
+            raise MimeError(f"the answer has more than {MAX_ENVELOPE_BYTES} bytes")
+    response.close()
+    return bytes(data)
+
+
+def _inline(element: Any) -> bytes:
+    text: str = element.text or ""
+    return base64.b64decode("".join(text.split()), validate=True)
