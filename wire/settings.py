@@ -19,6 +19,7 @@ Strictness = Literal["reject", "warn"]
 _KIB: Final = 2**10
 _MIB: Final = 2**20
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+_AFTER_COMMA: Final = re.compile(r"(?<!\\),[ ]+")
 _TRANSACTION: Final = re.compile(r"ITI-[1-9][0-9]{0,2}")
 _FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -160,7 +161,8 @@ def _partner_key(text: str) -> str:
             raise ValueError(f"partner {text!r}: a fingerprint is sha256: and 64 hexadecimal digits")
         return fingerprint
     try:
-        return x509.Name.from_rfc4514_string(text).rfc4514_string()
+        # openssl prints a blank after each comma, RFC 4514 has none
+        return x509.Name.from_rfc4514_string(_AFTER_COMMA.sub(",", text.strip())).rfc4514_string()
     except ValueError as error:
         raise ValueError(f"partner {text!r} is neither sha256:<fingerprint> nor an RFC 4514 subject") from error
 

@@ -1,7 +1,7 @@
 """Real certificates and a real server for the wire's tests: sockets, TLS and a small ASGI application, no mocks."""
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import json
 import socket
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wire.body import BodyError, BodyReader, ClientGone
@@ -29,7 +29,7 @@ class Identity:
     certificate: Path
     key: Path
     x509: x509.Certificate
-    private: ec.EllipticCurvePrivateKey
+    private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class Pki:
@@ -43,20 +43,20 @@ class Pki:
         self.client = self.issue("client-x")
         self.stranger = self._make("client-x", self.other_ca)
 
-    def issue(self, name: str) -> Identity:
-        return self._make(name, self.ca)
+    def issue(self, name: str, private: rsa.RSAPrivateKey | None = None) -> Identity:
+        return self._make(name, self.ca, private=private)
 
     def self_signed(self, name: str) -> Identity:
         return self._make(name, None)
 
     def revoke(self, identity: Identity) -> Path:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         entry = x509.RevokedCertificateBuilder().serial_number(identity.x509.serial_number).revocation_date(now).build()
         crl = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.ca.x509.subject)
-            .last_update(now - datetime.timedelta(hours=1))
-            .next_update(now + datetime.timedelta(days=1))
+            .last_update(now - dt.timedelta(hours=1))
+            .next_update(now + dt.timedelta(days=1))
             .add_revoked_certificate(entry)
             .sign(self.ca.private, hashes.SHA256())
         )
@@ -64,8 +64,8 @@ class Pki:
         path.write_bytes(crl.public_bytes(serialization.Encoding.PEM))
         return path
 
-    def _make(self, name: str, issuer: Identity | None, authority: bool = False) -> Identity:
-        private = ec.generate_private_key(ec.SECP256R1())
+    def _make(self, name: str, issuer: Identity | None, authority: bool = False, private=None) -> Identity:
+        private = private or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Hospital A"),
@@ -73,15 +73,15 @@ class Pki:
             ]
         )
         signer = private if issuer is None else issuer.private
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(subject if issuer is None else issuer.x509.subject)
             .public_key(private.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=5))
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=5))
             .add_extension(x509.BasicConstraints(authority, None), True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)

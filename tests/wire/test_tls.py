@@ -1,0 +1,223 @@
+"""wire.tls (ITI TF-2: 3.19): who gets in, with which suites, and what the application learns about the peer."""
+
+import hashlib
+import json
+import ssl
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from wire.settings import TlsSettings
+from wire.tls import Peer, TlsFault, client_context, peer_of, server_context
+
+GET = b"GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def settings_for(pki, identity, **more):
+    return TlsSettings(certificate=identity.certificate, key=identity.key, ca=pki.ca.certificate, **more)
+
+
+@pytest.fixture
+def secured(pki, serve):
+    def start(tls=None, **limits):
+        return serve(tls=server_context(tls or settings_for(pki, pki.server)), **limits)
+
+    return start
+
+
+def ask(server, context, request=GET):
+    """The answer's body; an OSError when there is none (TLS 1.3 tells a refusal only after the handshake)."""
+    with server.connect() as plain, context.wrap_socket(plain) as connection:
+        connection.sendall(request)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        if not answer:
+            raise ConnectionError("closed without an answer")
+        return answer.partition(b"\r\n\r\n")[2]
+
+
+def anonymous(pki):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(pki.ca.certificate)
+    return context
+
+
+class TestPeers:
+    def test_the_application_sees_subject_fingerprint_and_address(self, pki, secured):
+        with secured() as server:
+            seen = json.loads(ask(server, client_context(settings_for(pki, pki.client))))
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pki.client.certificate.read_text())).hexdigest()
+        assert seen == {
+            "address": "127.0.0.1",
+            "node": "CN=client-x,O=Hospital A",
+            "fingerprint": f"sha256:{digest}",
+        }
+
+    def test_plaintext_peer_has_an_address_only(self, serve, exchange):
+        with serve() as server:
+            seen = json.loads(exchange(server, GET).partition(b"\r\n\r\n")[2])
+        assert seen == {"address": "127.0.0.1", "node": None, "fingerprint": None}
+
+    def test_an_unreadable_certificate_still_has_a_fingerprint(self):
+        assert peer_of("x", b"no DER") == Peer("x", None, f"sha256:{hashlib.sha256(b'no DER').hexdigest()}")
+
+    @pytest.mark.parametrize("which", ["none", "other authority", "self-signed"])
+    def test_strangers_do_not_get_in_and_are_reported(self, pki, secured, which):
+        context = anonymous(pki)
+        if which != "none":
+            identity = pki.stranger if which == "other authority" else pki.self_signed("rogue")
+            context.load_cert_chain(identity.certificate, identity.key)
+        with secured() as server:
+            with pytest.raises(OSError):
+                ask(server, context)
+            server.wait_for(lambda: server.failures)
+            [(address, reason)] = server.failures
+            assert address == "127.0.0.1"
+            assert reason in {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
+            assert server.app.seen == []
+
+    def test_a_peers_own_certificate_may_be_the_trust(self, pki, secured):
+        peer = pki.self_signed("direct")
+        tls = TlsSettings(certificate=pki.server.certificate, key=pki.server.key, ca=peer.certificate)
+        context = anonymous(pki)
+        context.load_cert_chain(peer.certificate, peer.key)
+        with secured(tls) as server:
+            assert json.loads(ask(server, context))["node"] == "CN=direct,O=Hospital A"
+
+    def test_a_certificate_can_be_optional(self, pki, secured):
+        with secured(settings_for(pki, pki.server, require_client_certificate=False)) as server:
+            assert json.loads(ask(server, anonymous(pki)))["node"] is None
+            context = client_context(settings_for(pki, pki.client))
+            assert json.loads(ask(server, context))["node"] == "CN=client-x,O=Hospital A"
+
+    def test_a_revoked_certificate_is_refused(self, pki, secured):
+        revoked = pki.issue("revoked")
+        tls = settings_for(pki, pki.server, revocation_list=pki.revoke(revoked))
+        with secured(tls) as server:
+            with pytest.raises(OSError):
+                ask(server, client_context(settings_for(pki, revoked)))
+            assert json.loads(ask(server, client_context(settings_for(pki, pki.client))))["node"]
+            assert server.failures == [("127.0.0.1", "CERTIFICATE_VERIFY_FAILED")]
+
+    def test_our_client_does_not_talk_to_strangers(self, pki, secured):
+        tls = TlsSettings(certificate=pki.stranger.certificate, key=pki.stranger.key, ca=pki.ca.certificate)
+        with secured(tls) as server, pytest.raises(ssl.SSLCertVerificationError):
+            ask(server, client_context(settings_for(pki, pki.client)))
+
+
+class TestVersionsAndSuites:
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+    def test_below_the_floor(self, pki, secured, version):
+        context = anonymous(pki)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = context.maximum_version = version
+        with secured() as server:
+            with pytest.raises(OSError):
+                ask(server, context)
+            server.wait_for(lambda: server.failures)
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_at_and_above_the_floor(self, pki, secured, version):
+        context = client_context(settings_for(pki, pki.client))
+        context.minimum_version = context.maximum_version = version
+        with secured() as server:
+            assert json.loads(ask(server, context))["node"]
+
+    def test_the_floor_can_be_raised(self, pki, secured):
+        context = client_context(settings_for(pki, pki.client))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with secured(settings_for(pki, pki.server, minimum_version="1.3")) as server, pytest.raises(OSError):
+            ask(server, context)
+
+    @pytest.mark.parametrize(
+        "suite",
+        [
+            "DHE-RSA-AES128-GCM-SHA256",
+            "ECDHE-RSA-AES128-GCM-SHA256",
+            "DHE-RSA-AES256-GCM-SHA384",
+            "ECDHE-RSA-AES256-GCM-SHA384",
+        ],
+    )
+    def test_the_suites_the_framework_asks_for(self, pki, rsa_server, secured, suite):
+        context = client_context(settings_for(pki, pki.client))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(suite)
+        with secured(settings_for(pki, rsa_server)) as server:
+            assert json.loads(ask(server, context))["node"]
+
+    @pytest.mark.parametrize("suite", ["AES128-SHA256", "ECDHE-RSA-AES128-SHA", "AES256-GCM-SHA384"])
+    def test_weaker_suites_are_not_offered(self, pki, rsa_server, secured, suite):
+        context = client_context(settings_for(pki, pki.client))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(suite)
+        with secured(settings_for(pki, rsa_server)) as server, pytest.raises(OSError):
+            ask(server, context)
+
+
+@pytest.fixture(scope="session")
+def rsa_server(pki):
+    return pki.issue("rsa-server", rsa.generate_private_key(65537, 2048))
+
+
+class TestHandshakeStalls:
+    def test_silent_clients_disturb_nobody_and_are_reported(self, pki, secured):
+        with secured(tls_handshake_timeout_s=1) as server:
+            silent = [server.connect() for _ in range(50)]
+            before = time.monotonic()
+            context = client_context(settings_for(pki, pki.client))
+            for _ in range(5):
+                assert ask(server, context)
+            assert time.monotonic() - before < 0.9
+            assert [connection.recv(10) for connection in silent] == [b""] * 50
+            server.wait_for(lambda: len(server.failures) == 50)
+            for connection in silent:
+                connection.close()
+
+    def test_plain_http_on_a_tls_port(self, secured, exchange):
+        with secured() as server:
+            try:
+                answer = exchange(server, GET)
+            except ConnectionResetError:
+                answer = b""
+            assert b"200" not in answer
+            server.wait_for(lambda: server.failures)
+            assert server.failures[0][1] == "HTTP_REQUEST"
+
+    def test_a_client_that_leaves_without_goodbye_is_no_end_of_body(self, pki, secured):
+        with secured() as server:
+            connection = client_context(settings_for(pki, pki.client)).wrap_socket(server.connect())
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+            time.sleep(0.1)
+            connection.close()  # the TCP connection alone: no close_notify
+            server.wait_for(lambda: server.app.seen)
+            assert server.app.seen == ["ClientGone"]
+
+
+class TestFaults:
+    """A setting that cannot work says which file and why."""
+
+    def test_key_of_another_certificate(self, pki):
+        tls = TlsSettings(certificate=pki.server.certificate, key=pki.client.key, ca=pki.ca.certificate)
+        with pytest.raises(TlsFault, match="do not belong together"):
+            server_context(tls)
+
+    def test_no_pem(self, pki, tmp_path):
+        empty = tmp_path / "empty.pem"
+        empty.write_text("nothing")
+        with pytest.raises(TlsFault, match=r"empty\.pem .*cannot be used"):
+            server_context(TlsSettings(certificate=empty, key=pki.server.key, ca=pki.ca.certificate))
+        with pytest.raises(TlsFault, match=r"ca .*empty\.pem holds nothing"):
+            server_context(TlsSettings(certificate=pki.server.certificate, key=pki.server.key, ca=empty))
+
+    def test_encrypted_key(self, pki, tmp_path):
+        path = tmp_path / "secret.key"
+        path.write_bytes(
+            pki.server.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+        )
+        with pytest.raises(TlsFault, match=r"secret\.key is encrypted"):
+            server_context(TlsSettings(certificate=pki.server.certificate, key=path, ca=pki.ca.certificate))
