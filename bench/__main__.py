@@ -1,0 +1,209 @@
+"""``python -m bench [--entries N] [--seconds S] [NAME…]``: every benchmark, or those named, as one table of ratios.
+
+NAMES: iti18, iti42, iti41, growth, large, transfer
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from atna.store.engine import reading
+from bench import fill, transfer
+from bench.load import Plan, Result, run, soap_head
+from bench.messages import MTOM_TYPE, find_documents, patient_id, provide, register
+from bench.servers import Dossier, cpu_seconds, dossier, floor, postgresql, resident_bytes
+from registry.store import tables
+from registry.store.opening import open_registry
+
+CONNECTIONS = 16
+NAMES = ("iti18", "iti42", "iti41", "growth", "large", "transfer")
+
+
+@dataclass
+class Bench:
+    """One run over one database."""
+
+    url: str
+    folder: Path
+    seconds: float
+    blocks: int
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        self.engine, _ = open_registry(self.url)
+        self.rows: list[tuple[str, str, str, str, str]] = []
+
+    def say(self, what: str, product: str, bare: str, ratio: str, goal: str) -> None:
+        """A line of the table, at once."""
+        self.rows.append((what, product, bare, ratio, goal))
+        print(f"{what:44}{product:>34}{bare:>24}{ratio:>9}  {goal}", flush=True)
+
+    def patients(self, within: int, most: int = 200) -> list[str]:
+        """Patients of one kind, spread over all blocks."""
+        spread = range(600) if within == fill.SMALL else range(20) if within == fill.MIDDLE else range(1)
+        numbers = [fill.patient_number(block, within + step) for block in range(self.blocks) for step in spread]
+        return [patient_id(number) for number in numbers[:: max(1, len(numbers) // most)]][:most]
+
+    def waiting(self) -> int:
+        """Rows in the registry's outbox."""
+        with reading(self.engine) as connection:
+            return int(connection.execute(select(func.count()).select_from(tables.outbox)).scalar_one())
+
+
+def _rates(bench: Bench, ours: Plan, bare: Plan) -> tuple[Result, Result]:
+    """Both in turn, twice: half, half, half, half, so that a drift of the machine meets both."""
+    results: list[tuple[Result, Result]] = []
+    for _ in range(2):
+        results.append((run(_for(ours, bench.seconds / 2)), run(_for(bare, bench.seconds / 2))))
+    return _mean([a for a, _ in results]), _mean([b for _, b in results])
+
+
+def _for(plan: Plan, seconds: float) -> Plan:
+    return Plan(plan.port, plan.head, plan.messages, plan.connections, seconds)
+
+
+def _mean(results: list[Result]) -> Result:
+    count = len(results)
+    return Result(
+        sum(r.rps for r in results) / count,
+        sum(r.requests for r in results),
+        sum(r.failures for r in results),
+        sum(r.p50 for r in results) / count,
+        max(r.p99 for r in results),
+        results[0].bytes,
+    )
+
+
+def _compare(bench: Bench, server: Dossier, what: str, ours: Plan, bare: Plan, goal: str) -> None:
+    """One throughput line, and whether the audit trail kept up."""
+    run(_for(ours, 1.0)), run(_for(bare, 1.0))
+    kept = server.metric(49, "dossier_audit_records_total") or 0.0
+    audit = sum(cpu_seconds(pid) for name, pid in server.pids.items() if name.startswith("audit"))
+    product, base = _rates(bench, ours, bare)
+    drained = _drained(bench)
+    audit = sum(cpu_seconds(pid) for name, pid in server.pids.items() if name.startswith("audit")) - audit
+    del kept
+    bench.say(
+        what,
+        f"{product.rps:7.0f}/s p50 {product.p50:.1f} p99 {product.p99:.0f} ms",
+        f"{base.rps:7.0f}/s p50 {base.p50:.1f}",
+        f"{product.rps / base.rps:.2f}",
+        goal,
+    )
+    state = (
+        f"outbox empty after {drained:.1f} s" if drained is not None else "OUTBOX NOT EMPTY after 10 s: does not count"
+    )
+    failed = f", {product.failures}+{base.failures} FAILED" if product.failures or base.failures else ""
+    print(
+        f"    {state}; audit service {1e6 * audit / max(1, product.requests):.0f} µs CPU a request{failed}", flush=True
+    )
+
+
+def _drained(bench: Bench) -> float | None:
+    began = time.monotonic()
+    while time.monotonic() - began < 10:
+        if bench.waiting() == 0:
+            return time.monotonic() - began
+        time.sleep(0.2)
+    return None
+
+
+def iti18(bench: Bench, server: Dossier, port: int) -> None:
+    """FindDocuments, 10 LeafClass results, spread over many patients."""
+    messages = tuple(find_documents(patient) for patient in bench.patients(fill.SMALL))
+    ours = Plan(server.registry, soap_head("/registry"), messages, CONNECTIONS, bench.seconds)
+    bare = Plan(port, soap_head("/find"), messages, CONNECTIONS, bench.seconds)
+    _compare(bench, server, f"ITI-18, 10 results, {bench.blocks * fill.BLOCK:,} entries", ours, bare, "≥ 0.5")
+
+
+def iti42(bench: Bench, server: Dossier, port: int) -> None:
+    """One document a submission, durable, audited."""
+    messages = tuple(register(patient) for patient in bench.patients(fill.SMALL))
+    ours = Plan(server.registry, soap_head("/registry"), messages, CONNECTIONS, bench.seconds)
+    bare = Plan(port, soap_head("/register"), messages, CONNECTIONS, bench.seconds)
+    _compare(bench, server, "ITI-42, one document", ours, bare, "≥ 0.5")
+
+
+def iti41(bench: Bench, server: Dossier, port: int) -> None:
+    """A document of 100 kB through repository and registry, directory store."""
+    document = os.urandom(100_000)
+    sha1 = hashlib.sha1(document, usedforsecurity=False).hexdigest()
+    messages = tuple(provide(patient, document, sha1) for patient in bench.patients(fill.SMALL, 20))
+    ours = Plan(server.repository, soap_head("/repository", MTOM_TYPE), messages, CONNECTIONS, bench.seconds)
+    bare = Plan(port, soap_head("/provide", MTOM_TYPE), messages, CONNECTIONS, bench.seconds)
+    _compare(bench, server, "ITI-41 + 42, 100 kB, directory", ours, bare, "≥ 0.5")
+
+
+def _p50(bench: Bench, server: Dossier) -> float:
+    messages = tuple(find_documents(patient) for patient in bench.patients(fill.SMALL))
+    plan = Plan(server.registry, soap_head("/registry"), messages, 1, 3.0)
+    run(_for(plan, 1.0), processes=1)
+    return run(plan, processes=1).p50
+
+
+def large(bench: Bench, server: Dossier) -> None:
+    """2,000 LeafClass results at once: memory of the worker above idle."""
+    pids = [pid for name, pid in server.pids.items() if name.startswith("registry-") and "single" not in name]
+    idle = [resident_bytes(pid) for pid in pids]
+    plan = Plan(server.registry, soap_head("/registry"), (find_documents(patient_id(0)),), 1, 5.0)
+    with transfer.peaks(pids) as peak:
+        result = run(plan, processes=1)
+    grown = max(top - before for top, before in zip(peak(), idle, strict=True)) / 2**20
+    bench.say(
+        "ITI-18, 2,000 results",
+        f"{result.p50:.0f} ms, {result.bytes / 2**20:.1f} MiB",
+        "",
+        f"{grown:.0f}",
+        "MiB above idle ≤ 32",
+    )
+
+
+def _run(arguments: argparse.Namespace, names: list[str]) -> None:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dossier-bench-")))
+        servers = stack.enter_context(postgresql())
+        bench = Bench(servers.database("registry"), folder, arguments.seconds, 1)
+        print(f"{'':44}{'product':>34}{'floor':>24}{'ratio':>9}  goal")
+        took = fill.fill(bench.engine, bench.url, 0, 1)
+        settings = {"REGISTRY__DATABASE_URL": bench.url, "REGISTRY__WORKERS": str(bench.workers)}
+        settings["REPOSITORY__WORKERS"] = str(bench.workers)
+        server = stack.enter_context(dossier(folder, **settings))
+        small = _p50(bench, server) if "growth" in names else 0.0
+        if {"iti18", "growth", "large"} & set(names) and arguments.entries > fill.BLOCK:
+            took = fill.fill(bench.engine, bench.url, 1, arguments.entries // fill.BLOCK - 1)
+            bench.blocks = arguments.entries // fill.BLOCK
+            print(f"    filled to {bench.blocks * fill.BLOCK:,} entries in {took:.0f} s")
+        if "growth" in names:
+            big = _p50(bench, server)
+            text = f"p50 {small:.2f} → {big:.2f} ms"
+            bench.say(f"growth, 10,000 → {bench.blocks * fill.BLOCK:,}", text, "", f"{big / small:.2f}", "≤ 1.3")
+        if "large" in names:
+            large(bench, server)
+        with floor(bench.url, folder / "floor", bench.workers) as port:
+            for name, measure in (("iti18", iti18), ("iti42", iti42), ("iti41", iti41)):
+                if name in names:
+                    measure(bench, server, port)
+        if "transfer" in names:
+            transfer.measure(bench, server, arguments.gigabytes)
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(prog="bench")
+    ask.add_argument("names", nargs="*", choices=[*NAMES, []], help="which benchmarks; default all")
+    ask.add_argument("--entries", type=int, default=1_000_000, help="entries of the large database")
+    ask.add_argument("--seconds", type=float, default=16.0, help="of each throughput measurement")
+    ask.add_argument("--gigabytes", type=float, default=1.0, help="size of the large document, GiB")
+    arguments = ask.parse_args()
+    _run(arguments, arguments.names or list(NAMES))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

