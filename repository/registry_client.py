@@ -41,7 +41,9 @@ class RegistryClient:
     def register(self, submission: bytes, depositor: Caller) -> RegistryResponse:
         """ITI-42. A Receiver fault or an unknown status says nothing about what was stored: AnswerLost."""
         try:
-            answer = self._client.call(self._url, ITI_42, submission, extra_headers=depositor_header(depositor))
+            headers = depositor_header(depositor)
+            with self._client.call(self._url, ITI_42, submission, extra_headers=headers) as answer:
+                response = read_registry_response(answer.body)
         except NotSent as error:
             raise Unreachable(str(error)) from error
         except OutcomeUnknown as error:
@@ -50,7 +52,6 @@ class RegistryClient:
             if error.fault.code in _CERTAIN:
                 raise Refused(error.fault.reason) from error
             raise AnswerLost(error.fault.reason) from error
-        response = read_registry_response(answer.body)
         if response.status not in _STATUSES:
             raise AnswerLost("the registry's answer has no known status")
         return response
@@ -62,11 +63,11 @@ class RegistryClient:
             GET_SUBMISSION_SET_AND_CONTENTS, {"$XDSSubmissionSetUniqueId": f"'{quoted}'"}, "LeafClass"
         )
         try:
-            answer = self._client.call(self._url, ITI_18, request)
+            with self._client.call(self._url, ITI_18, request) as answer:
+                response = read_adhoc_query_response(answer.body)
         except (NotSent, OutcomeUnknown, PeerFault) as error:
             _log.warning("registry could not be asked about a submission set: %s", type(error).__name__)
             return Asked(None, self._record(request, patient_id, Outcome.MAJOR_FAILURE))
-        response = read_adhoc_query_response(answer.body)
         if response.status != v.SUCCESS:
             codes = ",".join(sorted({error.code for error in response.errors}))
             _log.warning("registry could not be asked about a submission set: %s", codes)

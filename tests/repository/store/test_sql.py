@@ -1,14 +1,13 @@
-"""The index of documents on SQLite, and on PostgreSQL where DOSSIER_TEST_POSTGRESQL names a database."""
+"""The index of documents, on SQLite and PostgreSQL alike."""
 
-import os
 import threading
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from repository.store.protocol import Document, Origin, State, StoreUnavailable, Submission, Superseded
 from repository.store.sql import open_index
+from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
 ORIGIN = Origin("192.0.2.7", "CN=lab", None, "http://127.0.0.1:8020/repository")
 
@@ -17,10 +16,7 @@ ORIGIN = Origin("192.0.2.7", "CN=lab", None, "http://127.0.0.1:8020/repository")
 def index(request, tmp_path):
     url = f"sqlite:///{tmp_path}/repository.db"
     if request.param == "postgresql":
-        url = os.environ.get("DOSSIER_TEST_POSTGRESQL") or pytest.skip("no DOSSIER_TEST_POSTGRESQL")
-        with create_engine(url).begin() as connection:
-            connection.execute(text("drop schema public cascade"))
-            connection.execute(text("create schema public"))
+        url = request.getfixturevalue("postgres_url")
     opened = open_index(url, ["http://127.0.0.1:8040/records"], 100)
     yield opened
     opened.close()
