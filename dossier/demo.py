@@ -5,6 +5,7 @@ Uses the command line exactly as a person would, against services on free ports 
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 from dossier.console import CommandError
 
-__all__ = ["free_base_port", "run", "serving"]
+__all__ = ["RunningDossier", "free_base_port", "run", "serving"]
 
 PATIENT: Final = "DEMO-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
 START_S: Final = 60
@@ -45,7 +46,7 @@ SHARED: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Dossier:
+class RunningDossier:
     """A running ``dossier serve all`` and the way to run another command against it."""
 
     base_port: int
@@ -53,13 +54,17 @@ class _Dossier:
 
     def run(self, *arguments: str) -> Any:
         """A command with ``--json``; its parsed output. CommandError with what it said when it failed."""
-        command = [sys.executable, "-P", "-m", "dossier", *arguments, "--base-port", str(self.base_port), "--json"]
+        return json.loads(self.run_plain(*arguments, "--json"))
+
+    def run_plain(self, *arguments: str) -> str:
+        """A command; its output. CommandError with what it said when it failed."""
+        command = [sys.executable, "-P", "-m", "dossier", *arguments, "--base-port", str(self.base_port)]
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
             command, capture_output=True, text=True, check=False, env=_environment(), cwd=self.data
         )
         if done.returncode:
             raise CommandError(f"dossier {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")
-        return json.loads(done.stdout)
+        return done.stdout
 
 
 def run(shared: Path | None) -> None:
@@ -73,7 +78,7 @@ def run(shared: Path | None) -> None:
         _say(f"services stopped after {time.monotonic() - began:.0f} s")
 
 
-def _tour(dossier: _Dossier, data: Path, samples: Mapping[Path, tuple[str, ...]]) -> None:
+def _tour(dossier: RunningDossier, data: Path, samples: Mapping[Path, tuple[str, ...]]) -> None:
     person = ("--family", "Mustermann", "--given", "Léonie", "--birth", "1958-07-04", "--sex", "F")
     dossier.run("feed", "--patient", PATIENT, *person)
     _say("ITI-8   the registry knows the patient")
@@ -95,7 +100,7 @@ def _tour(dossier: _Dossier, data: Path, samples: Mapping[Path, tuple[str, ...]]
     _trail(dossier, data, len(submitted))
 
 
-def _trail(dossier: _Dossier, data: Path, documents: int) -> None:
+def _trail(dossier: RunningDossier, data: Path, documents: int) -> None:
     """Wait until the records of everything have been delivered, show them, check their chain."""
     # Source and receiver each write one; of ITI-41 the source is the command line, which keeps no audit.
     wanted = {"ITI-8": 1, "ITI-41": documents, "ITI-42": 2 * documents, "ITI-18": 2, "ITI-43": 1}
@@ -124,7 +129,7 @@ def _until(ask: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[_Dossier]:
+def serving(data: Path) -> Iterator[RunningDossier]:
     """``dossier serve all`` on free ports with its data in ``data``; stopped, and its end judged, on the way out."""
     base_port = free_base_port()
     command = [
@@ -146,7 +151,7 @@ def serving(data: Path) -> Iterator[_Dossier]:
         )
     try:
         _await_ready(server, log_path)
-        yield _Dossier(base_port, data)
+        yield RunningDossier(base_port, data)
         server.send_signal(signal.SIGTERM)
         _expect(server.wait(60) == 0, "the services did not end well")
     finally:
@@ -175,8 +180,9 @@ def _await_ready(server: "subprocess.Popen[bytes]", log_path: Path) -> None:
 
 
 def free_base_port() -> int:
-    """A base port whose offsets are all free at the moment."""
-    for base in range(20_000, 60_000, 100):
+    """A base port whose offsets are all free at the moment; from anywhere, so that two who ask at once differ."""
+    bases = random.sample(range(10_000, 32_000, 100), 220)
+    for base in bases:
         if all(_free(base + offset) for offset in OFFSETS):
             return base
     raise CommandError("no free ports for a demonstration")

@@ -9,16 +9,13 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
-
-from sqlalchemy import Engine
 
 from atna import events
 from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
+from atna.store.engine import Engine
 from atna.store.outbox import GroupCommit, Outbox
-from ihe.affinity_domain import AffinityDomain, affinity_domain, read_codes
 from registry.actor import RegistryActor
 from registry.feed import FeedActor
 from registry.settings import RegistrySettings
@@ -27,6 +24,7 @@ from registry.store.sql import SqlRegistryStore
 from registry.store.tables import outbox
 from schemas import wsdl
 from wire.admin import admin_app
+from wire.affinity_domain import agreed_codes
 from wire.http_server import serve_http
 from wire.mllp import MllpLimits, serve_mllp
 from wire.records_client import records_client
@@ -60,15 +58,6 @@ def _open(registry: RegistrySettings, domain: AffinityDomainSettings, audit: Aud
         environment=domain.environment,
     )
     return _Room(engine, waiting, store, recorder)
-
-
-def agreed_codes(domain: AffinityDomainSettings) -> AffinityDomain:
-    """The affinity domain as a value; reads the operator's code file or the one shipped. Raises CodeFileError."""
-    if domain.codes is not None:
-        text = domain.codes.read_text(encoding="utf-8")
-    else:
-        text = (resources.files("ihe") / "codes.csv").read_text(encoding="utf-8")
-    return affinity_domain(domain.home_community_id, domain.assigning_authorities, read_codes(text))
 
 
 def worker(

@@ -11,8 +11,6 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import typer
 
-from atna.record_repository.store.records import RecordStore, StoreUnavailable
-from atna.store.engine import DatabaseRefused
 from dossier.console import CommandError, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, Peers, load_settings
 from dossier.services import sqlite_file
@@ -170,6 +168,10 @@ def verify(
     config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000, as_json: AsJson = False
 ) -> None:
     """Check the chain of hashes over every record kept, in the audit service's own database."""
+    # Not at the top: SQLAlchemy would make every other command slower to start.
+    from atna.record_repository.store.records import RecordStore, StoreUnavailable
+    from atna.store.engine import DatabaseRefused
+
     settings = load_settings(config, data, base_port)
     file = sqlite_file(settings.audit.database_url)
     if file is not None and not file.is_file():

@@ -9,7 +9,7 @@ from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.services import SERVICES, check_certificates, endpoints
 from dossier.settings import SettingsError
 from ihe.affinity_domain import CodeFileError
-from registry.app import agreed_codes
+from wire.affinity_domain import agreed_codes
 from wire.settings import AffinityDomainSettings
 
 __all__ = ["app"]

@@ -6,14 +6,10 @@ from typing import Final
 
 import typer
 
-from atna.record_repository.store.records import RecordStore
-from atna.store.engine import DatabaseRefused
 from dossier.console import CommandError
 from dossier.options import BasePort, Config, Data, load_settings
 from dossier.services import SERVICES, make_folders
 from dossier.settings import Settings
-from registry.store.opening import open_registry
-from repository.store.sql import open_index
 
 __all__ = ["app"]
 
@@ -25,17 +21,24 @@ def _group() -> None:
     """Databases."""
 
 
+# The stores are imported where they are opened: SQLAlchemy would make every other command slower to start.
 def _registry(settings: Settings) -> None:
+    from registry.store.opening import open_registry
+
     engine, _reader = open_registry(settings.registry.database_url)
     engine.dispose()
 
 
 def _repository(settings: Settings) -> None:
+    from repository.store.sql import open_index
+
     audit = settings.audit
     open_index(settings.repository.database_url, audit.sinks, audit.max_outbox_rows).close()
 
 
 def _audit(settings: Settings) -> None:
+    from atna.record_repository.store.records import RecordStore
+
     RecordStore.open(settings.audit.database_url).close()
 
 
@@ -49,6 +52,8 @@ OPENERS: Final[dict[str, Callable[[Settings], None]]] = {
 @app.command()
 def upgrade(config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000) -> None:
     """Create what is missing in each service's database; refuse one that a newer program has written."""
+    from atna.store.engine import DatabaseRefused
+
     settings = load_settings(config, data, base_port)
     make_folders(settings, list(SERVICES.values()))
     faults = []

@@ -12,7 +12,7 @@ from dossier.options import AsJson, BasePort, Config, Patient, Peers, RegistryUr
 from dossier.source import Codebook, UnknownCode
 from ihe import vocabulary as v
 from ihe.datatypes import parse_cx, print_cx
-from registry.app import agreed_codes
+from wire.affinity_domain import agreed_codes
 
 __all__ = ["find"]
 

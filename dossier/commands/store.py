@@ -6,12 +6,9 @@ from typing import Annotated
 
 import typer
 
-from atna.store.engine import DatabaseRefused
 from dossier.console import CommandError, print_json
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import room_arguments
-from repository.app import sweep_once
-from repository.store.protocol import StoreUnavailable
 
 __all__ = ["app"]
 
@@ -37,6 +34,11 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Settle submissions without an outcome and remove what belongs to none; the services may run meanwhile."""
+    # Not at the top: a whole repository would make every other command slower to start.
+    from atna.store.engine import DatabaseRefused
+    from repository.app import sweep_once
+    from repository.store.protocol import StoreUnavailable
+
     settings = load_settings(config, data, base_port)
     arguments = room_arguments(settings, "repository")
     del arguments["limits"]

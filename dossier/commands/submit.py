@@ -11,7 +11,7 @@ from dossier.consumer import provide, soap_client
 from dossier.options import AsJson, BasePort, Config, Patient, Peers, RepositoryUrl
 from dossier.source import Codebook, UnknownCode, Wishes, compose, measure
 from ihe.datatypes import loose_dtm, parse_cx
-from registry.app import agreed_codes
+from wire.affinity_domain import agreed_codes
 
 __all__ = ["submit"]
 

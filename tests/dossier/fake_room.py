@@ -58,7 +58,7 @@ def main():
     sock = socket.socket(fileno=int(sys.argv[2]))
     plan = ChildPlan("fake-1", "fake", f"tests.dossier.fake_room:{sys.argv[1]}", {"soap": sock})
     drain_s = float(sys.argv[3]) if len(sys.argv) > 3 else 10
-    supervisor = Supervisor([plan], on_ready=lambda: print("ready", flush=True), drain_s=drain_s)
+    supervisor = Supervisor([plan], on_ready=lambda: print("ready", flush=True), drain_s=drain_s, start_s=2)
     threading.excepthook = sys.excepthook
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return supervisor.run()
