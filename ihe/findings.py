@@ -1,0 +1,49 @@
+"""What a rule has to say about a submission, and how it names the object it speaks of."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ihe.errors import ErrorCode, RegistryError
+from ihe.registry_objects import Kind, RegistryObject
+
+_LONGEST_ID: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault. ``lenient`` faults are decided by the strictness setting, the others refuse the submission.
+
+    ``rule`` names the row (``DocumentEntry.creationTime``) or the function that found it.
+    """
+
+    error: RegistryError
+    lenient: bool
+    rule: str = ""
+
+
+def shortened(identifier: str) -> str:
+    """An id for a message: as submitted, at most 128 characters."""
+    return identifier if len(identifier) <= _LONGEST_ID else identifier[: _LONGEST_ID - 1] + "…"
+
+
+def named(obj: RegistryObject) -> str:
+    """The kind and the id of an object as submitted; without id its association type or nothing more."""
+    if obj.id:
+        return f"{obj.kind} {shortened(obj.id)}"
+    if obj.kind is Kind.ASSOCIATION and obj.type:
+        kind = obj.type.rpartition(":")[2]
+        return f"Association {shortened(kind)} from {shortened(obj.source or 'nothing')}"
+    return f"{obj.kind} without id"
+
+
+def finding(
+    where: str,
+    attribute: str,
+    wrong: str,
+    rule: str,
+    *,
+    code: ErrorCode = ErrorCode.REGISTRY_METADATA,
+    lenient: bool = False,
+) -> Finding:
+    """``where`` is ``named(object)`` or the message; ``wrong`` says what is wrong and what is allowed."""
+    return Finding(RegistryError(code, f"{where}, {attribute}: {wrong}"), lenient, rule)

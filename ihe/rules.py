@@ -1,0 +1,89 @@
+"""What is true of any submission, whatever the registry holds (ITI TF-3: 4.2; ITI TF-2: 3.42.4.1.3, 3.61.4.1.3).
+
+Rows say presence and format of each attribute (``ihe.rule_rows``), named functions the rest
+(``ihe.structure_rules``, ``ihe.association_rules``). All faults are found at once, in an order that depends on the
+submission alone. Contexts name the object and the attribute, what is wrong and what is allowed; patient ids stand only
+in those of XDSPatientIdDoesNotMatch, where the framework wants them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ihe import association_rules as a
+from ihe import structure_rules as s
+from ihe.affinity_domain import AffinityDomain
+from ihe.association_rules import Ends, expected_ends
+from ihe.datatypes import loose_dtm
+from ihe.findings import Finding
+from ihe.registry_objects import Kind, SubmittedObjects
+from ihe.row_engine import Judge
+from ihe.rule_rows import AUTHOR, OBJECT_ROWS, Row
+
+__all__ = ["RULES", "Ends", "Finding", "RuleBook", "check", "expected_ends"]
+
+Rule = Callable[[s.Case], Iterator[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """All rules: rows per kind of object, rows of an author, functions in the order of their findings."""
+
+    rows: Mapping[Kind, tuple[Row, ...]]
+    author_rows: tuple[Row, ...]
+    functions: tuple[Rule, ...]
+
+
+RULES: Final = RuleBook(
+    OBJECT_ROWS,
+    AUTHOR,
+    (
+        s.one_submission_set,
+        s.packages_are_marked,
+        s.ids_are_used_once,
+        s.classifications_have_a_scheme,
+        s.parts_name_their_owner,
+        s.entries_are_of_the_right_type,
+        s.metadata_is_not_limited,
+        s.slots_are_named_once,
+        s.slots_hold_values,
+        s.slot_values_are_short,
+        s.names_and_codes_are_short,
+        s.extra_slots_are_urns,
+        s.service_starts_before_it_stops,
+        s.nothing_is_updated,
+        s.unique_ids_are_used_once,
+        s.patient_ids_agree,
+        a.associations_are_of_a_known_type,
+        a.ends_are_of_the_right_kind,
+        a.ends_can_be_found,
+        a.objects_are_members_once,
+        a.submission_set_status_is_right,
+        a.memberships_carry_no_documentation,
+    ),
+)
+
+
+def check(
+    objects: SubmittedObjects, domain: AffinityDomain, *, on_demand: bool = False, rules: RuleBook = RULES
+) -> tuple[Finding, ...]:
+    """Every fault of a submission that went through ``ihe.normalise.normalise``; none when it may be registered.
+
+    ``on_demand`` judges by the columns of ITI-61 instead of ITI-42. Codes are judged as of the day of submissionTime.
+    """
+    case = s.case_of(objects, domain, on_demand=on_demand)
+    judge = Judge(domain, rules.author_rows, on_demand, _day(objects))
+    found = [one for rule in rules.functions for one in rule(case)]
+    for obj in objects.objects:
+        found += judge.object(obj, rules.rows[obj.kind])
+    return tuple(found)
+
+
+def _day(objects: SubmittedObjects) -> str | None:
+    for one in objects.of(Kind.SUBMISSION_SET):
+        for text in one.slot("submissionTime") or ():
+            try:
+                return loose_dtm(text).lower[:8]
+            except ValueError:
+                return None  # the row of submissionTime says so
+    return None

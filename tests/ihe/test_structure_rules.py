@@ -1,0 +1,30 @@
+"""Rules about a submission as a whole; each violation is a case of ``rule_cases``."""
+
+from ihe import vocabulary as v
+from ihe.normalise import normalise
+from ihe.rules import check
+from ihe.structure_rules import case_of
+from tests import builders as b
+
+
+def judge(objects):
+    return check(normalise(objects), b.domain())
+
+
+def test_one_id_for_two_objects_is_refused():
+    """The interoperability failures of the field include the same symbolic id twice."""
+    found = judge(b.submission(extra=(b.document_entry("Document01"),)))
+    assert "ids_are_used_once" in {one.rule for one in found}
+
+
+def test_patient_ids_written_differently_are_one_patient():
+    written = b.with_identifier(v.ENTRY_PATIENT_ID, f"P-4711^^^HOSP&{b.AUTHORITY}&iso^^")
+    assert judge(b.submission(entry=written)) == ()
+
+
+def test_a_case_knows_objects_by_id_and_slots_by_place():
+    objects = b.submission()
+    case = case_of(objects, b.domain())
+    assert set(case.by_id) == {"Document01", "SubmissionSet01"}
+    numbers = [number for obj, number, _ in case.slots if obj.id == "Document01"]
+    assert numbers == list(range(9))
