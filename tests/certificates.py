@@ -1,6 +1,6 @@
 """A small PKI for tests: ``ca``, ``server``, ``client`` signed by it, ``rogue`` signed by itself; PEM, five days."""
 
-import datetime
+import datetime as dt
 import ipaddress
 
 from cryptography import x509
@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-DAY = datetime.timedelta(days=1)
+DAY = dt.timedelta(days=1)
 
 
 def issue(folder):
@@ -30,7 +30,7 @@ def _certificate(folder, name, issuer, *, is_ca=None):
         ]
     )
     signer, signing_key = issuer or (None, key)
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

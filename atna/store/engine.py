@@ -91,6 +91,7 @@ schema_version: Final = Table(
 )
 
 _writer_locks: "weakref.WeakKeyDictionary[Engine, threading.Lock]" = weakref.WeakKeyDictionary()
+_read_only: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 class DatabaseRefused(Exception):  # noqa: N818 - a refusal, worded for whoever wrote the settings
@@ -112,10 +113,12 @@ def open_engine(
     if backend == "sqlite":
         engine = _sqlite_engine(address, read_only=read_only, pool_size=pool_size, max_connections=max_connections)
     elif backend == "postgresql":
-        engine = _postgresql_engine(address, read_only=read_only, pool_size=pool_size, max_connections=max_connections)
+        engine = _postgresql_engine(address, pool_size=pool_size, max_connections=max_connections)
     else:
         msg = f"database {address.render_as_string()}: only sqlite:/// and postgresql+psycopg:// are supported"
         raise DatabaseRefused(msg)
+    if read_only:
+        _read_only.add(engine)
     try:
         _prepare_schema(engine, metadata, read_only=read_only)
     except BaseException:
@@ -130,6 +133,9 @@ def _sqlite_engine(address: URL, *, read_only: bool, pool_size: int, max_connect
         raise DatabaseRefused(msg)
     if not read_only:
         _create_private(Path(address.database))
+    elif not Path(address.database).is_file():
+        msg = f"database file {address.database}: it isn't there, and it is opened for reading only"
+        raise DatabaseRefused(msg)
     engine = create_engine(
         address,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
@@ -166,7 +172,7 @@ def _create_private(path: Path) -> None:
         raise DatabaseRefused(msg) from error
 
 
-def _postgresql_engine(address: URL, *, read_only: bool, pool_size: int, max_connections: int) -> Engine:
+def _postgresql_engine(address: URL, *, pool_size: int, max_connections: int) -> Engine:
     engine = create_engine(
         address.set(drivername="postgresql+psycopg"),
         connect_args={"connect_timeout": 10, "application_name": "dossier"},
@@ -175,9 +181,7 @@ def _postgresql_engine(address: URL, *, read_only: bool, pool_size: int, max_con
         pool_timeout=10,
         pool_use_lifo=True,
     )
-    session = ["TIME ZONE 'UTC'", "synchronous_commit = on", "lock_timeout = '10s'"]
-    if read_only:
-        session.append("default_transaction_read_only = on")
+    session = ("TIME ZONE 'UTC'", "synchronous_commit = on", "lock_timeout = '10s'")
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
@@ -259,7 +263,11 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
 
     Within a process SQLite's writers queue at a lock, in order and without polling; between processes SQLite's own
     lock decides. Raises what SQLAlchemy raises; ask ``is_lost_race``, ``is_disk_full``, ``is_unavailable``.
+    DatabaseRefused for an engine opened for reading only.
     """
+    if engine in _read_only:
+        msg = f"database {engine.url.render_as_string()}: it was opened for reading only"
+        raise DatabaseRefused(msg)
     lock = _writer_locks.get(engine)
     held = lock is not None and lock.acquire(timeout=BUSY_TIMEOUT_S)  # not got: SQLite itself will answer "busy"
     try:
