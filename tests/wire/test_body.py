@@ -5,6 +5,7 @@ import gzip
 import random
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -43,6 +44,41 @@ class TestSize:
     def test_exactly_the_bound(self, serve, exchange):
         with serve(max_bytes=1000) as server:
             assert status(exchange(server, request(bytes(1000)))) == 200
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not tell peak memory")
+class TestMemory:
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_a_large_upload_passes_through(self, serve, read_to_end, chunked):
+        block, count = bytes(2**20), 200
+        framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (count * 2**20)
+        with serve() as server, server.connect(60) as connection:
+            connection.sendall(b"POST /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n\r\n" % framing)
+            before = peak_bytes(reset=True)
+            for _ in range(count):
+                connection.sendall(b"100000\r\n" + block + b"\r\n" if chunked else block)
+            if chunked:
+                connection.sendall(b"0\r\n\r\n")
+            assert read_to_end(connection).endswith(b"\r\n\r\n%d" % (count * 2**20))
+        assert peak_bytes() - before < 16 * 2**20
+
+    def test_a_client_faster_than_the_application_waits(self, serve):
+        with serve() as server, server.connect() as connection:
+            connection.sendall(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+            before = peak_bytes(reset=True)
+            connection.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                for _ in range(100):
+                    connection.sendall(bytes(2**20))
+            assert peak_bytes() - before < 8 * 2**20
+
+
+def peak_bytes(reset=False):
+    """The process's highest resident size (since the last reset, where the kernel allows one)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 class TestTime:
