@@ -1,0 +1,215 @@
+"""The command line without a server: wrong usage, settings, certificates, one line each and the right exit status."""
+
+import json
+import os
+import ssl
+import stat
+
+import pytest
+from cryptography import x509
+
+from dossier.services import sqlite_file
+
+PATIENT = "P1^^^&1.2.3&ISO"
+
+
+@pytest.fixture
+def nowhere():
+    """A base port where nothing listens."""
+    from dossier.demo import free_base_port
+
+    return str(free_base_port())
+
+
+def test_config_check_prints_every_fault_and_ends_with_2(run_command, tmp_path):
+    path = tmp_path / "dossier.toml"
+    path.write_text('[registry]\nworkerz = 1\n[affinity_domain]\nstrictness = "lax"\n')
+    status, out, err = run_command("config", "check", "--config", str(path))
+    assert status == 2
+    assert out == ""
+    assert len(err.splitlines()) == 2
+    assert all(line.startswith("dossier: settings: ") for line in err.splitlines())
+    status, out, _err = run_command("config", "check", "--config", str(path), "--json")
+    assert status == 2
+    assert len(json.loads(out)["faults"]) == 2
+
+
+def test_config_check_shows_the_endpoints(run_command):
+    status, out, _err = run_command("config", "check", "--base-port", "9000", "--json")
+    assert status == 0
+    rows = {row["service"]: row["address"] for row in json.loads(out)["endpoints"]}
+    assert rows["registry"] == "http://127.0.0.1:9010/registry"
+    assert rows["patient feed"] == "mllp://127.0.0.1:9011"
+    assert rows["repository"] == "http://127.0.0.1:9020/repository"
+    assert rows["audit"] == "http://127.0.0.1:9040/fhir/AuditEvent"
+
+
+def test_a_code_file_with_faults_is_told_line_by_line(run_command, tmp_path):
+    codes = tmp_path / "codes.csv"
+    codes.write_text("attribute,code,scheme,display_name,valid_from,valid_to\nfoo,1,2,3,,\ntypeCode,,1.2,x,,\n")
+    path = tmp_path / "dossier.toml"
+    path.write_text(f'[affinity_domain]\ncodes = "{codes}"\n')
+    status, _out, err = run_command("config", "check", "--config", str(path))
+    assert status == 2
+    assert "affinity_domain.codes: line 2" in err
+    assert "affinity_domain.codes: line 3" in err
+
+
+def test_the_gateway_is_not_there_yet(run_command):
+    status, _out, err = run_command("serve", "gateway")
+    assert (status, err) == (2, "dossier: the gateway is not in this version\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("feed",),
+        ("feed", "--patient", "no cx"),
+        ("feed", "--patient", PATIENT, "--birth", "yesterday"),
+        ("feed", "--patient", PATIENT, "--sex", "Q"),
+        ("find", "--patient", "no cx"),
+        ("find", "--patient", PATIENT, "--type", "0815"),
+        ("find", "--patient", PATIENT, "--from", "yesterday"),
+        ("submit", "{file}", "{file}", "--patient", PATIENT, "--type", "11502-2", "--replace", "x"),
+        ("submit", "{file}", "--patient", PATIENT, "--type", "0815"),
+        ("submit", "{file}", "--patient", PATIENT, "--type", "11502-2", "--created", "20261399"),
+        ("audit", "verify", "--data", "{folder}"),
+        ("submit", "/no/such/file", "--patient", PATIENT, "--type", "11502-2"),
+        ("serve", "everything"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage_ends_with_2_before_anything_is_sent(run_command, tmp_path, nowhere, arguments):
+    file = tmp_path / "a.pdf"
+    file.write_bytes(b"x")
+    words = [word.format(file=file, folder=tmp_path) for word in arguments]
+    port = [] if words[0] == "nonsense" else ["--base-port", nowhere]
+    status, out, err = run_command(*words, *port)
+    assert status == 2, err
+    assert out == ""
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("feed", "--patient", PATIENT),
+        ("find", "--patient", PATIENT),
+        ("submit", "{file}", "--patient", PATIENT, "--type", "11502-2"),
+        ("fetch", "1.2.3", "--out", "{folder}"),
+        ("audit",),
+    ],
+)
+def test_nobody_there_is_one_line_and_1(run_command, tmp_path, nowhere, arguments):
+    file = tmp_path / "a.pdf"
+    file.write_bytes(b"x")
+    words = [word.format(file=file, folder=tmp_path) for word in arguments]
+    status, out, err = run_command(*words, "--base-port", nowhere)
+    assert (status, out) == (1, "")
+    assert err.splitlines()[-1].startswith("dossier: ")
+    assert "reached" in err
+    assert "Traceback" not in err
+
+
+def test_db_upgrade_creates_and_is_content_with_what_is_there(run_command, tmp_path):
+    for _ in range(2):
+        status, out, _err = run_command("db", "upgrade", "--data", str(tmp_path / "data"))
+        assert (status, out) == (0, "registry: ready\nrepository: ready\naudit: ready\n")
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+def test_a_database_of_another_room_is_refused(run_command, tmp_path, monkeypatch):
+    run_command("db", "upgrade", "--data", str(tmp_path))
+    path = tmp_path / "dossier.toml"
+    path.write_text(f'[registry]\ndatabase_url = "sqlite:///{tmp_path}/audit.db"\n')
+    status, _out, err = run_command("db", "upgrade", "--data", str(tmp_path), "--config", str(path))
+    assert status == 1
+    assert err.startswith("dossier: registry: database ")
+
+
+def test_certs_make_a_chain_both_ends_accept(run_command, tmp_path):
+    folder = tmp_path / "certs"
+    status, out, _err = run_command("certs", "--out", str(folder), "--host", "lab.example.org", "--client", "lab")
+    assert status == 0
+    assert f'ca = "{folder}/ca.pem"' in out
+    assert stat.S_IMODE((folder / "server.key").stat().st_mode) == 0o600
+    server = x509.load_pem_x509_certificate((folder / "server.pem").read_bytes())
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost", "lab.example.org"]
+    assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
+    ours, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ours.load_cert_chain(folder / "server.pem", folder / "server.key")
+    theirs.load_cert_chain(folder / "lab.pem", folder / "lab.key")
+    for context in (ours, theirs):
+        context.load_verify_locations(folder / "ca.pem")
+    ours.verify_mode = ssl.CERT_REQUIRED
+    handshake(ours, theirs, "localhost")
+
+
+def handshake(server_context, client_context, name):
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context.wrap_bio(down, up, server_hostname=name)
+    server = server_context.wrap_bio(up, down, server_side=True)
+    for _ in range(4):
+        for end in (client, server):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    assert server.getpeercert()["subject"] == ((("commonName", "lab"),),)
+    assert client.version() == "TLSv1.3"
+
+
+def test_certs_do_not_overwrite_an_authority(run_command, tmp_path):
+    assert run_command("certs", "--out", str(tmp_path))[0] == 0
+    before = (tmp_path / "ca.pem").read_bytes()
+    assert run_command("certs", "--out", str(tmp_path))[0] == 2
+    assert (tmp_path / "ca.pem").read_bytes() == before
+    assert run_command("certs", "--out", str(tmp_path), "--force")[0] == 0
+
+
+def test_settings_with_these_certificates_serve_https(run_command, tmp_path):
+    run_command("certs", "--out", str(tmp_path))
+    path = tmp_path / "dossier.toml"
+    path.write_text(
+        f'[tls]\ncertificate = "{tmp_path}/server.pem"\nkey = "{tmp_path}/server.key"\nca = "{tmp_path}/ca.pem"\n'
+    )
+    status, out, err = run_command("config", "check", "--config", str(path))
+    assert (status, err) == (0, "")
+    assert "https://127.0.0.1:8010/registry" in out
+    assert "mllps://127.0.0.1:8011" in out
+    (tmp_path / "server.key").write_text("not a key")
+    status, _out, err = run_command("config", "check", "--config", str(path))
+    assert status == 2
+    assert "settings: registry.tls: " in err
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:////var/x.db", "/var/x.db"),
+        ("sqlite:///x.db", "x.db"),
+        ("sqlite:///:memory:", None),
+        ("postgresql+psycopg://u:p@h/d", None),
+    ],
+)
+def test_the_file_of_a_database(url, path):
+    found = sqlite_file(url)
+    assert (str(found) if found else None) == path
+
+
+def test_a_reader_that_goes_away_is_no_defect(tmp_path):
+    import subprocess
+    import sys
+
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "dossier", "config", "check", "--json"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
