@@ -33,6 +33,9 @@ __all__ = [
     "UnreadableError",
     "encode",
     "parse",
+    "read_code",
+    "read_number",
+    "read_root",
 ]
 
 
@@ -246,8 +249,11 @@ def _escape(text: str) -> str:
     return _SPECIAL.sub(lambda found: _ESCAPED.get(found[0], "\ufffd"), text)
 
 
-def parse(data: bytes) -> AuditMessage:
-    """Read an audit message; raises UnreadableError. A BOM, a declaration and a namespace are tolerated."""
+def read_root(data: bytes) -> Any:
+    """The AuditMessage element, namespaces dropped; it has an EventIdentification with an EventID.
+
+    A BOM, a declaration and a namespace are tolerated. Raises UnreadableError.
+    """
     try:
         root = parse_xml(data, max_bytes=max(len(data), 1))
     except XmlRefused as refused:
@@ -258,6 +264,15 @@ def parse(data: bytes) -> AuditMessage:
     event = root.find("EventIdentification")
     if event is None:
         raise UnreadableError("EventIdentification is missing")
+    if event.find("EventID") is None:
+        raise UnreadableError("EventID is missing")
+    return root
+
+
+def parse(data: bytes) -> AuditMessage:
+    """Read an audit message; raises UnreadableError."""
+    root = read_root(data)
+    event = root.find("EventIdentification")
     source = root.find("AuditSourceIdentification")
     return AuditMessage(
         event=_read_event(event),
@@ -278,30 +293,31 @@ def _codes(element: Any, name: str) -> tuple[CodedValue, ...]:
     return tuple([_read_coded(child) for child in element.iterchildren(name)])
 
 
+def read_code(element: Any) -> str:
+    """The code of a coded value; RFC 3881 calls it ``code``."""
+    return element.get("csd-code") or element.get("code") or ""
+
+
 def _read_coded(element: Any) -> CodedValue:
     get = element.get
-    return CodedValue(
-        get("csd-code") or get("code") or "", get("codeSystemName"), get("originalText"), get("displayName")
-    )
+    return CodedValue(read_code(element), get("codeSystemName"), get("originalText"), get("displayName"))
 
 
 _NUMBER: Final = re.compile(r"[ \t\r\n]*([0-9]{1,4})[ \t\r\n]*")
 
 
-def _number(text: str | None) -> int | None:
+def read_number(text: str | None) -> int | None:
+    """A small number of an attribute, ``None`` when it is none."""
     found = _NUMBER.fullmatch(text) if text is not None else None
     return int(found[1]) if found is not None else None
 
 
 def _read_event(element: Any) -> EventIdentification:
-    event_ids = _codes(element, "EventID")
-    if not event_ids:
-        raise UnreadableError("EventID is missing")
     descriptions = [child.text or "" for child in element.iterchildren("EventOutcomeDescription")]
     return EventIdentification(
-        event_id=event_ids[0],
+        event_id=_read_coded(element.find("EventID")),
         action=element.get("EventActionCode"),
-        outcome=_number(element.get("EventOutcomeIndicator")),
+        outcome=read_number(element.get("EventOutcomeIndicator")),
         type_codes=_codes(element, "EventTypeCode"),
         outcome_description=descriptions[0] if descriptions else None,
         purposes_of_use=_codes(element, "PurposeOfUse"),
@@ -318,7 +334,7 @@ def _read_participant(element: Any) -> Participant:
         alternative_user_id=get("AlternativeUserID"),
         user_name=get("UserName"),
         network_id=get("NetworkAccessPointID"),
-        network_type=_number(get("NetworkAccessPointTypeCode")),
+        network_type=read_number(get("NetworkAccessPointTypeCode")),
     )
 
 
@@ -341,9 +357,9 @@ def _read_object(element: Any) -> ParticipantObject:
     return ParticipantObject(
         id=get("ParticipantObjectID") or "",
         id_type=id_types[0] if id_types else None,
-        type_code=_number(get("ParticipantObjectTypeCode")),
-        role=_number(get("ParticipantObjectTypeCodeRole")),
-        life_cycle=_number(get("ParticipantObjectDataLifeCycle")),
+        type_code=read_number(get("ParticipantObjectTypeCode")),
+        role=read_number(get("ParticipantObjectTypeCodeRole")),
+        life_cycle=read_number(get("ParticipantObjectDataLifeCycle")),
         sensitivity=get("ParticipantObjectSensitivity"),
         name=names[0] if names else None,
         query=queries[0] if queries else None,

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RestRequest:
-    """One request. ``url`` is what the client called, without query; ``query`` still percent-encoded.
+    """One request. ``url`` is what the client called, without query; both it and ``query`` are still percent-encoded.
 
     ``path_parameters`` are the ``{names}`` of the route; ``content_type`` is the header as it came.
     """
@@ -111,7 +111,7 @@ def _request(request: Request, body: bytes, request_id: str) -> RestRequest:
     caller = Caller(peer.address, peer.node, peer.fingerprint) if peer is not None else Caller(address)
     return RestRequest(
         method=request.method,
-        url=str(request.url.replace(query="", fragment="")),
+        url=f"{request.url.scheme}://{request.url.netloc}{_path(request)}",
         query=request.url.query,
         path_parameters={name: str(value) for name, value in request.path_params.items()},
         content_type=request.headers.get("content-type"),
@@ -119,6 +119,12 @@ def _request(request: Request, body: bytes, request_id: str) -> RestRequest:
         caller=caller,
         request_id=request_id,
     )
+
+
+def _path(request: Request) -> str:
+    """The path as the client wrote it; Starlette's own is decoded, and its links would be of another resource."""
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    return raw.partition(b"?")[0].decode("ascii", errors="replace")
 
 
 def _answer(handler: RestHandler, request: RestRequest) -> RestResponse:

@@ -6,10 +6,10 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from atna.iti20_record_audit_event import SyslogError, decode_message
-from atna.message import AuditMessage, UnreadableError, parse
+from atna.message import AuditMessage, UnreadableError, parse, read_code, read_number, read_root
 
 __all__ = ["Indexed", "Patient", "index", "microseconds", "parse_patient", "read"]
 
@@ -58,29 +58,47 @@ def index(message: bytes) -> Indexed:
         syslog = decode_message(message)
     except SyslogError:
         return Indexed(message, digest, 0, readable=False)
+    sent_at = microseconds(syslog.timestamp) or 0
     try:
-        audit = parse(syslog.message)
+        root = read_root(syslog.message)
     except UnreadableError:
-        return Indexed(message, digest, microseconds(syslog.timestamp) or 0, readable=False)
-    event = audit.event
-    users = {participant.user_id for participant in audit.participants}
-    users |= {participant.user_name for participant in audit.participants if participant.user_name}
+        return Indexed(message, digest, sent_at, readable=False)
+    return _searched(message, digest, sent_at, root)
+
+
+def _searched(message: bytes, digest: bytes, sent_at: int, root: Any) -> Indexed:
+    """Straight from the elements: whole values of every record would cost more than its place in the database."""
+    event = root.find("EventIdentification")
+    event_id = event.find("EventID")
+    action, outcome = event.get("EventActionCode"), read_number(event.get("EventOutcomeIndicator"))
+    source = root.find("AuditSourceIdentification")
+    users: set[str] = set()
+    for participant in root.iterchildren("ActiveParticipant"):
+        users.add(participant.get("UserID") or "")
+        users.add(participant.get("UserName") or "")
+    objects: set[str] = set()
+    patients: set[Patient] = set()
+    for item in root.iterchildren("ParticipantObjectIdentification"):
+        object_id = item.get("ParticipantObjectID") or ""
+        objects.add(object_id)
+        kind = read_number(item.get("ParticipantObjectTypeCode"))
+        if kind == PERSON and read_number(item.get("ParticipantObjectTypeCodeRole")) == ROLE_PATIENT:
+            patients.add(parse_patient(object_id))
+    types = frozenset((read_code(code), code.get("codeSystemName")) for code in event.iterchildren("EventTypeCode"))
     return Indexed(
         message,
         digest,
-        microseconds(event.date_time) or microseconds(syslog.timestamp) or 0,
+        microseconds(event.get("EventDateTime")) or sent_at,
         readable=True,
-        event_code=event.event_id.code,
-        event_system=event.event_id.system,
-        action=event.action if event.action and len(event.action) == 1 else None,
-        outcome=event.outcome if event.outcome in OUTCOMES else None,
-        source_id=audit.source.source_id if audit.source else None,
-        patients=frozenset(
-            parse_patient(item.id) for item in audit.objects if (item.type_code, item.role) == (PERSON, ROLE_PATIENT)
-        ),
-        users=frozenset(users),
-        objects=frozenset(item.id for item in audit.objects),
-        types=frozenset((code.code, code.system) for code in event.type_codes),
+        event_code=read_code(event_id),
+        event_system=event_id.get("codeSystemName"),
+        action=action if action and len(action) == 1 else None,
+        outcome=outcome if outcome in OUTCOMES else None,
+        source_id=source.get("AuditSourceID") or "" if source is not None else None,
+        patients=frozenset(patients),
+        users=frozenset(users - {""}),
+        objects=frozenset(objects - {""}),
+        types=types,
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from atna.record_repository.indexing import Indexed
 from atna.record_repository.store import chain
 from atna.record_repository.store.protocol import Criteria, Cursor, Kept, Stored, StoreUnavailable, Verification
-from atna.record_repository.store.rows import SIDE_TABLES, record_row, side_rows
+from atna.record_repository.store.rows import SIDE_TABLES, insert_rows, record_row, side_rows
 from atna.record_repository.store.searching import COLUMNS, search, stored
 from atna.record_repository.store.tables import chain_head, metadata, record
 from atna.store.engine import open_engine, reading, write
@@ -98,8 +98,7 @@ def _append(connection: Connection, batch: Sequence[Indexed], received_at: int) 
         for table, values in side_rows(item, number):
             rows[table] += values
     for table, values in rows.items():
-        if values:
-            connection.execute(insert(table), values)
+        insert_rows(connection, table, values)
     if fresh:
         connection.execute(update(chain_head).where(chain_head.c.name == chain.HEAD).values(number=number, chain=last))
     return Kept(len(fresh), len(batch) - len(fresh), sum(not item.readable for item in fresh))

@@ -1,6 +1,10 @@
 """One record as rows: what goes into ``record`` and into each of the tables it is found by."""
 
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
+
+from sqlalchemy import Connection, Table
 
 from atna.record_repository.indexing import Indexed
 from atna.record_repository.store.tables import (
@@ -11,7 +15,7 @@ from atna.record_repository.store.tables import (
     record_type,
 )
 
-__all__ = ["SIDE_TABLES", "columns_of", "cut", "cut_all", "record_row", "side_rows"]
+__all__ = ["SIDE_TABLES", "columns_of", "cut", "cut_all", "insert_rows", "record_row", "side_rows"]
 
 SIDE_TABLES: Final = (record_patient, record_participant, record_object, record_type)
 
@@ -53,6 +57,21 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
         (record_object, [{"object_id": object_id, **common} for object_id in cut_all(item.objects)]),
         (record_type, [{"code": code, "system": system, **common} for code, system in types]),
     ]
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One executemany. The values are those of the drivers already, so SQLAlchemy need not look at each of them."""
+    if rows:
+        names = tuple(rows[0])
+        statement = _insert_statement(table, names, connection.dialect.paramstyle)
+        connection.exec_driver_sql(statement, [tuple(row.values()) for row in rows])
+
+
+@cache
+def _insert_statement(table: Table, names: tuple[str, ...], paramstyle: str) -> str:
+    mark = "?" if paramstyle == "qmark" else "%s"
+    # Names are our own tables' and columns'.
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
 
 
 def cut(text: str | None) -> str | None:
