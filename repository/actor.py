@@ -11,6 +11,7 @@ from ihe.errors import ErrorCode, RegistryError
 from ihe.transactions import ITI_41, ITI_43, Transaction
 from repository import iti41_provide_and_register_document_set_b as iti41
 from repository import iti43_retrieve_document_set as iti43
+from repository.records import origin_of
 from repository.registration import out_of_room
 from repository.room import Room, StagedDocument
 from repository.store.protocol import StoreUnavailable
@@ -53,7 +54,7 @@ class RepositoryActor:
         return Reply((body,))
 
     def _record(self, request: Request, reason: str) -> bytes:
-        origin, failed = iti41.origin_of(request), Outcome.SERIOUS_FAILURE
+        origin, failed = origin_of(request), Outcome.SERIOUS_FAILURE
         if request.transaction == ITI_43:
             unknown = [DocumentReference("unknown")]
             return self._room.records.retrieved(origin, unknown, patient_id=None, outcome=failed, reason=reason)

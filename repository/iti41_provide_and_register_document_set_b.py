@@ -20,15 +20,16 @@ from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected, SoapFault
+from repository.records import origin_of
 from repository.registration import Filing, Incoming, out_of_room, register
 from repository.room import Room, StagedDocument
-from repository.store.protocol import Document, Origin, StoreUnavailable, Submission, Superseded
+from repository.store.protocol import Document, StoreUnavailable, Submission, Superseded
 from repository.submission import Content, Entry, Provided, complete_entry, digest, read_provided, written
 from schemas import violations
 from wire.content import attachment_of
 from wire.messages import Attachment, Reply, Request
 
-__all__ = ["handle", "judge", "origin_of"]
+__all__ = ["handle", "judge"]
 
 HASH_DIGITS = {64: "SHA-256", 96: "SHA-384", 128: "SHA-512", 32: "MD5"}
 
@@ -120,11 +121,6 @@ def _size_errors(entry: Entry, content: Content) -> Iterator[RegistryError]:
 
 
 # -------------------------------------------------------------------------------------------------- handling
-
-
-def origin_of(request: Request) -> Origin:
-    """Who sent this request and where to, for audit records."""
-    return Origin(request.caller.address, request.caller.node, request.reply_to, request.address)
 
 
 def handle(request: Request, room: Room) -> Reply:

@@ -24,7 +24,7 @@ from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.ebrs import DocumentRequest, read_retrieve_request, registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected
-from repository.iti41_provide_and_register_document_set_b import origin_of
+from repository.records import origin_of
 from repository.room import Room
 from repository.store.protocol import Document, DocumentStore, ObjectMissing, StoreUnavailable
 from schemas import violations

@@ -12,8 +12,14 @@ from atna.message import Outcome
 from atna.recorder import Recorder
 from ihe.xua import Caller
 from repository.store.protocol import Origin
+from wire.messages import Request
 
-__all__ = ["Records"]
+__all__ = ["Records", "origin_of"]
+
+
+def origin_of(request: Request) -> Origin:
+    """Who sent this request and where to."""
+    return Origin(request.caller.address, request.caller.node, request.reply_to, request.address)
 
 
 class Records:
