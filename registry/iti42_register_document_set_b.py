@@ -20,7 +20,7 @@ from ihe.datatypes import parse_cx
 from ihe.ebrim import read_submitted_objects
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from ihe.metadata import EntryType
-from ihe.normalise import normalise
+from ihe.normalise import mend, normalise
 from ihe.registry_objects import Kind, RegistryObject, SubmittedObjects
 from registry.identity import NewUuid, is_uuid, settled
 from registry.store.protocol import Asked, Defect, Facts, KnownObject, PatientId, Registration
@@ -81,6 +81,8 @@ def read_submission(body: Any, domain: AffinityDomain, *, lenient: bool, new_uui
             defects.append(Defect(finding.error.code, finding.error.context))
         else:
             errors.append(finding.error)
+    if defects:
+        submitted = mend(submitted)
     uuids = frozenset(o.id for o in submitted.objects if o.id is not None and is_uuid(o.id))
     return Submission(settled(submitted, new_uuid), uuids, tuple(errors), tuple(defects))
 
@@ -289,6 +291,7 @@ def _registration(submission: Submission, facts: Facts, now: str, new_uuid: NewU
         replaced=replaced,
         deprecated=tuple(dict.fromkeys(children)),
         touched_folders=tuple(sorted(touched)),
+        known_unique_ids=frozenset(facts.unique_ids),
         defects=submission.defects,
     )
 

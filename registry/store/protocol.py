@@ -97,7 +97,7 @@ class Registration:
     """Exactly what to write; each object comes as domain value and as the wire object to keep.
 
     ``replaced`` must still be Approved when it is written, else LostRace; ``deprecated`` become Deprecated whatever
-    they are. ``touched_folders`` get lastUpdateTime ``now`` (14 digits, UTC).
+    they are. ``touched_folders`` get lastUpdateTime ``now`` (14 digits, UTC). ``known_unique_ids`` are in use already.
     """
 
     now: str
@@ -109,6 +109,7 @@ class Registration:
     replaced: tuple[str, ...] = ()
     deprecated: tuple[str, ...] = ()
     touched_folders: tuple[str, ...] = ()
+    known_unique_ids: frozenset[str] = frozenset()
     depositor: Depositor = Depositor()
     partner: str = ""
     defects: tuple[Defect, ...] = field(default=())

@@ -7,7 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, and_, exists, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    literal_column,
+    or_,
+    select,
+)
 
 from consent.policy import Visibility
 from ihe import vocabulary as v
@@ -18,6 +31,7 @@ from registry.criteria import Criteria, Query
 from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec, Filling, filled
+from registry.store.prepared import Prepared
 from registry.store.protocol import Found
 
 _HAS_MEMBER: Final = c.ASSOCIATION[v.HAS_MEMBER]
@@ -140,6 +154,8 @@ class Selector:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
+        self._hot: dict[Any, Prepared] = {}
+        self._known: dict[Select[Any], Prepared] = {}
         self._plans: dict[Query, Callable[[Connection, Criteria, int | None], list[_Hit]]] = {
             Query.FIND_DOCUMENTS: self._find_documents,
             Query.GET_DOCUMENTS: self._get_documents,
@@ -152,7 +168,11 @@ class Selector:
         if not visibility.everything:
             raise ValueError("this store can show everything or nothing")
         hits = self._plans[criteria.query](connection, criteria, limit)
-        patients = _patient_ids(connection, {hit.row.patient_key for hit in hits if hit.table is not t.association})
+        keys = {hit.row.patient_key for hit in hits if hit.table is not t.association}
+        if criteria.patient is not None and len(keys) == 1:
+            patients = {keys.pop(): print_cx(CX(*criteria.patient))}
+        else:
+            patients = _patient_ids(connection, keys)
         return Found(
             entry_uuids=[hit.row.entry_uuid for hit in hits],
             patient_ids=frozenset(patients.values()),
@@ -178,14 +198,30 @@ class Selector:
         if criteria.patient is None:
             return []
         identifier, authority = criteria.patient
-        who = t.patient.c
-        key = connection.execute(
-            select(who.patient_key).where(who.authority == authority, who.id == identifier)
-        ).scalar_one_or_none()
-        if key is None:
+        patient = self._prepared(connection, _PATIENT_KEY)
+        row = patient.execute(connection, {"patient_id": identifier, "patient_authority": authority}).first()
+        if row is None:
             return []
-        wanted = _base(t.entry).where(_e.patient_key == key, *entry_conditions(criteria))
-        return _hits(connection, t.entry, wanted, limit)
+        wanted = _base(t.entry).where(_e.patient_key == bindparam("patient"))
+        if not criteria.values.keys() <= _PLAIN:
+            found = wanted.where(*entry_conditions(criteria)).params(patient=row.patient_key)
+            return _hits(connection, t.entry, found, limit)
+        # Nearly every query of the field asks for a patient's documents by status and type: one text for each choice.
+        shape = tuple(sorted((a, tuple(criteria.any_of(a))) for a in criteria.values if a is not At.METADATA_LEVEL))
+        statement = self._hot.get((shape, limit))
+        if statement is None:
+            chosen = wanted.where(*_literal(criteria)).order_by(_e.entry_key)
+            statement = Prepared(
+                chosen if limit is None else chosen.limit(literal_column(str(limit + 1))), connection.dialect
+            )
+            self._hot[shape, limit] = statement
+        return [_Hit(t.entry, row) for row in statement.execute(connection, {"patient": row.patient_key})]
+
+    def _prepared(self, connection: Connection, statement: Select[Any]) -> Prepared:
+        found = self._known.get(statement)
+        if found is None:
+            found = self._known[statement] = Prepared(statement, connection.dialect)
+        return found
 
     def _get_documents(self, connection: Connection, criteria: Criteria, limit: int | None) -> list[_Hit]:
         return _hits(connection, t.entry, _base(t.entry).where(_selected(t.entry, criteria)), limit)
@@ -220,6 +256,26 @@ class Selector:
         linked = [hit for hit in linked if hit.row.source in ends and hit.row.target in ends]
         shown = ends | {hit.row.entry_uuid for hit in linked}
         return sets + entries + folders + [hit for hit in members if hit.row.target in shown] + linked
+
+
+_PLAIN: Final = frozenset({At.STATUS, At.ENTRY_TYPE, At.METADATA_LEVEL})
+_PATIENT_KEY: Final = select(t.patient.c.patient_key).where(
+    t.patient.c.authority == bindparam("patient_authority"), t.patient.c.id == bindparam("patient_id")
+)
+
+
+def _literal(criteria: Criteria) -> list[ColumnElement[bool]]:
+    """Status and type as numbers written into the statement: they are ours, not the sender's."""
+    numbers = {
+        At.STATUS: (_e.status, {status: c.STATUS[status] for status in AvailabilityStatus}),
+        At.ENTRY_TYPE: (_e.object_type, {kind: c.ENTRY_TYPE[kind] for kind in EntryType}),
+    }
+    found: list[ColumnElement[bool]] = []
+    for attribute, (column, words) in numbers.items():
+        if attribute in criteria.values:
+            chosen: Any = sorted(words[x] for x in criteria.any_of(attribute))  # type: ignore[index]
+            found.append(column.in_([literal_column(str(number)) for number in chosen]))
+    return found
 
 
 def _base(table: Table) -> Select[Any]:

@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, and_, insert, select, tuple_, update
-from sqlalchemy.exc import DBAPIError
+import psycopg
+from sqlalchemy import Connection, and_, select, tuple_, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from atna.store.engine import begin_write, is_disk_full, is_lost_race, reading
+from atna.store.engine import Engine, begin_write, is_disk_full, is_lost_race, reading
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, add
 from consent.policy import Visibility
 from ihe import vocabulary as v
@@ -18,6 +19,7 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec
 from registry.store.keys import KeyMaker
+from registry.store.prepared import insert_rows
 from registry.store.protocol import (
     Asked,
     Facts,
@@ -40,13 +42,12 @@ def named_failures() -> Iterator[None]:
     """Turn what a database driver raises into LostRace or StoreUnavailable."""
     try:
         yield
-    except DBAPIError as error:
+    except (SQLAlchemyError, psycopg.Error) as error:  # psycopg's own come from inside a pipeline
         if is_lost_race(error):
             raise LostRace from error
         raise StoreUnavailable(type(error).__name__, full=is_disk_full(error)) from error
     except NotRecorded as error:
-        cause = error.__cause__
-        full = isinstance(cause, DBAPIError) and is_disk_full(cause)
+        full = error.__cause__ is not None and is_disk_full(error.__cause__)
         raise StoreUnavailable("the audit records were not written", full=full) from error
 
 
@@ -233,17 +234,9 @@ class SqlUnitOfWork:
                 .values(last_update_time=registration.now)
             )
         rows = Rows(registration, self._codec, self._keys)
-        for table, values in rows.all():
-            if values:
-                self._connection.execute(insert(table), values)
-        self._take_unique_ids(rows.unique_ids())
-
-    def _take_unique_ids(self, values: list[dict[str, Any]]) -> None:
-        """One row per new uniqueId; a DocumentEntry may share the row of the same bytes."""
-        taken = self._unique_ids([str(value["unique_id"]) for value in values])
-        fresh = [value for value in values if value["unique_id"] not in taken]
-        if fresh:
-            self._connection.execute(insert(t.unique_id_key), fresh)
+        # A DocumentEntry of the same bytes shares the row of its uniqueId; two who are first at once: one loses here.
+        fresh = [row for row in rows.unique_ids() if row["unique_id"] not in registration.known_unique_ids]
+        insert_rows(self._connection, [*rows.all(), (t.unique_id_key, fresh)])
 
 
 def _grouped(pairs: Any) -> dict[str, tuple[str, ...]]:
