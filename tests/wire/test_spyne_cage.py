@@ -1,0 +1,108 @@
+"""What a replacement of spyne would have to do: open an envelope, close a reply or a fault (wire/spyne_cage.py)."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from ihe import vocabulary as v
+from ihe.errors import FaultCode, SoapFault
+from ihe.soap import ACTION_NOT_SUPPORTED, HEADER_REQUIRED
+from ihe.transactions import ITI_18, ITI_41, ITI_42, ITI_43, TRANSACTIONS
+from ihe.xua import Caller
+from schemas import parse_xml
+from tests.wire.soap_peer import QUERY, message
+from wire.messages import Reply, Request
+from wire.spyne_cage import close_envelope, open_envelope
+
+BOUNDS = {"max_bytes": 2**20, "max_depth": 64}
+
+
+def body(transaction) -> str:
+    namespace, _, name = transaction.request_root.removeprefix("{").partition("}")
+    return f'<b:{name} xmlns:b="{namespace}"/>'
+
+
+@pytest.mark.parametrize("transaction", TRANSACTIONS, ids=lambda transaction: transaction.code)
+def test_every_transaction_is_found_by_action_and_run_through_its_operation(transaction):
+    call = open_envelope(message(transaction, body(transaction)), TRANSACTIONS, **BOUNDS)
+    assert (call.transaction, call.body.tag, call.action_missing) == (transaction, transaction.request_root, False)
+    request = Request(transaction, call.body, Caller("::1"), "http://x", None, None, "1")
+    seen = []
+
+    def handler(given):
+        seen.append(given)
+        return Reply([b"<ok/>"])
+
+    assert call.run(handler, request).body == [b"<ok/>"]
+    assert seen == [request]
+
+
+@pytest.mark.parametrize("transaction", TRANSACTIONS, ids=lambda transaction: transaction.code)
+def test_without_action_the_root_decides_where_that_is_allowed(transaction):
+    data = message(None, body(transaction))
+    call = open_envelope(data, TRANSACTIONS, action_required=False, **BOUNDS)
+    assert (call.transaction, call.action_missing) == (transaction, True)
+    with pytest.raises(SoapFault) as refused:
+        open_envelope(data, TRANSACTIONS, **BOUNDS)
+    assert (refused.value.subcode, refused.value.message_id) == (HEADER_REQUIRED, "urn:uuid:1")
+
+
+def test_a_root_of_no_or_several_transactions_says_too_little():
+    twin = type(ITI_18)(51, "Multi", "urn:51", "urn:51r", ITI_18.request_root, ITI_18.response_root, False, "3.51")
+    for transactions, root in (((ITI_18, twin), QUERY), ((ITI_42,), QUERY), (TRANSACTIONS, "<x/>")):
+        with pytest.raises(SoapFault) as refused:
+            open_envelope(message(None, root), transactions, action_required=False, **BOUNDS)
+        assert refused.value.subcode == HEADER_REQUIRED
+
+
+def test_only_the_transactions_of_the_actor_are_known():
+    with pytest.raises(SoapFault) as refused:
+        open_envelope(message(ITI_41, body(ITI_41)), (ITI_18, ITI_42), **BOUNDS)
+    assert refused.value.subcode == ACTION_NOT_SUPPORTED
+    assert ITI_41.request_action in refused.value.reason
+
+
+def test_bounds_and_what_is_no_xml():
+    for data, bounds in (
+        (b"<a", BOUNDS),
+        (message(ITI_18, QUERY), {"max_bytes": 100, "max_depth": 64}),
+        (message(ITI_18, "<a>" * 9 + "</a>" * 9), {"max_bytes": 9999, "max_depth": 8}),
+    ):
+        with pytest.raises(SoapFault) as refused:
+            open_envelope(data, TRANSACTIONS, **bounds)
+        assert refused.value.code is FaultCode.SENDER
+
+
+def test_a_reply_is_closed_around_its_body():
+    head, tail = close_envelope(ITI_43, message_id="urn:uuid:2", relates_to="urn:x?a&b")
+    root = parse_xml(head + b"<b/>" + tail)
+    assert [child.tag.rpartition("}")[2] for child in root[0]] == ["Action", "MessageID", "RelatesTo", "To"]
+    assert [child.text for child in root[0]] == [ITI_43.response_action, "urn:uuid:2", "urn:x?a&b", v.WSA_ANONYMOUS]
+    assert root[1][0].tag == "b"
+
+
+def test_a_fault_is_whole():
+    fault = SoapFault(FaultCode.RECEIVER, "busy")
+    head, tail = close_envelope(fault, message_id="urn:uuid:2", relates_to=None)
+    assert tail == b""
+    assert parse_xml(head).find(f".//{{{v.SOAP12}}}Value").text == "s:Receiver"
+
+
+def test_spyne_says_nothing_to_the_log(capsys):
+    for name in (
+        "spyne",
+        "spyne.protocol.xml.invalid",
+        "spyne.protocol.soap.soap11.invalid",
+        "spyne.application.server",
+    ):
+        logging.getLogger(name).error("a whole message")
+    assert capsys.readouterr().err == ""
+    assert not logging.getLogger("spyne").propagate
+
+
+def test_spyne_imports_with_warnings_as_errors_and_leaves_no_import_hook():
+    script = "import sys, wire.spyne_cage; assert not [f for f in sys.meta_path if 'Six' in type(f).__name__]"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
