@@ -341,11 +341,16 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and type(error.orig).__name__ == "OperationalError"
 
 
+def _of_driver(error: BaseException) -> BaseException | None:
+    """The driver's own error, wrapped by SQLAlchemy or not (a pipeline raises it bare)."""
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
 def _sqlstate(error: BaseException) -> str | None:
-    state = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    state = getattr(_of_driver(error), "sqlstate", None)
     return state if isinstance(state, str) else None
 
 
 def _sqlite_code(error: BaseException) -> int | None:
-    code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error, DBAPIError) else None
+    code = getattr(_of_driver(error), "sqlite_errorcode", None)
     return code if isinstance(code, int) else None

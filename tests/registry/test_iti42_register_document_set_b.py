@@ -266,6 +266,25 @@ def test_of_two_replacements_at_the_same_time_one_wins(registry):
     assert refused == [{"XDSRegistryDeprecatedDocumentError"}] * 3
 
 
+def test_of_two_submissions_with_one_unique_id_at_the_same_time_one_wins(registry):
+    for _ in range(3):
+        unique_id, responses = new_oid(), []
+        gate = threading.Barrier(4)
+
+        def submit(unique_id=unique_id, responses=responses, gate=gate):
+            gate.wait()
+            responses.append(registry.submit(submission(unique_id=unique_id)))
+
+        threads = [threading.Thread(target=submit) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(response.status == v.SUCCESS for response in responses) == [False, False, False, True]
+        refused = [codes_of(response) for response in responses if response.status != v.SUCCESS]
+        assert refused == [{"XDSDuplicateUniqueIdInRegistry"}] * 3
+
+
 # ---------------------------------------------------------------------------------------------- folders
 
 
