@@ -58,7 +58,7 @@ class RunningDossier:
 
     def run_plain(self, *arguments: str) -> str:
         """A command; its output. CommandError with what it said when it failed."""
-        command = [sys.executable, "-P", "-m", "dossier", *arguments, "--base-port", str(self.base_port)]
+        command = _command(*arguments, "--base-port", str(self.base_port))
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
             command, capture_output=True, text=True, check=False, env=_environment(), cwd=self.data
         )
@@ -129,21 +129,11 @@ def _until(ask: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[RunningDossier]:
+def serving(data: Path, config: Path | None = None) -> Iterator[RunningDossier]:
     """``dossier serve all`` on free ports with its data in ``data``; stopped, and its end judged, on the way out."""
     base_port = free_base_port()
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "dossier",
-        "serve",
-        "all",
-        "--data",
-        str(data),
-        "--base-port",
-        str(base_port),
-    ]
+    more = ["--config", str(config)] if config else []
+    command = _command("serve", "all", "--data", str(data), "--base-port", str(base_port), *more)
     log_path = data / "server.log"
     with log_path.open("wb") as log:
         server = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -209,6 +199,10 @@ def _samples(data: Path, shared: Path | None) -> dict[Path, tuple[str, ...]]:
     if shared is not None:
         out |= {shared / name: options for name, options in SHARED.items() if (shared / name).is_file()}
     return out
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "dossier", *arguments]
 
 
 def _environment() -> dict[str, str]:

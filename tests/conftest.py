@@ -77,7 +77,7 @@ def command(*arguments: str) -> tuple[int, str, str]:
     return status, out.getvalue(), err.getvalue()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_command():
     """The command line: ``run_command("find", …)`` gives (exit status, output, errors)."""
     return command

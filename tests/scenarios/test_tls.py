@@ -1,0 +1,61 @@
+"""Every service with TLS and client certificates: the same round, and nobody without a certificate gets in."""
+
+import hashlib
+import json
+import os
+import socket
+import ssl
+
+import pytest
+
+from dossier.demo import serving
+
+PATIENT = "TLS-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory, run_command):
+    """A running server whose settings name certificates, and those settings for a client of it."""
+    folder = tmp_path_factory.mktemp("tls")
+    certs = folder / "certs"
+    assert run_command("certs", "--out", str(certs), "--client", "lab")[0] == 0
+    template = '[tls]\ncertificate = "{0}/{1}.pem"\nkey = "{0}/{1}.key"\nca = "{0}/ca.pem"\n'
+    server, client = folder / "server.toml", folder / "client.toml"
+    server.write_text(template.format(certs, "server"))
+    client.write_text(template.format(certs, "lab"))
+    data = folder / "data"
+    data.mkdir()
+    with serving(data, config=server) as running:
+        yield running, client, certs
+
+
+def test_a_round_with_client_certificates(secured, run_command, tmp_path):
+    running, client, _certs = secured
+
+    def run(*words):
+        status, out, err = run_command(
+            *words, "--config", str(client), "--base-port", str(running.base_port), "--json"
+        )  # fmt: skip
+        assert status == 0, err
+        return json.loads(out)
+
+    file = tmp_path / "a.pdf"
+    file.write_bytes(b"%PDF-1.4 " + os.urandom(100))
+    run("feed", "--patient", PATIENT)
+    document = run("submit", str(file), "--patient", PATIENT, "--type", "11502-2")["documents"][0]
+    assert [row["unique_id"] for row in run("find", "--patient", PATIENT)] == [document["unique_id"]]
+    (fetched,) = run("fetch", document["unique_id"], "--out", str(tmp_path / "out"))
+    assert fetched["hash"] == hashlib.sha1(file.read_bytes()).hexdigest()
+    assert run("audit", "--patient", PATIENT) != []
+
+
+@pytest.mark.parametrize("offset", [10, 11, 20, 40], ids=["registry", "feed", "repository", "audit"])
+def test_nobody_without_a_certificate(secured, offset):
+    running, _client, certs = secured
+    context = ssl.create_default_context(cafile=certs / "ca.pem")
+    with socket.create_connection(("127.0.0.1", running.base_port + offset), timeout=10) as plain:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            with context.wrap_socket(plain, server_hostname="localhost") as stream:
+                stream.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                if not stream.recv(100):  # TLS 1.3 tells the refusal with the first read
+                    raise ConnectionError("closed")
