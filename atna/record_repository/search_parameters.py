@@ -130,48 +130,61 @@ def _period(found: re.Match[str]) -> tuple[int, int]:
     return microseconds(start.isoformat()) or 0, microseconds(end.isoformat()) or 0
 
 
-def _alternatives(value: str) -> list[str]:
-    """Split at commas that are not escaped (FHIR R4 Search: 3.1.1.5.1.2)."""
-    parts = [part.replace("\\,", ",").replace("\\|", "|").strip() for part in re.split(r"(?<!\\),", value)]
-    return [part for part in parts if part]
+def _split(text: str, separator: str) -> list[str]:
+    """Parts between separators that no backslash precedes, still escaped (FHIR R4 Search: 3.1.1.5.1.2)."""
+    parts, start = [], 0
+    for found in re.finditer(r"\\.|[,|]", text, re.DOTALL):
+        if found[0] == separator:
+            parts.append(text[start : found.start()])
+            start = found.end()
+    return [*parts, text[start:]]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([\\,|$])", r"\1", text).strip()
+
+
+def _tokens(value: str) -> list[tuple[str | None, str]]:
+    """(system, value) of each alternative; ``None`` where no system was written, "" where none is meant."""
+    tokens = []
+    for alternative in _split(value, ","):
+        *systems, last = _split(alternative, "|")
+        if _plain(last):
+            tokens.append((_plain("|".join(systems)) if systems else None, _plain(last)))
+    return tokens
+
+
+def _values(value: str) -> tuple[str, ...]:
+    """The values alone: identifiers in audit records have no system of their own."""
+    return tuple(text for _system, text in _tokens(value))
 
 
 def _patient(search: Search, _name: str, value: str) -> Search:
-    return _criteria(search, patients=tuple(_one_patient(text) for text in _alternatives(value)))
+    return _criteria(search, patients=tuple(_one_patient(*token) for token in _tokens(value)))
 
 
-def _one_patient(text: str) -> Patient:
+def _one_patient(system: str | None, text: str) -> Patient:
     if "^" in text:
         return parse_patient(text)
-    system, bar, identifier = text.rpartition("|")
-    return Patient(identifier, system.removeprefix("urn:oid:") or None if bar else None)
-
-
-def _value(text: str) -> str:
-    """The value of a token; identifiers in audit records have no system of their own."""
-    return text.rpartition("|")[2]
+    return Patient(text, (system or "").removeprefix("urn:oid:") or None)
 
 
 def _user(search: Search, _name: str, value: str) -> Search:
-    return _criteria(search, users=tuple(_value(text) for text in _alternatives(value)))
+    return _criteria(search, users=_values(value))
 
 
 def _object(search: Search, _name: str, value: str) -> Search:
-    # A CX or a uniqueId may hold a bar of its own, so the text is looked for as it stands, too.
-    texts = _alternatives(value)
-    return _criteria(search, objects=tuple(dict.fromkeys([*texts, *(_value(text) for text in texts)])))
+    # An id may hold a bar of its own, so the text is looked for as it stands, too.
+    texts = (_plain(text) for text in _split(value, ","))
+    return _criteria(search, objects=tuple(dict.fromkeys([*texts, *_values(value)])))
 
 
 def _origin(search: Search, _name: str, value: str) -> Search:
-    return _criteria(search, sources=tuple(_value(text) for text in _alternatives(value)))
+    return _criteria(search, sources=_values(value))
 
 
 def _codes(value: str) -> tuple[tuple[str, str | None], ...]:
-    codes = []
-    for text in _alternatives(value):
-        system, bar, code = text.rpartition("|")
-        codes.append((code, code_system(system) if bar else None))
-    return tuple(codes)
+    return tuple((code, code_system(system) if system is not None else None) for system, code in _tokens(value))
 
 
 def _type(search: Search, _name: str, value: str) -> Search:
@@ -183,17 +196,17 @@ def _subtype(search: Search, _name: str, value: str) -> Search:
 
 
 def _outcome(search: Search, name: str, value: str) -> Search:
-    values = [_value(text) for text in _alternatives(value)]
+    values = _values(value)
     if not set(values) <= {"0", "4", "8", "12"}:
         raise ParameterError(name, "should be 0, 4, 8 or 12")
     return _criteria(search, outcomes=tuple(int(text) for text in values))
 
 
 def _action(search: Search, name: str, value: str) -> Search:
-    values = [_value(text) for text in _alternatives(value)]
+    values = _values(value)
     if not set(values) <= set("CRUDE"):
         raise ParameterError(name, "should be C, R, U, D or E")
-    return _criteria(search, actions=tuple(values))
+    return _criteria(search, actions=values)
 
 
 def _count(search: Search, name: str, value: str) -> Search:

@@ -74,6 +74,7 @@ def test_codes_with_and_without_system():
 def test_the_other_filters():
     assert criteria(("agent", "a")).users == criteria(("user", "x|a")).users == ("a",)
     assert criteria(("user", "CN=a\\,O=b")).users == ("CN=a,O=b",)
+    assert criteria(("user", r"a\\b,c\|d")).users == (r"a\b", "c|d")
     assert criteria(("outcome", "8,12")).outcomes == (8, 12)
     assert criteria(("action", "C,R")).actions == ("C", "R")
     assert criteria(("source", "s")).sources == ("s",)
