@@ -11,7 +11,7 @@ from ihe.xua import Caller
 class StagedPart(Protocol):
     """An attachment too large for memory, on its way into an actor's store. All calls block and run in a worker thread.
 
-    ``write`` takes blocks in order; ``finish`` makes the bytes durable; ``abort`` removes what was written (idempotent).
+    ``write`` takes blocks in order; ``finish`` makes them durable; ``abort`` removes what was written (idempotent).
     """
 
     def write(self, block: bytes) -> None: ...
@@ -21,7 +21,7 @@ class StagedPart(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A part that arrived complete: ``data`` holds its bytes when small, else they lie in ``staged`` (already finished).
+    """A part that arrived complete: ``data`` holds its bytes when small, else they lie in ``staged`` (finished).
 
     ``size`` in bytes and ``sha1`` (lower-case hex) are of the bytes after Content-Transfer-Encoding was undone.
     """
@@ -70,8 +70,8 @@ class Reply:
     """The reply's body element, serialised in order: bytes as they are, an OutgoingPart where its content belongs.
 
     The pieces must declare every namespace they use. An exception raised by the iterable after the first piece breaks
-    the connection: the answer is never closed as if it were whole. ``close`` is called when the answer is sent or broken
-    (argument: whether every byte was handed to the network).
+    the connection: the answer is never closed as if it were whole. ``close`` is called when the answer is sent or
+    broken (argument: whether every byte was handed to the network).
     """
 
     body: Iterable[bytes | OutgoingPart]
