@@ -134,7 +134,15 @@ def single(
         app = admin_app(
             {"database": lambda: room.outbox.backlog() is not None, "outbox": lambda: not room.outbox.full()}
         )
-        await serve_http(app, [sockets["admin"]], limits=limits, tls=None, stop=ending, started=ready)
+        await serve_http(
+            app,
+            [sockets["admin"]],
+            limits=limits,
+            tls=None,
+            stop=ending,
+            started=ready,
+            allow_plaintext=tls.allow_plaintext,
+        )
 
     try:
         run_listeners([serve_feed, serve_admin], started, stop)

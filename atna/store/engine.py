@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import psycopg
 from sqlalchemy import (
     URL,
     Column,
@@ -39,11 +40,12 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # Engine is among the public names so that a room can hand one on without knowing SQLAlchemy.
 __all__ = [
+    "DRIVER_ERRORS",
     "DatabaseRefused",
     "Engine",
     "begin_write",
@@ -65,6 +67,9 @@ IDLE_PING_S: Final = 5.0
 
 ATTEMPTS: Final = 5
 """How often ``write`` runs a unit of work that keeps losing races."""
+
+DRIVER_ERRORS: Final = (SQLAlchemyError, psycopg.Error, sqlite3.Error)
+"""What a database can raise here, wrapped by SQLAlchemy or bare where a statement went straight through the driver."""
 
 _OPTION: Final = "dossier_write"
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -35,7 +35,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from atna.store.engine import begin_write, reading, write
+from atna.store.engine import DRIVER_ERRORS, reading, write
+from atna.store.prepared import insertion
+from atna.store.quick import Quick
 
 __all__ = ["Backlog", "GroupCommit", "NotRecorded", "Outbox", "OutboxUnavailable", "Row", "add", "outbox_table"]
 
@@ -45,6 +47,8 @@ Clock = Callable[[], float]
 TABLE: Final = "outbox"
 LEASE_TABLE: Final = "outbox_lease"
 MICROSECONDS: Final = 1_000_000
+
+_COLUMNS: Final = ("sink", "created_at", "message")
 
 FULL_CHECK_S: Final = 0.5
 """How long the answer of ``Outbox.full`` is believed, in seconds."""
@@ -101,10 +105,15 @@ def add(
     connection: Connection, table: Table, messages: Sequence[bytes], sinks: Sequence[str], clock: Clock = time.time
 ) -> None:
     """Write the records inside the caller's transaction; durable when the caller commits."""
-    created_at = int(clock() * MICROSECONDS)
-    rows = [{"sink": sink, "created_at": created_at, "message": message} for message in messages for sink in sinks]
+    rows = _rows(messages, sinks, clock)
     if rows:
-        connection.execute(insert(table), rows)
+        statement = insertion(table, _COLUMNS, connection.dialect)
+        connection.exec_driver_sql(statement.sql, [statement.bound(row) for row in rows])
+
+
+def _rows(messages: Sequence[bytes], sinks: Sequence[str], clock: Clock) -> list[dict[str, Any]]:
+    created_at = int(clock() * MICROSECONDS)
+    return [{"sink": sink, "created_at": created_at, "message": message} for message in messages for sink in sinks]
 
 
 class Outbox:
@@ -234,8 +243,8 @@ class GroupCommit:
     """
 
     def __init__(self, engine: Engine, table: Table, sinks: Sequence[str], clock: Clock = time.time) -> None:
-        self._engine = engine
-        self._table = table
+        self._quick = Quick(engine)
+        self._statement = insertion(table, _COLUMNS, engine.dialect)
         self._sinks = tuple(sinks)
         self._clock = clock
         self._lock = threading.Lock()
@@ -261,11 +270,11 @@ class GroupCommit:
         # Stands until the commit has returned: whatever else goes wrong, nobody is told that a record is durable.
         error: Exception | None = NotRecorded("the commit did not return")
         try:
-            with begin_write(self._engine) as connection:
-                everything = [message for ticket in group for message in ticket.messages]
-                add(connection, self._table, everything, self._sinks, self._clock)
+            rows = _rows([message for ticket in group for message in ticket.messages], self._sinks, self._clock)
+            if rows:
+                self._quick.insert(self._statement, rows)
             error = None
-        except SQLAlchemyError as refused:
+        except DRIVER_ERRORS as refused:
             error = refused
         finally:
             self._settle(group, error)

@@ -22,6 +22,8 @@ from sqlalchemy import (
     select,
 )
 
+from atna.store.prepared import Prepared
+from atna.store.quick import Quick
 from consent.policy import Visibility
 from ihe import vocabulary as v
 from ihe.datatypes import CX, print_cx
@@ -31,7 +33,6 @@ from registry.criteria import Criteria, Query
 from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec, Filling, filled
-from registry.store.prepared import Prepared
 from registry.store.protocol import Found
 
 _HAS_MEMBER: Final = c.ASSOCIATION[v.HAS_MEMBER]
@@ -146,7 +147,7 @@ class _Hit:
     """A row that answers, and the table it is of."""
 
     table: Table
-    row: Row[Any]
+    row: Any
 
 
 class Selector:
@@ -154,8 +155,7 @@ class Selector:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._hot: dict[Any, Prepared] = {}
-        self._known: dict[Select[Any], Prepared] = {}
+        self._plain: dict[Any, Prepared] = {}
         self._plans: dict[Query, Callable[[Connection, Criteria, int | None], list[_Hit]]] = {
             Query.FIND_DOCUMENTS: self._find_documents,
             Query.GET_DOCUMENTS: self._get_documents,
@@ -168,11 +168,24 @@ class Selector:
         if not visibility.everything:
             raise ValueError("this store can show everything or nothing")
         hits = self._plans[criteria.query](connection, criteria, limit)
-        keys = {hit.row.patient_key for hit in hits if hit.table is not t.association}
-        if criteria.patient is not None and len(keys) == 1:
-            patients = {keys.pop(): print_cx(CX(*criteria.patient))}
-        else:
-            patients = _patient_ids(connection, keys)
+        patients = _patient_ids(connection, {hit.row.patient_key for hit in hits if hit.table is not t.association})
+        return self._found(hits, patients)
+
+    def plain(self, quick: Quick, criteria: Criteria, visibility: Visibility, limit: int | None) -> Found:
+        """FindDocuments by patient, status and type, which nearly every query of the field is: one quick statement."""
+        if not visibility.everything or criteria.patient is None:
+            raise ValueError("this query is not plain")
+        # One text for each choice of status and type; what the sender chose is ours by now, never its own words.
+        shape = (criteria.any_of(At.STATUS), criteria.any_of(At.ENTRY_TYPE), limit)
+        statement = self._plain.get(shape)
+        if statement is None:
+            statement = self._plain[shape] = Prepared(_plain_statement(criteria, limit), quick.dialect)
+        identifier, authority = criteria.patient
+        rows = quick.select(statement, {"patient_id": identifier, "patient_authority": authority})
+        hits = [_Hit(t.entry, _EntryRow(*row)) for row in rows]
+        return self._found(hits, {hits[0].row.patient_key: print_cx(CX(identifier, authority))} if hits else {})
+
+    def _found(self, hits: "list[_Hit]", patients: dict[int, str]) -> Found:
         return Found(
             entry_uuids=[hit.row.entry_uuid for hit in hits],
             patient_ids=frozenset(patients.values()),
@@ -198,30 +211,14 @@ class Selector:
         if criteria.patient is None:
             return []
         identifier, authority = criteria.patient
-        patient = self._prepared(connection, _PATIENT_KEY)
-        row = patient.execute(connection, {"patient_id": identifier, "patient_authority": authority}).first()
-        if row is None:
+        who = t.patient.c
+        key = connection.execute(
+            select(who.patient_key).where(who.authority == authority, who.id == identifier)
+        ).scalar_one_or_none()
+        if key is None:
             return []
-        wanted = _base(t.entry).where(_e.patient_key == bindparam("patient"))
-        if not criteria.values.keys() <= _PLAIN:
-            found = wanted.where(*entry_conditions(criteria)).params(patient=row.patient_key)
-            return _hits(connection, t.entry, found, limit)
-        # Nearly every query of the field asks for a patient's documents by status and type: one text for each choice.
-        shape = tuple(sorted((a, tuple(criteria.any_of(a))) for a in criteria.values if a is not At.METADATA_LEVEL))
-        statement = self._hot.get((shape, limit))
-        if statement is None:
-            chosen = wanted.where(*_literal(criteria)).order_by(_e.entry_key)
-            statement = Prepared(
-                chosen if limit is None else chosen.limit(literal_column(str(limit + 1))), connection.dialect
-            )
-            self._hot[shape, limit] = statement
-        return [_Hit(t.entry, row) for row in statement.execute(connection, {"patient": row.patient_key})]
-
-    def _prepared(self, connection: Connection, statement: Select[Any]) -> Prepared:
-        found = self._known.get(statement)
-        if found is None:
-            found = self._known[statement] = Prepared(statement, connection.dialect)
-        return found
+        wanted = _base(t.entry).where(_e.patient_key == key, *entry_conditions(criteria))
+        return _hits(connection, t.entry, wanted, limit)
 
     def _get_documents(self, connection: Connection, criteria: Criteria, limit: int | None) -> list[_Hit]:
         return _hits(connection, t.entry, _base(t.entry).where(_selected(t.entry, criteria)), limit)
@@ -259,23 +256,40 @@ class Selector:
 
 
 _PLAIN: Final = frozenset({At.STATUS, At.ENTRY_TYPE, At.METADATA_LEVEL})
-_PATIENT_KEY: Final = select(t.patient.c.patient_key).where(
-    t.patient.c.authority == bindparam("patient_authority"), t.patient.c.id == bindparam("patient_id")
-)
 
 
-def _literal(criteria: Criteria) -> list[ColumnElement[bool]]:
-    """Status and type as numbers written into the statement: they are ours, not the sender's."""
-    numbers = {
-        At.STATUS: (_e.status, {status: c.STATUS[status] for status in AvailabilityStatus}),
-        At.ENTRY_TYPE: (_e.object_type, {kind: c.ENTRY_TYPE[kind] for kind in EntryType}),
-    }
-    found: list[ColumnElement[bool]] = []
-    for attribute, (column, words) in numbers.items():
+@dataclass(slots=True)
+class _EntryRow:
+    """A row of ``_COLUMNS[entry]``, in that order, as the driver gave it."""
+
+    entry_uuid: str
+    patient_key: int
+    status: int
+    home: str | None
+    dictionary: int
+    fragment: bytes
+    logical_id: str
+    version: int
+    availability: int
+
+
+def is_plain(criteria: Criteria) -> bool:
+    """Whether ``Selector.plain`` can answer."""
+    return criteria.query is Query.FIND_DOCUMENTS and criteria.values.keys() <= _PLAIN
+
+
+def _plain_statement(criteria: Criteria, limit: int | None) -> Select[Any]:
+    who = t.patient.c
+    key = select(who.patient_key).where(
+        who.authority == bindparam("patient_authority"), who.id == bindparam("patient_id")
+    )
+    wanted = _base(t.entry).where(_e.patient_key == key.scalar_subquery()).order_by(_e.entry_key)
+    for attribute, column, numbers in ((At.STATUS, _e.status, c.STATUS), (At.ENTRY_TYPE, _e.object_type, c.ENTRY_TYPE)):
         if attribute in criteria.values:
-            chosen: Any = sorted(words[x] for x in criteria.any_of(attribute))  # type: ignore[index]
-            found.append(column.in_([literal_column(str(number)) for number in chosen]))
-    return found
+            known: dict[Any, int] = dict(numbers)
+            chosen: Any = [literal_column(str(known[word])) for word in criteria.any_of(attribute)]
+            wanted = wanted.where(column.in_(chosen))
+    return wanted if limit is None else wanted.limit(literal_column(str(limit + 1)))
 
 
 def _base(table: Table) -> Select[Any]:

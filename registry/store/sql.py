@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-import psycopg
 from sqlalchemy import Connection, and_, select, tuple_, update
-from sqlalchemy.exc import SQLAlchemyError
 
-from atna.store.engine import Engine, begin_write, is_disk_full, is_lost_race, reading
+from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, is_disk_full, is_lost_race, reading
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, add
+from atna.store.prepared import insert_rows
+from atna.store.quick import Quick
 from consent.policy import Visibility
 from ihe import vocabulary as v
 from ihe.metadata import EntryType
@@ -19,7 +19,6 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec
 from registry.store.keys import KeyMaker
-from registry.store.prepared import insert_rows
 from registry.store.protocol import (
     Asked,
     Facts,
@@ -31,7 +30,7 @@ from registry.store.protocol import (
     StoreUnavailable,
     UniqueIdUse,
 )
-from registry.store.query_sql import Selector
+from registry.store.query_sql import Selector, is_plain
 from registry.store.rows import Rows
 
 _STATUS_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
@@ -42,7 +41,7 @@ def named_failures() -> Iterator[None]:
     """Turn what a database driver raises into LostRace or StoreUnavailable."""
     try:
         yield
-    except (SQLAlchemyError, psycopg.Error) as error:  # psycopg's own come from inside a pipeline
+    except DRIVER_ERRORS as error:
         if is_lost_race(error):
             raise LostRace from error
         raise StoreUnavailable(type(error).__name__, full=is_disk_full(error)) from error
@@ -70,6 +69,7 @@ class SqlRegistryStore:
                 }
             )
         self._select = Selector(self._codec)
+        self._quick = Quick(self._reader)
 
     @contextmanager
     def unit_of_work(self) -> "Iterator[SqlUnitOfWork]":
@@ -84,8 +84,11 @@ class SqlRegistryStore:
 
     def find(self, criteria: Criteria, visibility: Visibility, limit: int | None) -> Found:
         """Select objects in one snapshot (ITI TF-2: 3.18.4.1.3)."""
-        with named_failures(), reading(self._reader) as connection:
-            return self._select(connection, criteria, visibility, limit)
+        with named_failures():
+            if is_plain(criteria):
+                return self._select.plain(self._quick, criteria, visibility, limit)
+            with reading(self._reader) as connection:
+                return self._select(connection, criteria, visibility, limit)
 
     def record_alone(self, messages: Sequence[bytes]) -> None:
         """Write audit records of a request that changes nothing, together with those of its neighbours in time."""

@@ -32,8 +32,8 @@ class Prepared:
 
 
 @cache
-def _insertion(table: Table, columns: tuple[str, ...], dialect_name: str, dialect: Dialect) -> Prepared:
-    del dialect_name
+def insertion(table: Table, columns: tuple[str, ...], dialect: Dialect) -> Prepared:
+    """INSERT of one row with these columns."""
     return Prepared(insert(table).values({name: bindparam(name) for name in columns}), dialect)
 
 
@@ -42,11 +42,7 @@ def insert_rows(connection: Connection, tables: Iterable[tuple[Table, list[dict[
 
     Every row of a table names the same columns. Raises what SQLAlchemy or, inside the pipeline, the driver raises.
     """
-    prepared = [
-        (_insertion(table, tuple(rows[0]), connection.dialect.name, connection.dialect), rows)
-        for table, rows in tables
-        if rows
-    ]
+    prepared = [(insertion(table, tuple(rows[0]), connection.dialect), rows) for table, rows in tables if rows]
     if connection.dialect.name == "postgresql":
         _pipelined(connection, prepared)
         return
