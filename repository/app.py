@@ -148,7 +148,15 @@ def single(
                 "outbox": lambda: not outbox.full(),
             }
             app = admin_app(checks)
-            await serve_http(app, [sockets["admin"]], limits=limits, tls=None, stop=ending, started=ready)
+            await serve_http(
+                app,
+                [sockets["admin"]],
+                limits=limits,
+                tls=None,
+                stop=ending,
+                started=ready,
+                allow_plaintext=tls.allow_plaintext,
+            )
 
         try:
             run_listeners([serve_admin], started, stop)

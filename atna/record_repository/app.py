@@ -71,7 +71,7 @@ def single(
     *,
     audit: AuditSettings,
     domain: AffinityDomainSettings,
-    tls: TlsSettings,  # noqa: ARG001 - every room's single is called alike
+    tls: TlsSettings,
     limits: LimitSettings,
     sockets: Mapping[str, socket.socket],
     started: Callable[[], None],
@@ -82,7 +82,8 @@ def single(
     try:
         _keep(store, recorder, _activity(recorder, started=True))
         app = admin_app({"database": store.answers})
-        serve = partial(_serve, app=app, listener=sockets["admin"], tls=TlsSettings(), limits=limits)
+        plain = TlsSettings(allow_plaintext=tls.allow_plaintext)
+        serve = partial(_serve, app=app, listener=sockets["admin"], tls=plain, limits=limits)
         run_listeners([serve], started, stop)
         _keep(store, recorder, _activity(recorder, started=False))
     finally:

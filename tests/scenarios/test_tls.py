@@ -5,10 +5,11 @@ import json
 import os
 import socket
 import ssl
+from urllib.request import urlopen
 
 import pytest
 
-from dossier.demo import serving
+from dossier.demo import free_base_port, serving
 
 PATIENT = "TLS-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
 
@@ -59,3 +60,16 @@ def test_nobody_without_a_certificate(secured, offset):
                 stream.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 if not stream.recv(100):  # TLS 1.3 tells the refusal with the first read
                     raise ConnectionError("closed")
+
+
+def test_an_admin_port_for_probes_from_elsewhere(tmp_path):
+    """A container's health probe comes from outside: possible where plaintext is allowed, TLS elsewhere unaffected."""
+    config = tmp_path / "dossier.toml"
+    base_port = free_base_port()
+    names = {"registry": 19, "repository": 29, "audit": 49}
+    lines = [f'{name}_listen = "0.0.0.0:{base_port + offset}"' for name, offset in names.items()]
+    config.write_text("[admin]\n" + "\n".join(lines) + "\n[tls]\nallow_plaintext = true\n")
+    with serving(tmp_path, config=config):
+        for offset in names.values():
+            with urlopen(f"http://127.0.0.1:{base_port + offset}/health/ready", timeout=10) as answer:
+                assert answer.status == 200
