@@ -11,6 +11,7 @@ from dossier.commands import (
     certs,
     config,
     database,
+    defects,
     demo,
     feed,
     fetch,
@@ -38,6 +39,7 @@ app.command("feed")(feed.feed)
 app.command("submit")(submit.submit)
 app.command("find")(find.find)
 app.command("fetch")(fetch.fetch)
+app.command("defects")(defects.defects)
 app.command("certs")(certs.certs)
 app.command("demo")(demo.demo)
 app.add_typer(audit.app, name="audit")

@@ -28,6 +28,7 @@ COMMANDS = {
     "certs": {"out"},
     "store sweep": {"config"},
     "db upgrade": {"config"},
+    "defects": {"partner", "as_json"},
     "demo": set(),
 }
 SETTINGS = {
