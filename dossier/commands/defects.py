@@ -42,7 +42,7 @@ def defects(
         rows = [asdict(one) for one in read_defects(url, partner)]
     except DatabaseRefused as error:
         raise CommandError(str(error)) from error
-    except Exception as error:  # noqa: BLE001 - each driver has errors of its own for "it does not answer"
+    except Exception as error:  # each driver has errors of its own for "it does not answer"
         raise CommandError(f"the registry's database does not answer ({type(error).__name__})") from error
     if as_json:
         print_json(rows)
