@@ -11,9 +11,11 @@ from pathlib import Path
 
 from dossier.demo import serving
 
-REGISTRY = ["11990", "11992", "11994", "11996", "11997", "11998a", "12004", "12022", "12379"]
+REGISTRY = ["11990", "11992", "11994", "11996", "11997", "11998a", "12000", "12000.1a", "12004", "12022", "12323"]
+REGISTRY += ["12327", "12370", "12379"]
+QUERY = ["11897", "11898", "11899", "11903", "11904", "11908", "11909", "12368", "15803"]
 REPOSITORY = ["11966", "11981", "11983", "12021", "12029", "12369", "ReposAcceptanceTest-1111"]
-TESTS = REGISTRY + REPOSITORY
+TESTS = REGISTRY + QUERY + REPOSITORY
 SITE = """
 patient_feed = "mllp://127.0.0.1:{feed}"
 assigning_authority = "1.3.6.1.4.1.21367.2005.13.20.1000"

@@ -36,6 +36,7 @@ _log = structlog.get_logger(__name__)
 
 _ATTEMPTS: Final = 6
 _DEPOSITOR: Final = f"{{{v.DOSSIER}}}Depositor"
+_GIVE_UP: Final = f"{{{v.DOSSIER}}}GiveUp"
 
 
 def new_uuid() -> str:
@@ -88,7 +89,7 @@ class RegistryActor:
                         replace(registration, depositor=self._depositor(request), partner=request.caller.partner)
                     )
                     work.record([self.recorder.record(asked.audited(Outcome.SUCCESS, None))])
-                    if time.monotonic() > deadline:
+                    if time.monotonic() > deadline or self._given_up(request):
                         # A repository that heard nothing judges this submission lost from here on: it must not appear.
                         raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "took too long; send it again"),))
             except LostRace:
@@ -124,6 +125,18 @@ class RegistryActor:
         """Leave a trace of leniency; a query changes nothing, so its defects go to the log alone."""
         for defect in iti18.defects_of(query):
             _log.info("defect let pass", partner=request.caller.partner, code=defect.code, defect=defect.context)
+
+    def _given_up(self, request: Request) -> bool:
+        """Whether our own header GiveUp, ``at`` in seconds since 1970, says that nobody waits any more.
+
+        Our own clock starts when the request is read: one that lay unread in the socket of a process that hung would
+        come as new, long after its sender has asked others and taken its documents back.
+        """
+        told = next((header.get("at", "") for header in request.headers if header.tag == _GIVE_UP), "")
+        try:
+            return self.now() > float(told)
+        except ValueError:
+            return False
 
     def _depositor(self, request: Request) -> Depositor:
         """Who deposited: what a listed repository tells us of its own caller, else the caller itself."""

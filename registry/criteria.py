@@ -15,9 +15,19 @@ class Query(StrEnum):
     """The stored queries this registry answers, by the framework's name."""
 
     FIND_DOCUMENTS = "FindDocuments"
+    FIND_SUBMISSION_SETS = "FindSubmissionSets"
+    FIND_FOLDERS = "FindFolders"
+    GET_ALL = "GetAll"
     GET_DOCUMENTS = "GetDocuments"
+    GET_FOLDERS = "GetFolders"
+    GET_ASSOCIATIONS = "GetAssociations"
+    GET_DOCUMENTS_AND_ASSOCIATIONS = "GetDocumentsAndAssociations"
     GET_SUBMISSION_SETS = "GetSubmissionSets"
     GET_SUBMISSION_SET_AND_CONTENTS = "GetSubmissionSetAndContents"
+    GET_FOLDER_AND_CONTENTS = "GetFolderAndContents"
+    GET_FOLDERS_FOR_DOCUMENT = "GetFoldersForDocument"
+    GET_RELATED_DOCUMENTS = "GetRelatedDocuments"
+    FIND_DOCUMENTS_BY_REFERENCE_ID = "FindDocumentsByReferenceId"
 
 
 class Attribute(StrEnum):
@@ -45,6 +55,18 @@ class Attribute(StrEnum):
     UNIQUE_ID = "uniqueId"
     LOGICAL_ID = "logicalID"
     METADATA_LEVEL = "metadata level"
+    REFERENCE_ID = "referenceIdList"
+    SUBMISSION_SET_STATUS = "availabilityStatus of the SubmissionSet"
+    SOURCE_ID = "sourceId"
+    SUBMISSION_FROM = "submissionTime from"
+    SUBMISSION_TO = "submissionTime to"
+    SUBMISSION_SET_AUTHOR = "authorPerson of the SubmissionSet"
+    CONTENT_TYPE = "contentTypeCode"
+    FOLDER_STATUS = "availabilityStatus of the Folder"
+    LAST_UPDATE_FROM = "lastUpdateTime from"
+    LAST_UPDATE_TO = "lastUpdateTime to"
+    FOLDER_CODE = "codeList"
+    ASSOCIATION_TYPE = "associationType"
 
 
 @dataclass(frozen=True, slots=True)

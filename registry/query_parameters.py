@@ -17,6 +17,7 @@ from registry.criteria import Value
 _QUOTED: Final = re.compile(r"\s*'((?:[^']|'')*)'\s*")
 _BARE: Final = re.compile(r"\s*([^'(),\s][^'(),]*?)\s*$")
 _STATUSES: Final = {status.value: status for status in AvailabilityStatus}
+_RELATIONSHIPS: Final = frozenset({v.APND, v.XFRM, v.RPLC, v.XFRM_RPLC, v.SIGNS, v.IS_SNAPSHOT_OF})
 _TYPES: Final = {kind.value: kind for kind in EntryType}
 
 
@@ -133,6 +134,12 @@ def availabilities(texts: Sequence[str], lenient: bool) -> Reading:
     read = many_texts(texts, lenient)
     known = (v.AVAILABLE_ONLINE, v.AVAILABLE_OFFLINE)
     return Reading(tuple(t for t in read.values if t in known), read.sloppy)
+
+
+def association_types(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of association type URNs; unknown ones are left out."""
+    read = many_texts(texts, lenient)
+    return Reading(tuple(t for t in read.values if t in _RELATIONSHIPS), read.sloppy)
 
 
 def time(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding

@@ -65,11 +65,47 @@ _ENTRY_FILTERS = (
     _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
 )
 
+_CONTENT_FILTERS = (
+    _P(_E + "FormatCode", A.FORMAT_CODE, coding.codes),
+    _P(_E + "ConfidentialityCode", A.CONFIDENTIALITY_CODE, coding.codes, _O, repeatable=True),
+    _P(_E + "Type", A.ENTRY_TYPE, coding.entry_types),
+)
+_LEVEL = _P("$MetadataLevel", A.METADATA_LEVEL, coding.number)
+_ONE_ENTRY = (
+    _P(_E + "EntryUUID", A.ENTRY_UUID, coding.one_entry_uuid),
+    _P(_E + "UniqueId", A.UNIQUE_ID, coding.one_text),
+)
+
 STORED_QUERIES: Final = (
     StoredQuery("urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", Query.FIND_DOCUMENTS, (
         _P(_E + "PatientId", A.PATIENT_ID, coding.patient, _R),
         _P(_E + "Status", A.STATUS, coding.statuses, _R),
         *_ENTRY_FILTERS,
+    )),
+    StoredQuery("urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9", Query.FIND_SUBMISSION_SETS, (
+        _P("$XDSSubmissionSetPatientId", A.PATIENT_ID, coding.patient, _R),
+        _P("$XDSSubmissionSetStatus", A.SUBMISSION_SET_STATUS, coding.statuses, _R),
+        _P("$XDSSubmissionSetSourceId", A.SOURCE_ID, coding.many_texts),
+        _P("$XDSSubmissionSetSubmissionTimeFrom", A.SUBMISSION_FROM, coding.time),
+        _P("$XDSSubmissionSetSubmissionTimeTo", A.SUBMISSION_TO, coding.time),
+        _P("$XDSSubmissionSetAuthorPerson", A.SUBMISSION_SET_AUTHOR, coding.one_text),
+        _P("$XDSSubmissionSetContentType", A.CONTENT_TYPE, coding.codes),
+    )),
+    StoredQuery("urn:uuid:958f3006-baad-4929-a4de-ff1114824431", Query.FIND_FOLDERS, (
+        _P("$XDSFolderPatientId", A.PATIENT_ID, coding.patient, _R),
+        _P("$XDSFolderStatus", A.FOLDER_STATUS, coding.statuses, _R),
+        _P("$XDSFolderLastUpdateTimeFrom", A.LAST_UPDATE_FROM, coding.time),
+        _P("$XDSFolderLastUpdateTimeTo", A.LAST_UPDATE_TO, coding.time),
+        _P("$XDSFolderCodeList", A.FOLDER_CODE, coding.codes, _O, repeatable=True),
+        _LEVEL,
+    )),
+    StoredQuery("urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3", Query.GET_ALL, (
+        _P("$patientId", A.PATIENT_ID, coding.patient, _R),
+        _P(_E + "Status", A.STATUS, coding.statuses, _R),
+        _P("$XDSSubmissionSetStatus", A.SUBMISSION_SET_STATUS, coding.statuses, _R),
+        _P("$XDSFolderStatus", A.FOLDER_STATUS, coding.statuses, _R),
+        *_CONTENT_FILTERS,
+        _LEVEL,
     )),
     StoredQuery("urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4", Query.GET_DOCUMENTS, (
         _P(_E + "EntryUUID", A.ENTRY_UUID, coding.entry_uuids),
@@ -77,6 +113,21 @@ STORED_QUERIES: Final = (
         _P(_E + "LogicalID", A.LOGICAL_ID, coding.entry_uuids),
         _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
     ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID, A.LOGICAL_ID), single_patient=True),
+    StoredQuery("urn:uuid:5737b14c-8a1a-4539-b659-e03a34a5e1e4", Query.GET_FOLDERS, (
+        _P("$XDSFolderEntryUUID", A.ENTRY_UUID, coding.entry_uuids),
+        _P("$XDSFolderUniqueId", A.UNIQUE_ID, coding.many_texts),
+        _P("$XDSFolderLogicalID", A.LOGICAL_ID, coding.entry_uuids),
+        _LEVEL,
+    ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID, A.LOGICAL_ID), single_patient=True),
+    StoredQuery("urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155", Query.GET_ASSOCIATIONS, (
+        _P("$uuid", A.ENTRY_UUID, coding.entry_uuids, _R),
+        _LEVEL,
+    )),
+    StoredQuery("urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a", Query.GET_DOCUMENTS_AND_ASSOCIATIONS, (
+        _P(_E + "EntryUUID", A.ENTRY_UUID, coding.entry_uuids),
+        _P(_E + "UniqueId", A.UNIQUE_ID, coding.many_texts),
+        _LEVEL,
+    ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID), single_patient=True),
     StoredQuery("urn:uuid:51224314-5390-4169-9b91-b1980040715a", Query.GET_SUBMISSION_SETS, (
         _P("$uuid", A.ENTRY_UUID, coding.entry_uuids, _R),
         _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
@@ -84,18 +135,47 @@ STORED_QUERIES: Final = (
     StoredQuery("urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83", Query.GET_SUBMISSION_SET_AND_CONTENTS, (
         _P("$XDSSubmissionSetEntryUUID", A.ENTRY_UUID, coding.one_entry_uuid),
         _P("$XDSSubmissionSetUniqueId", A.UNIQUE_ID, coding.one_text),
-        _P(_E + "FormatCode", A.FORMAT_CODE, coding.codes),
-        _P(_E + "ConfidentialityCode", A.CONFIDENTIALITY_CODE, coding.codes, _O, repeatable=True),
-        _P(_E + "Type", A.ENTRY_TYPE, coding.entry_types),
-        _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
+        *_CONTENT_FILTERS,
+        _LEVEL,
     ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID), single_patient=True),
+    StoredQuery("urn:uuid:b909a503-523d-4517-8acf-8e5834dfc4c7", Query.GET_FOLDER_AND_CONTENTS, (
+        _P("$XDSFolderEntryUUID", A.ENTRY_UUID, coding.one_entry_uuid),
+        _P("$XDSFolderUniqueId", A.UNIQUE_ID, coding.one_text),
+        *_CONTENT_FILTERS,
+        _LEVEL,
+    ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID), single_patient=True),
+    StoredQuery("urn:uuid:10cae35a-c7f9-4cf5-b61e-fc3278ffb578", Query.GET_FOLDERS_FOR_DOCUMENT, (
+        *_ONE_ENTRY,
+        _LEVEL,
+    ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID)),
+    StoredQuery("urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6", Query.GET_RELATED_DOCUMENTS, (
+        *_ONE_ENTRY,
+        _P("$AssociationTypes", A.ASSOCIATION_TYPE, coding.association_types, _R),
+        _P(_E + "Type", A.ENTRY_TYPE, coding.entry_types),
+        _LEVEL,
+    ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID)),
+    StoredQuery("urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492", Query.FIND_DOCUMENTS_BY_REFERENCE_ID, (
+        _P(_E + "PatientId", A.PATIENT_ID, coding.patient, _R),
+        _P(_E + "Status", A.STATUS, coding.statuses, _R),
+        _P(_E + "ReferenceIdList", A.REFERENCE_ID, coding.many_texts, _R, repeatable=True),
+        *_ENTRY_FILTERS,
+    )),
 )
 # fmt: on
 
 BY_ID: Final = {row.id: row for row in STORED_QUERIES}
 
 # Queries that look at stable entries alone unless $XDSDocumentEntryType says otherwise.
-_STABLE_BY_DEFAULT: Final = frozenset({Query.FIND_DOCUMENTS, Query.GET_SUBMISSION_SET_AND_CONTENTS})
+_STABLE_BY_DEFAULT: Final = frozenset(
+    {
+        Query.FIND_DOCUMENTS,
+        Query.FIND_DOCUMENTS_BY_REFERENCE_ID,
+        Query.GET_ALL,
+        Query.GET_SUBMISSION_SET_AND_CONTENTS,
+        Query.GET_FOLDER_AND_CONTENTS,
+        Query.GET_RELATED_DOCUMENTS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

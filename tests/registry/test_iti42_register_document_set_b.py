@@ -428,3 +428,11 @@ def test_a_document_of_many_entries_keeps_their_order(registry):
     sizes = [o.slot("size")[0] for o in registry.find().objects]
     assert sizes == [str(len(content)) for content in contents]
     assert document_entry().kind is Kind.DOCUMENT_ENTRY
+
+
+@pytest.mark.parametrize(("at", "taken"), [("1", False), ("99999999999", True), ("soon", True)])
+def test_a_registration_nobody_waits_for_any_more_does_not_appear(registry, at, taken):
+    told = parse_xml(b'<d:GiveUp xmlns:d="%s" at="%s"/>' % (v.DOSSIER.encode(), at.encode()))
+    response = registry.submit(submission(), headers=(told,))
+    assert codes_of(response) == (set() if taken else {"XDSRegistryBusy"})
+    assert registry.count(tables.entry) == taken

@@ -1,0 +1,169 @@
+"""Parameters of stored queries as conditions of SQL (ITI TF-2: 3.18.4.1.2.3.7), one row per parameter."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, exists, or_
+
+from ihe.metadata import AvailabilityStatus, Code, EntryType
+from registry.criteria import Attribute as At
+from registry.criteria import Criteria
+from registry.store import codes as c
+from registry.store import tables as t
+
+_e, _s, _f = t.entry.c, t.submission_set.c, t.folder.c
+
+Condition = Callable[[At, Sequence[Any]], ColumnElement[bool]]
+"""Makes the condition for one group of alternatives."""
+
+_CODE_COLUMNS: Final = {
+    At.CLASS_CODE: (_e.class_code, _e.class_scheme),
+    At.TYPE_CODE: (_e.type_code, _e.type_scheme),
+    At.FORMAT_CODE: (_e.format_code, _e.format_scheme),
+    At.PRACTICE_SETTING_CODE: (_e.practice_code, _e.practice_scheme),
+    At.FACILITY_TYPE_CODE: (_e.facility_code, _e.facility_scheme),
+}
+_CODE_TABLES: Final = {At.EVENT_CODE: c.EVENT, At.CONFIDENTIALITY_CODE: c.CONFIDENTIALITY}
+
+# From is inclusive, To exclusive, both against the first instant of what was sent. An absent service time is not
+# excluded; creation times say nothing of an on-demand entry.
+_TIMES: Final = {
+    At.CREATION_FROM: (_e.creation_low, True),
+    At.CREATION_TO: (_e.creation_low, False),
+    At.SERVICE_START_FROM: (_e.service_start_low, True),
+    At.SERVICE_START_TO: (_e.service_start_low, False),
+    At.SERVICE_STOP_FROM: (_e.service_stop_low, True),
+    At.SERVICE_STOP_TO: (_e.service_stop_low, False),
+}
+
+
+def _is_code(code_column: Any, scheme_column: Any, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+    return or_(*(and_(code_column == x.code, scheme_column == x.scheme) for x in alternatives if isinstance(x, Code)))
+
+
+def entry_conditions(criteria: Criteria) -> list[ColumnElement[bool]]:
+    """The conditions that a DocumentEntry must meet, one per parameter given."""
+    return _conditions(criteria, ENTRY_CONDITIONS)
+
+
+def submission_set_conditions(criteria: Criteria) -> list[ColumnElement[bool]]:
+    """The conditions that a SubmissionSet must meet."""
+    return _conditions(criteria, SUBMISSION_SET_CONDITIONS)
+
+
+def folder_conditions(criteria: Criteria) -> list[ColumnElement[bool]]:
+    """The conditions that a Folder must meet."""
+    return _conditions(criteria, FOLDER_CONDITIONS)
+
+
+def _conditions(criteria: Criteria, known: Mapping[At, Condition]) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for attribute, groups in criteria.values.items():
+        condition = known.get(attribute)
+        if condition is not None:
+            found += [condition(attribute, alternatives) for alternatives in groups]
+    return found
+
+
+def _column_code(attribute: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+    return _is_code(*_CODE_COLUMNS[attribute], alternatives)
+
+
+def _table_code(attribute: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+    row = t.entry_code.c
+    return exists().where(
+        row.entry_key == _e.entry_key,
+        row.attribute == _CODE_TABLES[attribute],
+        _is_code(row.code, row.scheme, alternatives),
+    )
+
+
+def _time(attribute: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+    column, is_from = _TIMES[attribute]
+    within = column >= alternatives[0] if is_from else column < alternatives[0]
+    return or_(column.is_(None), within)
+
+
+def _person(row: Any, belongs: ColumnElement[bool]) -> Condition:
+    def condition(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+        return exists().where(belongs, or_(*(like(row.person, pattern) for pattern in alternatives)))
+
+    return condition
+
+
+def _reference(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+    row = t.entry_reference.c
+    return exists().where(
+        row.entry_key == _e.entry_key, or_(*(like(row.reference, pattern) for pattern in alternatives))
+    )
+
+
+def _within(column: Any, *, is_from: bool) -> Condition:
+    def condition(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+        bound: ColumnElement[bool] = column >= alternatives[0] if is_from else column < alternatives[0]
+        return bound
+
+    return condition
+
+
+def _one_of(column: Any) -> Condition:
+    def condition(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+        wanted: ColumnElement[bool] = column.in_(list(alternatives))
+        return wanted
+
+    return condition
+
+
+def _content_type(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+    return _is_code(_s.content_type_code, _s.content_type_scheme, alternatives)
+
+
+def _folder_code(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+    row = t.folder_code.c
+    return exists().where(row.folder_key == _f.folder_key, _is_code(row.code, row.scheme, alternatives))
+
+
+def like(column: Any, pattern: str) -> ColumnElement[bool]:
+    """LIKE with ``%`` and ``_`` alone; a backslash is a character like any other (ITI TF-2: 3.18.4.1.2.3.5)."""
+    condition: ColumnElement[bool] = column.like(pattern.replace("\\", "\\\\"), escape="\\")
+    return condition
+
+
+def _numbered(column: Any, numbers: dict[Any, int]) -> Condition:
+    def condition(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+        wanted: ColumnElement[bool] = column.in_(sorted(numbers[x] for x in alternatives))
+        return wanted
+
+    return condition
+
+
+ENTRY_CONDITIONS: Final[dict[At, Condition]] = {
+    **dict.fromkeys(_CODE_COLUMNS, _column_code),
+    **dict.fromkeys(_CODE_TABLES, _table_code),
+    **dict.fromkeys(_TIMES, _time),
+    At.AUTHOR_PERSON: _person(t.entry_author.c, t.entry_author.c.entry_key == _e.entry_key),
+    At.REFERENCE_ID: _reference,
+    At.STATUS: _numbered(_e.status, {status: c.STATUS[status] for status in AvailabilityStatus}),
+    At.ENTRY_TYPE: _numbered(_e.object_type, {kind: c.ENTRY_TYPE[kind] for kind in EntryType}),
+    At.AVAILABILITY: _numbered(_e.availability, dict(c.AVAILABILITY)),
+}
+
+_NUMBERS: Final = {status: c.STATUS[status] for status in AvailabilityStatus}
+
+SUBMISSION_SET_CONDITIONS: Final[dict[At, Condition]] = {
+    At.SUBMISSION_SET_STATUS: _numbered(_s.status, _NUMBERS),
+    At.SOURCE_ID: _one_of(_s.source_id),
+    At.SUBMISSION_FROM: _within(_s.submission_low, is_from=True),
+    At.SUBMISSION_TO: _within(_s.submission_low, is_from=False),
+    At.SUBMISSION_SET_AUTHOR: _person(
+        t.submission_set_author.c, t.submission_set_author.c.submission_set_key == _s.submission_set_key
+    ),
+    At.CONTENT_TYPE: _content_type,
+}
+
+FOLDER_CONDITIONS: Final[dict[At, Condition]] = {
+    At.FOLDER_STATUS: _numbered(_f.status, _NUMBERS),
+    At.LAST_UPDATE_FROM: _within(_f.last_update_time, is_from=True),
+    At.LAST_UPDATE_TO: _within(_f.last_update_time, is_from=False),
+    At.FOLDER_CODE: _folder_code,
+}
