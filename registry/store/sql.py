@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, select, tuple_, update
+from sqlalchemy import Connection, Dialect, bindparam, or_, select, update
 
 from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, is_disk_full, is_lost_race, reading
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, add
-from atna.store.prepared import insert_rows
+from atna.store.prepared import Prepared, insert_rows
 from atna.store.quick import Quick
 from consent.policy import Visibility
 from ihe import vocabulary as v
@@ -33,6 +34,9 @@ from registry.store.protocol import (
 from registry.store.query_sql import Selector, is_plain
 from registry.store.rows import Rows
 
+_AT_ONCE: Final = 16
+_MOST_PATIENTS: Final = 100
+"""Patients of one submission that are looked up; they all have to be the same one."""
 _STATUS_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
 
 
@@ -100,16 +104,35 @@ class SqlRegistryStore:
         return self._outbox.full()
 
 
+@cache
+def _patient_statement(dialect: Dialect) -> Prepared:
+    who = t.patient.c
+    return Prepared(
+        select(who.patient_key).where(
+            who.authority == bindparam("patient_authority"), who.id == bindparam("patient_id")
+        ),
+        dialect,
+    )
+
+
+@cache
+def _unique_id_statement(count: int, dialect: Dialect) -> Prepared:
+    names = [bindparam(f"unique_id_{number}", type_=t.unique_id_key.c.unique_id.type) for number in range(count)]
+    return Prepared(
+        select(t.unique_id_key).where(or_(*(t.unique_id_key.c.unique_id == name for name in names))), dialect
+    )
+
+
 def _patients(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
-    if not wanted:
-        return {}
-    if len(wanted) == 1:
-        ((identifier, authority),) = wanted
-        which = and_(t.patient.c.authority == authority, t.patient.c.id == identifier)
-    else:
-        which = tuple_(t.patient.c.id, t.patient.c.authority).in_(sorted(wanted))
-    rows = connection.execute(select(t.patient.c.id, t.patient.c.authority, t.patient.c.patient_key).where(which))
-    return {(row.id, row.authority): row.patient_key for row in rows}
+    """Keys of patients; a submission asks for one, seldom for two that ought to be one."""
+    found: dict[PatientId, int] = {}
+    statement = _patient_statement(connection.dialect)
+    for identifier, authority in sorted(wanted)[:_MOST_PATIENTS]:
+        values = {"patient_id": identifier, "patient_authority": authority}
+        row = statement.execute(connection, values).first()
+        if row is not None:
+            found[identifier, authority] = row.patient_key
+    return found
 
 
 class SqlUnitOfWork:
@@ -138,7 +161,12 @@ class SqlUnitOfWork:
     def _unique_ids(self, wanted: Collection[str]) -> dict[str, UniqueIdUse]:
         if not wanted:
             return {}
-        rows = self._connection.execute(select(t.unique_id_key).where(t.unique_id_key.c.unique_id.in_(sorted(wanted))))
+        rows = []
+        ordered = sorted(wanted)
+        for at in range(0, len(ordered), _AT_ONCE):
+            part = ordered[at : at + _AT_ONCE]
+            values = {f"unique_id_{number}": value for number, value in enumerate(part)}
+            rows += _unique_id_statement(len(part), self._connection.dialect).execute(self._connection, values).all()
         return {
             row.unique_id: UniqueIdUse(
                 c.KIND_OF[row.kind],
