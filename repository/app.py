@@ -68,7 +68,9 @@ def _joined(
         settings=repository,
         store=store,
         index=index,
-        registry=RegistryClient(client, repository.registry_url, records),
+        registry=RegistryClient(
+            client, repository.registry_url, records, max_registration_s=repository.max_registration_s
+        ),
         records=records,
         clock=lambda: time.time_ns() // 1000,
         new_key=lambda: secrets.token_hex(16),

@@ -1,6 +1,8 @@
 """The registry over the wire: ITI-42 Register Document Set-b, ITI-18 Registry Stored Query (ITI TF-2: 3.42, 3.18)."""
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
@@ -14,7 +16,7 @@ from repository.records import Records
 from repository.room import AnswerLost, Asked, Refused, Unreachable
 from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient
 
-__all__ = ["RegistryClient", "depositor_header"]
+__all__ = ["RegistryClient", "depositor_header", "give_up_header"]
 
 GET_SUBMISSION_SET_AND_CONTENTS: Final = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
 _CERTAIN: Final = frozenset({FaultCode.SENDER, FaultCode.MUST_UNDERSTAND, FaultCode.VERSION_MISMATCH})
@@ -30,18 +32,37 @@ def depositor_header(caller: Caller) -> bytes:
     return f'<d:Depositor xmlns:d="{v.DOSSIER}"{attributes}/>'.encode()
 
 
-class RegistryClient:
-    """``repository.room.Registry`` at one address."""
+def give_up_header(at: float) -> bytes:
+    """Our own SOAP header: the time (seconds since 1970, UTC) from which on a registration must not appear any more."""
+    return f'<d:GiveUp xmlns:d="{v.DOSSIER}" at="{at:.3f}"/>'.encode()
 
-    def __init__(self, client: SoapClient, url: str, records: Records) -> None:
+
+class RegistryClient:
+    """``repository.room.Registry`` at one address.
+
+    ``max_registration_s`` is the registry's: told with each ITI-42 as a point in time, so that the two clocks have to
+    agree to some seconds (as ITI-1 Consistent Time has it); ``clock`` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        client: SoapClient,
+        url: str,
+        records: Records,
+        *,
+        max_registration_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._client = client
         self._url = url
         self._records = records
+        self._max_registration_s = max_registration_s
+        self._clock = clock
 
     def register(self, submission: bytes, depositor: Caller) -> RegistryResponse:
         """ITI-42. A Receiver fault or an unknown status says nothing about what was stored: AnswerLost."""
         try:
-            headers = depositor_header(depositor)
+            headers = depositor_header(depositor) + give_up_header(self._clock() + self._max_registration_s)
             with self._client.call(self._url, ITI_42, submission, extra_headers=headers) as answer:
                 response = read_registry_response(answer.body)
         except NotSent as error:

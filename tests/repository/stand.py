@@ -189,7 +189,7 @@ def joined(folder, registry_url, **more):
         settings=settings,
         store=DirectoryStore(folder / "documents"),
         index=index,
-        registry=RegistryClient(client, registry_url, records),
+        registry=RegistryClient(client, registry_url, records, max_registration_s=15),
         records=records,
         clock=Clock(),
         new_key=lambda: secrets.token_hex(16),
