@@ -17,6 +17,7 @@ help:
 	@echo "make install   only the set-up: afterwards $(BIN)/dossier works"
 	@echo "make test      the whole test suite"
 	@echo "make lint      ruff, mypy, architecture rules"
+	@echo "make soak      kill -9 under load for a quarter of an hour: nothing acknowledged is lost (KILLS, SECONDS, SEED)"
 
 # --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
 $(BIN)/python:
@@ -58,6 +59,13 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
+
+# KILLS of each child process, as many as fit into SECONDS of load; without SEED a new one is drawn and printed
+KILLS ?= 200
+SECONDS ?= 900
+.PHONY: soak
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.soak --kills $(KILLS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 ifneq ($(wildcard bench/__main__.py),)
 .PHONY: bench
