@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from prometheus_client import Counter, Histogram
 
 from ihe.errors import FaultCode, SoapFault
 from ihe.xua import Caller
@@ -22,6 +23,12 @@ from wire.settings import LimitSettings
 from wire.spyne_cage import Call, open_envelope
 
 log = structlog.get_logger(__name__)
+
+REQUESTS: Final = Counter("dossier_requests", "SOAP requests that were understood", ["transaction", "result"])
+"""``result``: answered (a refusal is an answer too), fault, defect (a failure of our own, answered as such)."""
+SECONDS: Final = Histogram(
+    "dossier_request_seconds", "From a whole request to the first block of its answer", ["transaction"]
+)
 
 _MAX_CAUSES: Final = 5
 
@@ -112,19 +119,28 @@ class Exchange:
             raise
 
     def _handle(self, call: Call, inbound: Inbound, failed: StagingFailed | None) -> Outgoing:
+        with SECONDS.labels(call.transaction.code).time():
+            return self._answered(call, inbound, failed)
+
+    def _answered(self, call: Call, inbound: Inbound, failed: StagingFailed | None) -> Outgoing:
+        code = call.transaction.code
         request = self._request(call)
         try:
             self._attachments = self._documents(call, inbound, failed)
             request = self._request(call)
             self._reply = call.run(self._job.actor.handlers[call.transaction], request)
-            return self._begin(request)
+            outgoing = self._begin(request)
         except SoapFault:
+            REQUESTS.labels(code, "fault").inc()
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the actor knows the transaction's words for it
+            REQUESTS.labels(code, "defect").inc()
             self._log_defect("soap.handler_failed", error, transaction=call.transaction.code)
             self.finish(False)
             self._reply = self._job.actor.failure(request, error)
             return self._begin(request)
+        REQUESTS.labels(code, "answered").inc()
+        return outgoing
 
     def _documents(self, call: Call, inbound: Inbound, failed: StagingFailed | None) -> Attachments:
         """The parts, made durable and tied to the elements that name them."""
