@@ -24,7 +24,7 @@ from dossier.console import CommandError
 __all__ = ["RunningDossier", "free_base_port", "run", "serving"]
 
 PATIENT: Final = "DEMO-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
-START_S: Final = 60
+START_S: Final = 120
 DELIVERY_S: Final = 30
 """How long the audit records may take from the outboxes to the audit service."""
 OFFSETS: Final = (10, 11, 19, 20, 29, 40, 49)
