@@ -13,7 +13,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final
 
-from ihe.datatypes import is_mime_type
+from ihe.datatypes import is_mime_type, normalise_oid
 
 COLUMNS: Final = ("attribute", "code", "scheme", "display_name", "valid_from", "valid_to")
 CODED_ATTRIBUTES: Final = frozenset(
@@ -133,7 +133,7 @@ def read_codes(text: str) -> tuple[AgreedCode, ...]:
             faults.append(f"line {number}: {len(cells)} columns instead of {len(COLUMNS)}")
             continue
         row = dict(zip(COLUMNS, (cell.strip() for cell in cells), strict=True))
-        key = (row["attribute"], row["code"], row["scheme"])
+        key = (row["attribute"], row["code"], normalise_oid(row["scheme"]))
         wrong = list(_faults(row))
         if key in found:
             wrong.append("this attribute, code and scheme stand on an earlier line already")

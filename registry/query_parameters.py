@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ihe import vocabulary as v
-from ihe.datatypes import DTM, parse_cx
+from ihe.datatypes import DTM, normalise_oid, normalise_uuid, parse_cx
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry.criteria import Value
 
@@ -105,15 +105,39 @@ def many_texts(texts: Sequence[str], lenient: bool) -> Reading:
     return Reading(tuple(dict.fromkeys(values)), sloppy)
 
 
+def many_oids(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of OIDs, each written as at registration: without blanks around it and without ``urn:oid:``."""
+    read = many_texts(texts, lenient)
+    return Reading(tuple(normalise_oid(str(t)) for t in read.values), read.sloppy)
+
+
+def one_oid(texts: Sequence[str], lenient: bool) -> Reading:
+    """A single OID, written as at registration."""
+    read = one_text(texts, lenient)
+    return Reading(tuple(normalise_oid(str(t)) for t in read.values), read.sloppy)
+
+
+def many_identifiers(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of uniqueIds of documents: opaque, without blanks around them."""
+    read = many_texts(texts, lenient)
+    return Reading(tuple(str(t).strip() for t in read.values), read.sloppy)
+
+
+def one_identifier(texts: Sequence[str], lenient: bool) -> Reading:
+    """A single uniqueId of a document."""
+    read = one_text(texts, lenient)
+    return Reading(tuple(str(t).strip() for t in read.values), read.sloppy)
+
+
 def codes(texts: Sequence[str], lenient: bool) -> Reading:
-    """A list of codes: ``('code^^scheme')``."""
+    """A list of codes: ``('code^^scheme')``; ``urn:oid:`` before a scheme is removed, as at registration."""
     read = many_texts(texts, lenient)
     found: list[Value] = []
     for text in read.values:
         parts = str(text).split("^")
         if len(parts) != 3 or parts[1] or not parts[0] or not parts[2]:
             raise BadValueError("write each code with its coding scheme: ('code^^scheme')")
-        found.append(Code(parts[0], parts[2]))
+        found.append(Code(parts[0], normalise_oid(parts[2])))
     return Reading(tuple(found), read.sloppy)
 
 
@@ -124,9 +148,10 @@ def statuses(texts: Sequence[str], lenient: bool) -> Reading:
 
 
 def entry_types(texts: Sequence[str], lenient: bool) -> Reading:
-    """A list of DocumentEntry object types; unknown ones are left out."""
+    """A list of DocumentEntry object types, letters in any case; unknown ones are left out."""
     read = many_texts(texts, lenient)
-    return Reading(tuple(_TYPES[str(t).strip()] for t in read.values if str(t).strip() in _TYPES), read.sloppy)
+    known = [_TYPES.get(normalise_uuid(str(t))) for t in read.values]
+    return Reading(tuple(kind for kind in known if kind is not None), read.sloppy)
 
 
 def availabilities(texts: Sequence[str], lenient: bool) -> Reading:

@@ -73,7 +73,7 @@ _CONTENT_FILTERS = (
 _LEVEL = _P("$MetadataLevel", A.METADATA_LEVEL, coding.number)
 _ONE_ENTRY = (
     _P(_E + "EntryUUID", A.ENTRY_UUID, coding.one_entry_uuid),
-    _P(_E + "UniqueId", A.UNIQUE_ID, coding.one_text),
+    _P(_E + "UniqueId", A.UNIQUE_ID, coding.one_identifier),
 )
 
 STORED_QUERIES: Final = (
@@ -85,7 +85,7 @@ STORED_QUERIES: Final = (
     StoredQuery("urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9", Query.FIND_SUBMISSION_SETS, (
         _P("$XDSSubmissionSetPatientId", A.PATIENT_ID, coding.patient, _R),
         _P("$XDSSubmissionSetStatus", A.SUBMISSION_SET_STATUS, coding.statuses, _R),
-        _P("$XDSSubmissionSetSourceId", A.SOURCE_ID, coding.many_texts),
+        _P("$XDSSubmissionSetSourceId", A.SOURCE_ID, coding.many_oids),
         _P("$XDSSubmissionSetSubmissionTimeFrom", A.SUBMISSION_FROM, coding.time),
         _P("$XDSSubmissionSetSubmissionTimeTo", A.SUBMISSION_TO, coding.time),
         _P("$XDSSubmissionSetAuthorPerson", A.SUBMISSION_SET_AUTHOR, coding.one_text),
@@ -109,13 +109,13 @@ STORED_QUERIES: Final = (
     )),
     StoredQuery("urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4", Query.GET_DOCUMENTS, (
         _P(_E + "EntryUUID", A.ENTRY_UUID, coding.entry_uuids),
-        _P(_E + "UniqueId", A.UNIQUE_ID, coding.many_texts),
+        _P(_E + "UniqueId", A.UNIQUE_ID, coding.many_identifiers),
         _P(_E + "LogicalID", A.LOGICAL_ID, coding.entry_uuids),
         _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
     ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID, A.LOGICAL_ID), single_patient=True),
     StoredQuery("urn:uuid:5737b14c-8a1a-4539-b659-e03a34a5e1e4", Query.GET_FOLDERS, (
         _P("$XDSFolderEntryUUID", A.ENTRY_UUID, coding.entry_uuids),
-        _P("$XDSFolderUniqueId", A.UNIQUE_ID, coding.many_texts),
+        _P("$XDSFolderUniqueId", A.UNIQUE_ID, coding.many_oids),
         _P("$XDSFolderLogicalID", A.LOGICAL_ID, coding.entry_uuids),
         _LEVEL,
     ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID, A.LOGICAL_ID), single_patient=True),
@@ -125,7 +125,7 @@ STORED_QUERIES: Final = (
     )),
     StoredQuery("urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a", Query.GET_DOCUMENTS_AND_ASSOCIATIONS, (
         _P(_E + "EntryUUID", A.ENTRY_UUID, coding.entry_uuids),
-        _P(_E + "UniqueId", A.UNIQUE_ID, coding.many_texts),
+        _P(_E + "UniqueId", A.UNIQUE_ID, coding.many_identifiers),
         _LEVEL,
     ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID), single_patient=True),
     StoredQuery("urn:uuid:51224314-5390-4169-9b91-b1980040715a", Query.GET_SUBMISSION_SETS, (
@@ -134,13 +134,13 @@ STORED_QUERIES: Final = (
     ), single_patient=True),
     StoredQuery("urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83", Query.GET_SUBMISSION_SET_AND_CONTENTS, (
         _P("$XDSSubmissionSetEntryUUID", A.ENTRY_UUID, coding.one_entry_uuid),
-        _P("$XDSSubmissionSetUniqueId", A.UNIQUE_ID, coding.one_text),
+        _P("$XDSSubmissionSetUniqueId", A.UNIQUE_ID, coding.one_oid),
         *_CONTENT_FILTERS,
         _LEVEL,
     ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID), single_patient=True),
     StoredQuery("urn:uuid:b909a503-523d-4517-8acf-8e5834dfc4c7", Query.GET_FOLDER_AND_CONTENTS, (
         _P("$XDSFolderEntryUUID", A.ENTRY_UUID, coding.one_entry_uuid),
-        _P("$XDSFolderUniqueId", A.UNIQUE_ID, coding.one_text),
+        _P("$XDSFolderUniqueId", A.UNIQUE_ID, coding.one_oid),
         *_CONTENT_FILTERS,
         _LEVEL,
     ), one_of=(A.ENTRY_UUID, A.UNIQUE_ID), single_patient=True),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from lxml import etree
 
 from ihe import vocabulary as v
+from ihe.datatypes import normalise_oid
 from ihe.ebrim import read_submitted_objects
 from ihe.registry_objects import Classification, Kind, LocalizedString, RegistryObject, Slot, SubmittedObjects
 
@@ -74,9 +75,12 @@ class Provided:
 
     @property
     def unique_id(self) -> str | None:
-        """SubmissionSet.uniqueId, None unless there is exactly one SubmissionSet and it has one."""
+        """SubmissionSet.uniqueId, None unless there is exactly one SubmissionSet and it has one.
+
+        Written as the registry keeps it: it is what the registry is asked by when an outcome is unknown.
+        """
         sets = self.objects.of(Kind.SUBMISSION_SET)
-        return (sets[0].identifier(v.SUBMISSION_SET_UNIQUE_ID) or "").strip() or None if len(sets) == 1 else None
+        return normalise_oid(sets[0].identifier(v.SUBMISSION_SET_UNIQUE_ID) or "") or None if len(sets) == 1 else None
 
     @property
     def patient_id(self) -> str | None:

@@ -70,6 +70,11 @@ def test_a_code_is_valid_from_its_first_to_its_last_day():
     assert here.accepts_code("classCode", "B", "1.2", "19000101")
 
 
+def test_a_scheme_written_as_urn_is_the_oid_it_names():
+    agreed = read_codes(f"{HEAD}\nclassCode,A,urn:oid:1.2,a,,\n")
+    assert affinity_domain("urn:oid:1.2.3", (), agreed).accepts_code("classCode", "A", "1.2")
+
+
 def test_what_is_not_listed_is_not_restricted():
     free = AffinityDomain("urn:oid:1.2.3")
     assert free.accepts_code("classCode", "anything", "1.2")

@@ -244,3 +244,11 @@ def test_folders_of_two_patients_are_not_shown_in_full(registry):
     both = "('{}','{}')".format(*ids)
     assert codes_of(registry.query(IDS[Query.GET_FOLDERS], XDSFolderUniqueId=both)) == {"XDSResultNotSinglePatient"}
     assert len(registry.query(IDS[Query.GET_FOLDERS], "ObjectRef", XDSFolderUniqueId=both).object_refs) == 2
+
+
+def test_a_set_is_found_by_its_unique_id_however_the_oid_is_written(registry):
+    unique_id = new_oid()
+    registry.accept(submission(unique_id=f"urn:oid:{unique_id}"))
+    for written in (unique_id, f"urn:oid:{unique_id}"):
+        found = ask(registry, Query.GET_SUBMISSION_SET_AND_CONTENTS, XDSSubmissionSetUniqueId=f"'{written}'")
+        assert Kind.SUBMISSION_SET in kinds(found)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ihe.metadata import AvailabilityStatus, Code
+from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry import query_parameters as q
 
 
@@ -84,3 +84,16 @@ def test_no_reason_repeats_the_value() -> None:
         with pytest.raises(q.BadValueError) as refused:
             read(["SECRET)("], False)
         assert "SECRET" not in str(refused.value)
+
+
+def test_oids_are_asked_for_as_they_are_registered() -> None:
+    assert q.codes(["('a^^urn:oid:1.2.3')"], False).values == (Code("a", "1.2.3"),)
+    assert q.one_oid(["' urn:oid:1.2.3 '"], False).values == ("1.2.3",)
+    assert q.many_oids(["('urn:oid:1.2.3','1.2.4')"], False).values == ("1.2.3", "1.2.4")
+    assert q.one_identifier(["' 1.2.3^A '"], False).values == ("1.2.3^A",)
+    assert q.many_identifiers(["(' urn:oid:1.2.3 ')"], False).values == ("urn:oid:1.2.3",)
+
+
+def test_entry_types_in_capitals_are_types() -> None:
+    (on_demand,) = q.entry_types([f"('{EntryType.ON_DEMAND.value.upper()}')"], False).values
+    assert on_demand is EntryType.ON_DEMAND

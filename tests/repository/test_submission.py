@@ -109,3 +109,8 @@ def test_namespaces_declared_outside_are_kept():
     again = parse_xml(written(read_provided(parse_xml(outside))))
     assert again.tag == f"{{{v.LCM}}}SubmitObjectsRequest"
     assert again.nsmap["q"] == "urn:q"
+
+
+def test_the_unique_id_of_a_set_is_the_one_the_registry_keeps():
+    # An outcome that got lost is asked for by it: an OID written as a URN would look like a submission that is lost.
+    assert provided(submission(unique_id=" urn:oid:1.2.3 ")).unique_id == "1.2.3"
