@@ -54,6 +54,11 @@ def is_sha1(text: str) -> bool:
     return _SHA1.fullmatch(text) is not None
 
 
+def is_size(text: str) -> bool:
+    """A number of bytes, digits only, below 2^63."""
+    return text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 2**63
+
+
 def is_language_tag(text: str) -> bool:
     """The shape of an RFC 5646 tag, any case: ``fr``, ``de-LU``."""
     return len(text) <= 64 and _LANGUAGE.fullmatch(text) is not None

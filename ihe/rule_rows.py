@@ -62,10 +62,6 @@ def _must(holds: Callable[[str], bool], allowed: str) -> Callable[[str], object]
     return parse
 
 
-def _is_size(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 2**63
-
-
 def _recipient(text: str) -> None:
     organisation, person, contact = ([*text.split("|"), "", ""])[:3]
     if text.count("|") > 2 or not (organisation or person or contact):
@@ -98,7 +94,7 @@ ID: Final = Datatype(
 LANGUAGE: Final = Datatype("language", _must(d.is_language_tag, "an RFC 5646 language tag such as fr or de-LU"))
 MIME: Final = Datatype("mime type", _must(d.is_mime_type, "type/subtype"), d.normalise_mime_type)
 SHA1: Final = Datatype("SHA-1", _must(d.is_sha1, "a SHA-1 of 40 hexadecimal digits"), d.normalise_sha1)
-SIZE: Final = Datatype("size", _must(_is_size, "a number of bytes, digits only, below 2^63"))
+SIZE: Final = Datatype("size", _must(d.is_size, "a number of bytes, digits only, below 2^63"))
 TIME: Final = Datatype("DTM", d.loose_dtm, strict=d.DTM)
 PATIENT: Final = Datatype("CX", d.parse_cx, d.normalise_cx)
 PERSON: Final = Datatype("XCN", d.parse_xcn, d.normalise_components)

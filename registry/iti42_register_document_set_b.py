@@ -9,14 +9,14 @@ Effects  new objects Approved, version 1; RPLC and XFRM_RPLC deprecate their tar
          transformed from it, and put the new entry into the target's folders (ITI TF-3: 4.2.2.2.3)
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ihe import rules, transform
 from ihe import vocabulary as v
 from ihe.affinity_domain import AffinityDomain
-from ihe.datatypes import parse_cx
+from ihe.datatypes import is_size, parse_cx
 from ihe.ebrim import read_submitted_objects
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from ihe.metadata import EntryType
@@ -160,7 +160,7 @@ def _same_bytes(obj: RegistryObject, known_hash: str | None, known_size: int | N
     unique_id = unique_id_of(obj)
     if sent_hash is not None and sent_hash.lower() != known_hash:
         yield RegistryError(ErrorCode.NON_IDENTICAL_HASH, f"{unique_id} is registered with another hash")
-    if sent_size is not None and sent_size.isdigit() and int(sent_size) != known_size:
+    if sent_size is not None and is_size(sent_size) and int(sent_size) != known_size:
         yield RegistryError(ErrorCode.NON_IDENTICAL_SIZE, f"{unique_id} is registered with another size")
 
 
@@ -189,9 +189,6 @@ def _unresolved(obj: RegistryObject, end: str | None, what: str) -> RegistryErro
 def _relationship_errors(
     obj: RegistryObject, own: dict[str, RegistryObject], facts: Facts, patient: int | None
 ) -> Iterator[RegistryError]:
-    if is_uuid(obj.source) and obj.source not in own:
-        text = f"{obj.source}: sourceObject of Association {obj.id} must be a DocumentEntry of this submission"
-        yield RegistryError(ErrorCode.UNRESOLVED_REFERENCE, text)
     if not is_uuid(obj.target) or obj.target in own:
         return
     target = facts.objects.get(obj.target or "")
@@ -238,9 +235,10 @@ def _membership_errors(
         yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
     elif source is Kind.FOLDER:
         yield from _folder_errors(obj, kinds, known, patient)
-    elif kinds.get("targetObject") is Kind.SUBMISSION_SET and known:
-        text = f"targetObject of HasMember {obj.id} is a SubmissionSet, must be a DocumentEntry, Folder or Association"
-        yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
+    elif "targetObject" in known and kinds["targetObject"] is not Kind.DOCUMENT_ENTRY:
+        text = f"targetObject of HasMember {obj.id} is a registered {kinds['targetObject']}"
+        allowed = "of what is registered, a SubmissionSet may have DocumentEntries as members alone"
+        yield RegistryError(ErrorCode.REGISTRY_METADATA, f"{text}; {allowed}")
 
 
 def _folder_errors(
@@ -297,15 +295,22 @@ def _registration(submission: Submission, facts: Facts, now: str, new_uuid: NewU
 
 
 def _propagated(
-    associations: Iterable[RegistryObject], submission_set: str, facts: Facts, new_uuid: NewUuid
+    associations: Sequence[RegistryObject], submission_set: str, facts: Facts, new_uuid: NewUuid
 ) -> tuple[list[RegistryObject], set[str]]:
-    """A replacement joins every approved folder of what it replaces, and this SubmissionSet says so."""
+    """A replacement joins every approved folder of what it replaces, and this SubmissionSet says so.
+
+    Not where the submission has put it there itself: it would be a member twice.
+    """
     added: list[RegistryObject] = []
     touched: set[str] = set()
+    members = {(o.source, o.target) for o in associations if o.type == v.HAS_MEMBER}
     for obj in associations:
         if obj.type not in REPLACEMENTS or obj.target is None or obj.source is None:
             continue
         for folder in facts.folders.get(obj.target, ()):
+            if (folder, obj.source) in members:
+                continue
+            members.add((folder, obj.source))
             membership = has_member(folder, obj.source, new_uuid)
             added += [membership, has_member(submission_set, membership.id or "", new_uuid)]
             touched.add(folder)

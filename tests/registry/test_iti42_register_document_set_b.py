@@ -12,6 +12,7 @@ from ihe.ebrim import write_object
 from ihe.ebrs import submit_objects_request
 from ihe.registry_objects import Kind
 from registry.store import tables
+from registry.store.codes import KIND
 from schemas import parse_xml
 from tests.builders import (
     AUTHORITY,
@@ -436,3 +437,43 @@ def test_a_registration_nobody_waits_for_any_more_does_not_appear(registry, at, 
     response = registry.submit(submission(), headers=(told,))
     assert codes_of(response) == (set() if taken else {"XDSRegistryBusy"})
     assert registry.count(tables.entry) == taken
+
+
+def uuids_of(registry, kind):
+    key = tables.object_key.c
+    with reading(registry.engine) as connection:
+        return connection.execute(select(key.entry_uuid).where(key.kind == KIND[kind])).scalars().all()
+
+
+@pytest.mark.parametrize("kind", [Kind.FOLDER, Kind.ASSOCIATION, Kind.SUBMISSION_SET])
+def test_of_what_is_registered_a_set_takes_documents_alone(registry, kind):
+    registry.accept(submission(folders=1))
+    uuid = uuids_of(registry, kind)[0]
+    response = registry.submit(submission(extra=(has_member("SubmissionSet01", uuid, status="Reference"),)))
+    assert codes_of(response) == {"XDSRegistryMetadataError"}
+
+
+def test_a_replacement_put_into_the_folder_by_its_submission_is_there_once(registry):
+    entry = registered_entry(registry, folders=1)
+    (uuid,) = uuids_of(registry, Kind.FOLDER)
+    members = (has_member(uuid, "Document01", "n"), has_member("SubmissionSet01", "n"))
+    registry.accept(relate(v.RPLC, entry.id, extra=members))
+    (new,) = registry.find().objects
+    link = tables.association.c
+    with reading(registry.engine) as connection:
+        found = connection.execute(select(link.entry_uuid).where(link.source == uuid, link.target == new.id)).all()
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("size", ["²", "9" * 5000])
+def test_a_size_that_is_no_number_is_a_metadata_error_also_for_a_known_document(registry, size):
+    unique_id = new_oid()
+    registry.accept(submission(entry=with_identifier(v.ENTRY_UNIQUE_ID, unique_id)))
+    again = submission(entry=(with_identifier(v.ENTRY_UNIQUE_ID, unique_id), with_slot("size", size)))
+    assert codes_of(registry.submit(again)) == {"XDSRegistryMetadataError"}
+
+
+def test_a_relation_from_a_document_registered_before_is_told_once(registry):
+    first, second = registered_entry(registry), registered_entry(registry)
+    response = registry.submit(submission(extra=(association(v.APND, first.id, second.id),)))
+    assert [error.code for error in response.errors] == ["UnresolvedReferenceException"]
