@@ -5,12 +5,17 @@ has these paths and the soap:address replaced (WSDL 1.1: 3.8; SOAP 1.2 binding f
 """
 
 import re
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
 from lxml import etree
+
+# libxml2 fills the table of XSD's built-in types at the first compilation, without a lock: two threads of a process that
+# has just started would leave it damaged, and every later compilation fails or the process crashes.
+_compiling: Final = threading.Lock()
 
 _FILES: Final = Path(__file__).parent
 _ACTORS: Final = ("registry", "repository")
@@ -21,7 +26,8 @@ _ADDRESS: Final = re.compile(rb'(<soap12:address location=)"[^"]*"')
 
 def compiled(kind: str) -> etree.XMLSchema:
     """Compile the ``lenient`` or ``strict`` schemas (2 ms); one object per thread: it keeps its last errors."""
-    return etree.XMLSchema(file=str(_FILES / kind / "all.xsd"))
+    with _compiling:
+        return etree.XMLSchema(file=str(_FILES / kind / "all.xsd"))
 
 
 def wsdl(actor: str, address: str) -> bytes:

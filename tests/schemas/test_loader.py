@@ -1,6 +1,8 @@
 """The WSDL and XSD as served: a plain SOAP stack loads them and builds messages every schema accepts."""
 
 import base64
+import threading
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -8,7 +10,7 @@ import zeep
 from lxml import etree
 from zeep.transports import Transport
 
-from schemas import parse_xml, strict_violations, violations, wsdl, xsd
+from schemas import loader, parse_xml, strict_violations, violations, wsdl, xsd
 
 REGISTRY, REPOSITORY = "http://127.0.0.1:8010/registry", "https://repository.example/b"
 WSDL = "{http://schemas.xmlsoap.org/wsdl/}"
@@ -235,3 +237,23 @@ def test_the_files_can_be_read_where_they_lie():
     for actor in ("registry", "repository"):
         client = zeep.Client(str(schemas.loader._FILES / f"{actor}.wsdl"))
         assert len(client.service._binding.all()) == 2
+
+
+def test_one_thread_compiles_at_a_time(monkeypatch):
+    """libxml2's table of built-in types is filled by the first compilation of a process, without a lock of its own."""
+    at_work, most = [], []
+
+    class Slow:
+        def __init__(self, file):
+            at_work.append(file)
+            most.append(len(at_work))
+            time.sleep(0.01)
+            at_work.pop()
+
+    monkeypatch.setattr(loader.etree, "XMLSchema", Slow)
+    threads = [threading.Thread(target=loader.compiled, args=("lenient",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (8, 1)
