@@ -21,7 +21,7 @@ WHOLE = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """``kills`` of each child, as many as fit into ``seconds`` of load; ``settings`` of the server under test."""
+    """``kills`` of each child, as many as fit into ``seconds`` of load and one at least; ``settings`` of the server."""
 
     seed: int = 1
     kills: int = 200
@@ -119,7 +119,7 @@ def _load(plan, server, clients, ledger, say):
         if time.monotonic() > next_word:
             say(f"{time.monotonic() - began:.0f} s, {sum(server.kills.values())} kills, {dict(ledger.acknowledged)}")
             next_word += 30
-        if time.monotonic() > until:
+        if time.monotonic() > until and all(server.kills[one] for one in plan.kinds):
             break
     load_s = time.monotonic() - began
     say("load ends; what was begun is repeated until it ends well")
