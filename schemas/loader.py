@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-# libxml2 fills the table of XSD's built-in types at the first compilation, without a lock: two threads of a process that
-# has just started would leave it damaged, and every later compilation fails or the process crashes.
+# libxml2 fills the table of XSD's built-in types at the first compilation, without a lock: two threads of a process
+# that has just started would leave it damaged, and every later compilation fails or the process crashes.
 _compiling: Final = threading.Lock()
 
 _FILES: Final = Path(__file__).parent
