@@ -24,6 +24,7 @@ from ihe import vocabulary as v
 from ihe.affinity_domain import AffinityDomain
 from ihe.errors import ErrorCode, FaultCode, RegistryError, Rejected, SoapFault
 from ihe.transactions import ITI_18, ITI_42, Transaction
+from ihe.xua import Caller
 from registry import iti18_registry_stored_query as iti18
 from registry import iti42_register_document_set_b as iti42
 from registry.settings import RegistrySettings
@@ -81,12 +82,14 @@ class RegistryActor:
         submission = iti42.read_submission(request.body, self.domain, lenient=asked.lenient, new_uuid=new_uuid)
         asked.patient_id, asked.submission_set_id = submission.patient_id, submission.unique_id
         wanted = iti42.asked_about(submission)
+        sender = self.sender_of(request)
+        depositor = Depositor(sender.node, sender.organisation, sender.person)
         for _ in range(_ATTEMPTS):
             try:
                 with self.store.unit_of_work() as work:
                     registration = iti42.judge(submission, work.facts_about(wanted), self.today(), new_uuid)
                     work.apply(
-                        replace(registration, depositor=self._depositor(request), partner=request.caller.partner)
+                        replace(registration, depositor=depositor, partner=sender.node or request.caller.partner)
                     )
                     work.record([self.recorder.record(asked.audited(Outcome.SUCCESS, None))])
                     if time.monotonic() > deadline or self._given_up(request):
@@ -138,14 +141,18 @@ class RegistryActor:
         except ValueError:
             return False
 
-    def _depositor(self, request: Request) -> Depositor:
-        """Who deposited: what a listed repository tells us of its own caller, else the caller itself."""
+    def sender_of(self, request: Request) -> Caller:
+        """Whose metadata this is: the source, as a listed repository tells of its own caller, else the caller itself.
+
+        Strictness and the list of defects are about who wrote a submission, not about who passed it on.
+        """
         caller = request.caller
         listed = self.agreed.partner(caller.node, caller.fingerprint) is not None
         told = next((h for h in request.headers if h.tag == _DEPOSITOR), None)
-        if told is not None and (listed or (caller.node is None and _is_loopback(caller.address))):
-            return Depositor(told.get("node"), told.get("organisation"), told.get("person"))
-        return Depositor(caller.node, caller.organisation, caller.person)
+        if told is None or not (listed or (caller.node is None and _is_loopback(caller.address))):
+            return caller
+        names = (told.get("node"), told.get("fingerprint"), told.get("organisation"), told.get("person"))
+        return Caller(caller.address, *names)
 
     def today(self) -> str:
         """Now, as a DTM of 14 digits, UTC."""
@@ -180,12 +187,17 @@ class _Asked:
         self.patient_id: str | None = None
         self.submission_set_id: str | None = None
         self.query_id = events.UNKNOWN
+        self.home: str | None = None
 
     @property
     def lenient(self) -> bool:
         """Whether what deviates without changing meaning is recorded rather than refused."""
-        caller = self.request.caller
-        return self.actor.agreed.strictness_for(caller.node, caller.fingerprint) == "warn"
+        agreed = self.actor.agreed
+        for one in (self.actor.sender_of(self.request), self.request.caller):
+            partner = agreed.partner(one.node, one.fingerprint)
+            if partner is not None and partner.strictness is not None:
+                return partner.strictness == "warn"
+        return agreed.strictness == "warn"
 
     def admit(self) -> None:
         """Refuse what may not be done, what cannot be recorded, and what is not in the right form."""
@@ -202,8 +214,10 @@ class _Asked:
 
     def read_query(self) -> iti18.StoredQuery:
         """Understand the query of this request; its id is known for the record even when the rest is wrong."""
-        request, query = iti18.read_request(self.request.body, lenient=self.lenient)
-        self.query_id = request.query_id or events.UNKNOWN
+        request, query = iti18.read_request(
+            self.request.body, lenient=self.lenient, max_values=self.actor.settings.max_query_values
+        )
+        self.query_id, self.home = request.query_id or events.UNKNOWN, request.home or None
         if isinstance(query, tuple):
             raise Rejected(query)
         return query
@@ -231,6 +245,7 @@ class _Asked:
             outcome=outcome,
             reason=reason,
             decision=self.decision.rule,
+            home_community_id=self.home,
         )
 
     def refused(self, refused: Rejected | StoreUnavailable) -> tuple[RegistryError, ...]:

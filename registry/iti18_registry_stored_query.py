@@ -17,7 +17,7 @@ from ihe import vocabulary as v
 from ihe.ebrs import QueryRequest, adhoc_query_frame, adhoc_query_response, object_ref, read_adhoc_query_request
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from registry.store.protocol import Defect, Found, RegistryStore
-from registry.stored_queries import Understood, read_query
+from registry.stored_queries import MAX_VALUES, Understood, read_query
 
 # Objects that are joined before a piece of a long answer is handed on.
 _BLOCK: Final = 64
@@ -38,14 +38,16 @@ class StoredQuery:
     return_type: ReturnType
 
 
-def read_request(body: Any, *, lenient: bool) -> tuple[QueryRequest, StoredQuery | tuple[RegistryError, ...]]:
+def read_request(
+    body: Any, *, lenient: bool, max_values: int = MAX_VALUES
+) -> tuple[QueryRequest, StoredQuery | tuple[RegistryError, ...]]:
     """Read a request; the second value holds every error when it cannot be answered."""
     request = read_adhoc_query_request(body)
     return_type = next((r for r in ReturnType if r.lower() == request.return_type.lower()), None)
     if return_type is None:
         text = "ResponseOption/@returnType must be LeafClass or ObjectRef"
         return request, (RegistryError(ErrorCode.REGISTRY_ERROR, text),)
-    understood = read_query(request, lenient=lenient)
+    understood = read_query(request, lenient=lenient, max_values=max_values)
     if isinstance(understood, tuple):
         return request, understood
     return request, StoredQuery(understood, return_type)

@@ -19,6 +19,8 @@ _BARE: Final = re.compile(r"\s*([^'(),\s][^'(),]*?)\s*$")
 _STATUSES: Final = {status.value: status for status in AvailabilityStatus}
 _RELATIONSHIPS: Final = frozenset({v.APND, v.XFRM, v.RPLC, v.XFRM_RPLC, v.SIGNS, v.IS_SNAPSHOT_OF})
 _TYPES: Final = {kind.value: kind for kind in EntryType}
+_MOST_PATTERNS: Final = 100
+_LONGEST_PATTERN: Final = 256
 
 
 class BadValueError(ValueError):
@@ -103,6 +105,25 @@ def many_texts(texts: Sequence[str], lenient: bool) -> Reading:
     if not values:
         raise BadValueError("the list is empty: write ('first','second')")
     return Reading(tuple(dict.fromkeys(values)), sloppy)
+
+
+def _patterns(read: Reading) -> Reading:
+    """Each is compared with each person of a patient's documents, so there are bounds (length: ebRIM's LongName)."""
+    if len(read.values) > _MOST_PATTERNS:
+        raise BadValueError(f"holds {len(read.values)} patterns; allowed are at most {_MOST_PATTERNS}")
+    if any(len(str(pattern)) > _LONGEST_PATTERN for pattern in read.values):
+        raise BadValueError(f"holds a pattern of more than {_LONGEST_PATTERN} characters")
+    return read
+
+
+def one_pattern(texts: Sequence[str], lenient: bool) -> Reading:
+    """A single string in which ``%`` stands for any text and ``_`` for one character."""
+    return _patterns(one_text(texts, lenient))
+
+
+def many_patterns(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of such strings."""
+    return _patterns(many_texts(texts, lenient))
 
 
 def many_oids(texts: Sequence[str], lenient: bool) -> Reading:

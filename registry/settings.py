@@ -22,6 +22,7 @@ class RegistrySettings(BaseModel):
     database_url           ``sqlite:////path/registry.db`` or ``postgresql+psycopg://…``
     read_database_url      stored queries ask this replica; ``None``: the same database
     max_leaf_results       objects in one LeafClass answer, above it XDSTooManyResults
+    max_query_values       values of all parameters of one stored query
     max_registration_s     a registration not committed by then is given up, so nobody need wait longer for its fate
     max_request_bytes      one SOAP request
     feed_listen            HL7 v2 over MLLP: ITI-8
@@ -39,6 +40,7 @@ class RegistrySettings(BaseModel):
     database_url: str = "sqlite:///registry.db"
     read_database_url: str | None = None
     max_leaf_results: Count = 10_000
+    max_query_values: Annotated[int, Field(gt=0, le=30_000)] = 10_000
     max_registration_s: Seconds = 15
     max_request_bytes: Annotated[int, Field(ge=1024)] = 64 * _MIB
     feed_listen: str = "127.0.0.1:8011"

@@ -18,6 +18,10 @@ from registry.store.protocol import Defect
 _R, _O = True, False
 A = Attribute
 
+MAX_VALUES: Final = 10_000
+MAX_REPEATS: Final = 50
+"""How often a Slot may be repeated to narrow the result."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -59,7 +63,7 @@ _ENTRY_FILTERS = (
     _P(_E + "ServiceStartTimeTo", A.SERVICE_START_TO, coding.time),
     _P(_E + "ServiceStopTimeFrom", A.SERVICE_STOP_FROM, coding.time),
     _P(_E + "ServiceStopTimeTo", A.SERVICE_STOP_TO, coding.time),
-    _P(_E + "AuthorPerson", A.AUTHOR_PERSON, coding.many_texts),
+    _P(_E + "AuthorPerson", A.AUTHOR_PERSON, coding.many_patterns),
     _P(_E + "Type", A.ENTRY_TYPE, coding.entry_types),
     _P(_E + "DocumentAvailability", A.AVAILABILITY, coding.availabilities),
     _P("$MetadataLevel", A.METADATA_LEVEL, coding.number),
@@ -88,7 +92,7 @@ STORED_QUERIES: Final = (
         _P("$XDSSubmissionSetSourceId", A.SOURCE_ID, coding.many_oids),
         _P("$XDSSubmissionSetSubmissionTimeFrom", A.SUBMISSION_FROM, coding.time),
         _P("$XDSSubmissionSetSubmissionTimeTo", A.SUBMISSION_TO, coding.time),
-        _P("$XDSSubmissionSetAuthorPerson", A.SUBMISSION_SET_AUTHOR, coding.one_text),
+        _P("$XDSSubmissionSetAuthorPerson", A.SUBMISSION_SET_AUTHOR, coding.one_pattern),
         _P("$XDSSubmissionSetContentType", A.CONTENT_TYPE, coding.codes),
     )),
     StoredQuery("urn:uuid:958f3006-baad-4929-a4de-ff1114824431", Query.FIND_FOLDERS, (
@@ -157,7 +161,7 @@ STORED_QUERIES: Final = (
     StoredQuery("urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492", Query.FIND_DOCUMENTS_BY_REFERENCE_ID, (
         _P(_E + "PatientId", A.PATIENT_ID, coding.patient, _R),
         _P(_E + "Status", A.STATUS, coding.statuses, _R),
-        _P(_E + "ReferenceIdList", A.REFERENCE_ID, coding.many_texts, _R, repeatable=True),
+        _P(_E + "ReferenceIdList", A.REFERENCE_ID, coding.many_patterns, _R, repeatable=True),
         *_ENTRY_FILTERS,
     )),
 )
@@ -187,8 +191,10 @@ class Understood:
     defects: tuple[Defect, ...]
 
 
-def read_query(request: QueryRequest, *, lenient: bool) -> Understood | tuple[RegistryError, ...]:
-    """Understand a request, or say everything that is wrong with it."""
+def read_query(
+    request: QueryRequest, *, lenient: bool, max_values: int = MAX_VALUES
+) -> Understood | tuple[RegistryError, ...]:
+    """Understand a request, or say everything that is wrong with it; ``max_values`` over all its parameters."""
     row = BY_ID.get(request.query_id.lower())
     if row is None:
         known = ", ".join(f"{q.query} {q.id}" for q in STORED_QUERIES)
@@ -197,6 +203,10 @@ def read_query(request: QueryRequest, *, lenient: bool) -> Understood | tuple[Re
     for name, texts in request.parameters:
         reader.take(name, texts)
     reader.finish()
+    values = sum(len(group) for groups in reader.values.values() for group in groups)
+    if values > max_values:
+        text = f"{row.query} is given {values} values; allowed are at most {max_values}: ask in several requests"
+        reader.errors.append(RegistryError(ErrorCode.REGISTRY_ERROR, text))
     if reader.errors:
         return tuple(reader.errors)
     return Understood(row, reader.criteria(), tuple(reader.defects))
@@ -215,6 +225,9 @@ class _Reader:
         """Read one Slot; a parameter nobody knows is ignored (ebRS 3.0: 6.3.2.1)."""
         parameter = self.parameters.get(name)
         if parameter is None:
+            return
+        if len(self.values.get(parameter.attribute, ())) >= MAX_REPEATS:
+            self.refuse(ErrorCode.STORED_QUERY_PARAM_NUMBER, name, f"is given more than {MAX_REPEATS} times")
             return
         if name in self.given and not parameter.repeatable:
             self.refuse(ErrorCode.STORED_QUERY_PARAM_NUMBER, name, "is given twice; put its values into one Slot")

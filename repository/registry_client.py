@@ -27,7 +27,12 @@ _log = logging.getLogger(__name__)
 
 def depositor_header(caller: Caller) -> bytes:
     """Our own SOAP header: who was authenticated as the one who deposited; what is not known is left out."""
-    known = {"node": caller.node, "organisation": caller.organisation, "person": caller.person}
+    known = {
+        "node": caller.node,
+        "fingerprint": caller.fingerprint,
+        "organisation": caller.organisation,
+        "person": caller.person,
+    }
     attributes = "".join(f" {name}={quoteattr(value)}" for name, value in known.items() if value)
     return f'<d:Depositor xmlns:d="{v.DOSSIER}"{attributes}/>'.encode()
 

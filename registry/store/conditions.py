@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, exists, or_
+from sqlalchemy import ColumnElement, and_, exists, or_, tuple_
 
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry.criteria import Attribute as At
@@ -38,7 +38,12 @@ _TIMES: Final = {
 
 
 def _is_code(code_column: Any, scheme_column: Any, alternatives: Sequence[Any]) -> ColumnElement[bool]:
-    return or_(*(and_(code_column == x.code, scheme_column == x.scheme) for x in alternatives if isinstance(x, Code)))
+    """One code is compared, several are a list: a long chain of OR is deeper than SQLite parses."""
+    wanted = [(x.code, x.scheme) for x in alternatives if isinstance(x, Code)]
+    if len(wanted) == 1:
+        return and_(code_column == wanted[0][0], scheme_column == wanted[0][1])
+    listed: ColumnElement[bool] = tuple_(code_column, scheme_column).in_(wanted)
+    return listed
 
 
 def entry_conditions(criteria: Criteria) -> list[ColumnElement[bool]]:

@@ -3,6 +3,7 @@
 import pytest
 
 from atna.message import Outcome
+from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
 from registry.stored_queries import STORED_QUERIES
@@ -347,3 +348,44 @@ def test_each_query_leaves_one_record_with_the_whole_request(registry):
     assert b"AdhocQueryRequest" in query.query
     assert b"P-4711" in query.query
     assert bad.event.outcome_description == "XDSRegistryError"
+
+
+def many(count, form="'c{}^^s'"):
+    return "(" + ",".join(form.format(number) for number in range(count)) + ")"
+
+
+@pytest.mark.parametrize("name", ["ClassCode", "EventCodeList"])
+def test_thousands_of_codes_are_one_list(registry, name):
+    registry.accept(submission(entry=with_code(v.ENTRY_EVENT, "MPQ-eventcode-1", LOCAL)))
+    (entry,) = registry.find().objects
+    scheme = {"ClassCode": v.ENTRY_CLASS, "EventCodeList": v.ENTRY_EVENT}[name]
+    (here,) = entry.coded(scheme)
+    ours = f"'{here.node_representation}^^{here.slots[0].values[0]}'"
+    (found,) = registry.find(**{f"XDSDocumentEntry{name}": many(3000)[:-1] + f",{ours})"}).objects
+    assert found.id == entry.id
+
+
+def test_more_values_than_the_setting_allows_are_refused(registry):
+    response = registry.find(XDSDocumentEntryClassCode=many(10_000))
+    assert codes_of(response) == {"XDSRegistryError"}
+    assert "at most 10000" in response.errors[0].context
+
+
+def test_a_slot_repeated_without_end_is_refused(registry):
+    slot = "<rim:Slot name=\"$XDSDocumentEntryEventCodeList\"><rim:ValueList><rim:Value>('a^^b')</rim:Value></rim:ValueList></rim:Slot>"
+    body = ebrs.adhoc_query_request(
+        FIND_DOCUMENTS,
+        {"$XDSDocumentEntryPatientId": f"'{PATIENT}'", "$XDSDocumentEntryStatus": f"({APPROVED})"},
+    ).replace(b"</rim:AdhocQuery>", slot.encode() * 51 + b"</rim:AdhocQuery>")
+    assert codes_of(registry.ask(body)) == {"XDSStoredQueryParamNumber"}
+
+
+def test_the_home_of_a_query_is_on_record(registry):
+    body = ebrs.adhoc_query_request(
+        FIND_DOCUMENTS,
+        {"$XDSDocumentEntryPatientId": f"'{PATIENT}'", "$XDSDocumentEntryStatus": f"({APPROVED})"},
+        home="urn:oid:1.2.3",
+    )
+    registry.ask(body)
+    details = {one.type: one.value for item in registry.audited()[-1].objects for one in item.details}
+    assert details["urn:ihe:iti:xca:2010:homeCommunityId"] == b"urn:oid:1.2.3"

@@ -1,6 +1,7 @@
 """ITI-42, registry side: what needs the store to be judged, and what registering does (ITI TF-2: 3.42.4.1.3)."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -33,6 +34,7 @@ from tests.builders import (
     without_slot,
 )
 from tests.registry.rooms import APPROVED, DEPRECATED, GET_DOCUMENTS, GET_SET_AND_CONTENTS, RegistryRoom, codes_of
+from wire.settings import AffinityDomainSettings
 
 OTHER = f"P-0815^^^&{AUTHORITY}&ISO"
 
@@ -411,6 +413,21 @@ def test_the_depositor_a_repository_tells_of_is_believed_on_loopback(registry):
     with reading(registry.engine) as connection:
         row = connection.execute(select(tables.entry.c.depositor_node, tables.entry.c.depositor_person)).one()
     assert tuple(row) == ("CN=lab", "dr")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("CN=lab", 'node="CN=lab"'), (f"sha256:{'a' * 64}", f'node="CN=lab" fingerprint="sha256:{"a" * 64}"')],
+)
+def test_strictness_of_a_partner_holds_for_what_a_repository_passes_on(registry, key, told):
+    agreed = AffinityDomainSettings(partners={key: {"strictness": "warn"}})
+    registry.actor = replace(registry.actor, agreed=agreed)
+    header = parse_xml(f'<d:Depositor xmlns:d="{v.DOSSIER}" {told}/>'.encode())
+    deviating = submission(entry=with_slot("extra-without-urn", "x"))
+    assert codes_of(registry.submit(deviating)) == {"XDSRegistryMetadataError"}
+    assert registry.submit(deviating, headers=(header,)).status == v.SUCCESS
+    with reading(registry.engine) as connection:
+        assert connection.execute(select(tables.defect.c.partner)).scalars().all() == ["CN=lab"]
 
 
 def test_a_full_outbox_refuses_as_busy(tmp_path):

@@ -97,3 +97,15 @@ def test_oids_are_asked_for_as_they_are_registered() -> None:
 def test_entry_types_in_capitals_are_types() -> None:
     (on_demand,) = q.entry_types([f"('{EntryType.ON_DEMAND.value.upper()}')"], False).values
     assert on_demand is EntryType.ON_DEMAND
+
+
+def test_patterns_have_bounds() -> None:
+    many = "(" + ",".join(f"'{number}%'" for number in range(101)) + ")"
+    for read, text in (
+        (q.many_patterns, many),
+        (q.many_patterns, f"('{'%a' * 129}')"),
+        (q.one_pattern, f"'{'%' * 257}'"),
+    ):
+        with pytest.raises(q.BadValueError):
+            read([text], False)
+    assert q.one_pattern([f"'{'%' * 256}'"], False).values == ("%" * 256,)

@@ -8,9 +8,9 @@ from tests.repository.stand import Act, stand
 
 
 def test_the_depositor_is_told_as_far_as_it_is_known():
-    header = parse_xml(depositor_header(Caller("192.0.2.1", node='CN="a" & b', person="p<q>")))
+    header = parse_xml(depositor_header(Caller("192.0.2.1", 'CN="a" & b', "sha256:aa", person="p<q>")))
     assert header.tag == "{urn:dossier:2026:soap}Depositor"
-    assert dict(header.attrib) == {"node": 'CN="a" & b', "person": "p<q>"}
+    assert dict(header.attrib) == {"node": 'CN="a" & b', "fingerprint": "sha256:aa", "person": "p<q>"}
 
 
 def test_the_time_from_which_on_nobody_waits_is_told():
