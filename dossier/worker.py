@@ -52,7 +52,11 @@ class Spec:
 def main() -> int:
     """Entry point of the module."""
     with os.fdopen(int(sys.argv[1]), "rb") as pipe:
-        spec = Spec(**json.load(pipe))
+        told = pipe.read()
+    try:
+        spec = Spec(**json.loads(told))
+    except json.JSONDecodeError:
+        return 1  # the parent was killed before it had said what to do
     return run(spec)
 
 

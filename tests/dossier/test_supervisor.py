@@ -34,6 +34,17 @@ def supervised(target, *arguments):
         process.communicate()
 
 
+@pytest.mark.parametrize("told", [b"", b'{"name": "regi'])
+def test_a_child_whose_parent_died_while_starting_it_ends_without_a_word(told):
+    reading, writing = os.pipe()
+    os.write(writing, told)
+    os.close(writing)
+    command = [sys.executable, "-m", "dossier.worker", str(reading)]
+    done = subprocess.run(command, cwd=ROOT, pass_fds=[reading], capture_output=True)
+    os.close(reading)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
 def ask(address, order="who"):
     with socket.create_connection(address, timeout=5) as connection:
         connection.sendall(order.encode() + b"\n")
