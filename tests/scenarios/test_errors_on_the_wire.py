@@ -19,6 +19,9 @@ VALUES = {
     coding.codes: (f"('11502-2^^{b.LOINC}')", "('11502-2')", "XDSRegistryError"),
     coding.time: ("20240229", "20230229", "XDSRegistryError"),
     coding.many_texts: ("('a')", "('a',)", "XDSRegistryError"),
+    coding.many_identifiers: ("('a')", "('a',)", "XDSRegistryError"),
+    coding.many_oids: ("('a')", "('a',)", "XDSRegistryError"),
+    coding.many_patterns: ("('a')", "('a',)", "XDSRegistryError"),
     coding.entry_types: (f"('{v.STABLE}')", "()", "XDSRegistryError"),
     coding.availabilities: (f"('{v.AVAILABLE_ONLINE}')", "('')", "XDSRegistryError"),
     coding.association_types: (f"('{v.RPLC}')", f"'{v.RPLC}'", "XDSRegistryError"),
@@ -26,6 +29,9 @@ VALUES = {
     coding.entry_uuids: (f"('{UUID}')", f"({UUID})", "XDSRegistryError"),
     coding.one_entry_uuid: (f"'{UUID}'", f"('{UUID}')", "XDSStoredQueryParamNumber"),
     coding.one_text: ("'1.2.3'", "('1.2','1.3')", "XDSStoredQueryParamNumber"),
+    coding.one_identifier: ("'1.2.3'", "('1.2','1.3')", "XDSStoredQueryParamNumber"),
+    coding.one_oid: ("'1.2.3'", "('1.2','1.3')", "XDSStoredQueryParamNumber"),
+    coding.one_pattern: ("'1.2.3'", "('1.2','1.3')", "XDSStoredQueryParamNumber"),
 }
 PARAMETERS = [
     pytest.param(row, parameter, id=f"{row.query}{parameter.name}")
