@@ -106,30 +106,32 @@ def test_a_file_goes_on_where_it_stopped(run_command, peer, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_changed_file_begins_anew(run_command, peer, tmp_path):
+def test_a_file_changed_where_it_was_fed_is_not_gone_on_with(run_command, peer, tmp_path):
     path = tmp_path / "patients.csv"
     path.write_text(HEADING + "P1^^^&1.2.3&ISO,,,,\nP2^^^&1.2.3&ISO,,,,\n")
     run_command("feed", "--file", str(path), "--feed-url", peer("AA", None).url)
     path.write_text(HEADING + "P3^^^&1.2.3&ISO,,,,\n")
     other = peer("AA")
-    status, out, err = run_command("feed", "--file", str(path), "--feed-url", other.url)
-    assert (status, out) == (0, "1 fed\n")
-    assert "beginning anew" in err
+    status, _out, err = run_command("feed", "--file", str(path), "--feed-url", other.url)
+    assert status == 2
+    assert "remove patients.csv.progress to begin anew" in err
+    assert other.got == []
 
 
-def test_a_fault_in_a_row_names_the_row_and_what_went_before_counts(run_command, peer, tmp_path):
+def test_every_fault_of_a_file_is_told_before_anything_is_sent(run_command, peer, tmp_path):
     path = tmp_path / "patients.csv"
-    path.write_text("\ufeff" + HEADING + "P1^^^&1.2.3&ISO,,,,\nwrong,,,,\n", encoding="utf-8")
+    path.write_text("\ufeff" + HEADING + "P1^^^&1.2.3&ISO,,,,\nwrong,,,,\nP2^^^&1.2.3&ISO,,,,X\n", encoding="utf-8")
     registry = peer("AA")
     status, _out, err = run_command("feed", "--file", str(path), "--feed-url", registry.url)
     assert status == 2
-    assert err.startswith("dossier: patients.csv, row 2: ")
-    assert len(registry.got) == 1
+    assert [line.partition(": line ")[2][:1] for line in err.splitlines()] == ["3", "4"]
+    assert registry.got == []
 
 
-def test_a_file_without_heading_is_refused(run_command, peer, tmp_path):
+def test_a_file_without_heading_or_in_another_encoding_is_refused(run_command, peer, tmp_path):
     path = tmp_path / "patients.csv"
-    path.write_text("P1^^^&1.2.3&ISO\n")
-    status, _out, err = run_command("feed", "--file", str(path), "--feed-url", peer("AA").url)
-    assert status == 2
-    assert "the first line should name the columns" in err
+    for content, reason in ((b"P1^^^&1.2.3&ISO\n", "line 1 should name the columns"), (b"patient\nP\xe91", "UTF-8")):
+        path.write_bytes(content)
+        status, _out, err = run_command("feed", "--file", str(path), "--feed-url", peer("AA").url)
+        assert status == 2
+        assert reason in err
