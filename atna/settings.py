@@ -7,7 +7,7 @@ import ipaddress
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = ["AuditSettings"]
 
@@ -39,6 +39,11 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _kept_for_ever(value: object) -> None:
+    if value is not None:
+        raise ValueError("this version keeps audit records for ever and removes none; leave it out")
+
+
 Sink = Annotated[str, AfterValidator(_sink)]
 
 
@@ -64,7 +69,7 @@ class AuditSettings(BaseModel):
     syslog_udp_listen: str | None = None
     database_url: str = "sqlite:///audit.db"
     sinks: tuple[Sink, ...] = ("http://127.0.0.1:8040/records",)
-    retention_days: None = None
+    retention_days: Annotated[None, BeforeValidator(_kept_for_ever)] = None
     max_outbox_rows: Annotated[int, Field(gt=0)] = 1_000_000
     max_record_bytes: Annotated[int, Field(ge=8192)] = 128 * 2**20
     max_batch_bytes: Annotated[int, Field(ge=8192)] = 160 * 2**20

@@ -83,4 +83,3 @@ SEVERITY_WARNING: Final = "urn:oasis:names:tc:ebxml-regrep:ErrorSeverityType:War
 AVAILABLE_ONLINE: Final = "urn:ihe:iti:2010:DocumentAvailability:Online"
 AVAILABLE_OFFLINE: Final = "urn:ihe:iti:2010:DocumentAvailability:Offline"
 REFERENCE_ID_LIST: Final = "urn:ihe:iti:xds:2013:referenceIdList"
-HOME_COMMUNITY_DETAIL: Final = "urn:ihe:iti:xca:2010:homeCommunityId"

@@ -143,6 +143,7 @@ def _sqlite_engine(address: URL, *, read_only: bool, pool_size: int, max_connect
         raise DatabaseRefused(msg)
     engine = create_engine(
         address,
+        hide_parameters=True,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         pool_size=pool_size,
         max_overflow=max(0, max_connections - pool_size),
@@ -180,6 +181,7 @@ def _create_private(path: Path) -> None:
 def _postgresql_engine(address: URL, *, pool_size: int, max_connections: int) -> Engine:
     engine = create_engine(
         address.set(drivername="postgresql+psycopg"),
+        hide_parameters=True,
         connect_args={"connect_timeout": 10, "application_name": "dossier"},
         pool_size=pool_size,
         max_overflow=max(0, max_connections - pool_size),

@@ -26,7 +26,6 @@ _MARK: Final = "\x01"
 _MARK_BYTE: Final = b"\x01"
 _STATUS, _VERSION, _LID, _HOME, _PATIENT, _TIME, _AVAILABILITY = b"SVLHPTA"
 _PATIENT_SCHEMES: Final = frozenset({v.ENTRY_PATIENT_ID, v.SUBMISSION_SET_PATIENT_ID, v.FOLDER_PATIENT_ID})
-_VERSIONED: Final = frozenset({Kind.DOCUMENT_ENTRY, Kind.FOLDER, Kind.SUBMISSION_SET, Kind.ASSOCIATION})
 
 
 @dataclass(frozen=True, slots=True)

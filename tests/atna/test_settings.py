@@ -19,6 +19,12 @@ def test_acknowledged_sinks(sink):
     assert AuditSettings(sinks=[sink]).sinks == (sink,)
 
 
+def test_a_retention_that_would_not_be_kept_to_is_refused_and_the_reason_is_given():
+    assert AuditSettings(retention_days=None).retention_days is None
+    with pytest.raises(ValidationError, match="for ever"):
+        AuditSettings(retention_days=3650)
+
+
 @pytest.mark.parametrize(
     ("sink", "reason"),
     [

@@ -100,6 +100,14 @@ def test_a_taken_name_is_a_lost_race(opened):
     assert not is_disk_full(caught.value) and not is_unavailable(caught.value)
 
 
+def test_an_error_does_not_tell_the_values_of_its_statement(opened):
+    engine = opened()
+    add(engine, "one")
+    with pytest.raises(IntegrityError) as caught:
+        add(engine, "one")
+    assert "parameters hidden" in str(caught.value)
+
+
 def test_a_missing_value_is_our_defect_and_no_race(opened):
     with pytest.raises(IntegrityError) as caught:
         add(opened(), None)
