@@ -130,7 +130,8 @@ class Cycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
-            self._gentle.hold()
+            if self.scope["method"] != "HEAD":  # no body will follow its head
+                self._gentle.hold()
             if self.scope["http_version"] == "1.0" and not _has_length(message):
                 # HTTP/1.0 knows no chunks: without a length the answer ends where the connection does
                 self._until_close = True

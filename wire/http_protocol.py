@@ -1,6 +1,8 @@
 """One HTTP/1 connection: uvicorn's httptools protocol with the bounds it does not have. Only wire.http_server uses it.
 
 Head      bytes and headers counted as they come (httptools has no limit): over it 431, too slow 408
+Folding   a header line may go on in the next (RFC 9112: 5.2), as old MIME libraries write their Content-Type; control
+          characters in a value are refused
 Body      handed to the application as it arrives; reading stops while 64 KiB wait to be taken
 Answer    begun before the request was whole: ``connection: close``, and the rest of the request is dropped for a moment
           (closing at once would reset the connection and the client might never see the answer)
@@ -11,6 +13,7 @@ were pipelined, a lost connection ends all of them, and an error of a later one 
 """
 
 import asyncio
+import re
 import urllib.parse
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +36,10 @@ _MAX_PIPELINED: Final = 16
 _LINGER_S: Final = 5.0
 _LINGER_BYTES: Final = 32 * 2**20
 _HEADER_OVERHEAD: Final = 4  # ": " and CRLF
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+# Headers: folded lines, and with them control characters, which on_header refuses. Data after close: uvicorn's choice.
+_LENIENT: Final = {"lenient_headers": True, "lenient_data_after_close": True}
 
 
 class _State(Enum):
@@ -63,6 +70,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self, config: uvicorn.Config, server_state: ServerState, limits: LimitSettings, lost: Callable[[], None]
     ) -> None:
         super().__init__(config, server_state, {})
+        self.parser.set_dangerous_leniencies(**_LENIENT)
         self.access_log = False
         self.begun = False
         self._limits = limits
@@ -169,6 +177,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             rest = data[upgrade.args[0] :]
             self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(**_LENIENT)
             method, self._upgrading = self._upgrading or b"", None
             self._parse(self._head_without_upgrade(method) + rest)
         except httptools.HttpParserError as error:
@@ -245,6 +254,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
+        if _CONTROL.search(value):
+            raise _Refused(400, "a control character in a header")
         if len(self.headers) > self._limits.max_header_count:
             raise _Refused(431, "too many headers")
         self._count(len(name) + len(value) + _HEADER_OVERHEAD)

@@ -109,10 +109,10 @@ class _SoapApp:
             await _text(send, 404, "nothing is served at this path")
         elif scope["method"] == "POST":
             await self._post(scope, receive, send)
-        elif scope["method"] == "GET":
+        elif scope["method"] in {"GET", "HEAD"}:  # the server leaves out the body of what answers HEAD
             await self._get(scope, send)
         else:
-            await _text(send, 405, "POST a SOAP message, or GET ?wsdl", (b"allow", b"GET, POST"))
+            await _text(send, 405, "POST a SOAP message, or GET ?wsdl", (b"allow", b"GET, HEAD, POST"))
 
     async def _get(self, scope: Scope, send: Send) -> None:
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)

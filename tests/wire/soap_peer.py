@@ -246,16 +246,16 @@ class Endpoint:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
-    def raw(self, *pieces: bytes) -> Answer:
-        """Send bytes as they are and read one answer."""
+    def raw(self, *pieces: bytes, head: bool = False) -> Answer:
+        """Send bytes as they are and read one answer; that to a HEAD has no body."""
         with self.connect() as peer:
             for piece in pieces:
                 peer.sendall(piece)
-            return self.receive(peer)
+            return self.receive(peer, head=head)
 
     @staticmethod
-    def receive(peer: socket.socket) -> Answer:
-        response = http.client.HTTPResponse(peer)
+    def receive(peer: socket.socket, *, head: bool = False) -> Answer:
+        response = http.client.HTTPResponse(peer, method="HEAD" if head else None)
         response.begin()
         return read_answer(response)
 

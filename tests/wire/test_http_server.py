@@ -106,6 +106,21 @@ class TestFraming:
             b"4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"
         )
 
+    def test_head_is_answered_at_once_and_without_a_body(self, server, read_to_end):
+        with server.connect() as connection:
+            connection.sendall(b"HEAD /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert receive(connection).startswith(b"HTTP/1.1 200")
+            connection.sendall(b"HEAD /echo HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + post(body=b"last"))
+            answers = read_to_end(connection)
+            assert answers.count(b"HTTP/1.1 200") == 3
+            assert body(answers).endswith(b"\r\n\r\nlast")
+
+    def test_folded_header_lines(self, server, exchange):
+        folded = b"X-A: one\r\n two\r\nX-B:\r\n\tthree\r\n"
+        assert body(exchange(server, post(headers=folded))) == b"hello"
+        chunked = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n chunked\r\n" + CLOSE
+        assert body(exchange(server, chunked + b"5\r\nhello\r\n0\r\n\r\n")) == b"hello"
+
     def test_keep_alive_reuse(self, server, read_to_end):
         with server.connect() as connection:
             for text in (b"one", b"two", b"three"):
@@ -145,6 +160,10 @@ class TestFraming:
             b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
             b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             b"POST / HTTP/1.1\r\nA b\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: 5\r\n 6\r\n\r\nhello",
+            b"GET / HTTP/1.1\r\nA: b\x00c\r\n\r\n",
+            b"GET / HTTP/1.1\r\nA: b\x01c\r\n\r\n",
+            b"GET / HTTP/1.1\r\nA: b\rc: d\r\n\r\n",
             b"GET /\xff HTTP/1.1\r\n\r\n",
             b"CONNECT a:1 HTTP/1.1\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
