@@ -5,7 +5,8 @@ upload. Of each attachment at most about one block is held: what grows beyond go
 hashed and written at the same time by two threads, while the next block arrives.
 
 Memory    ``UploadBudget`` counts what all requests of the process hold; once it is used up attachments go to the store
-          in smaller blocks instead of growing in memory. Nobody waits for the budget, so nobody can block it.
+          in smaller blocks instead of growing in memory. Nobody waits for the budget, so nobody can block it. A large
+          envelope is told to come again when the others have used the budget up; alone it may be larger than that.
 Checks    before the first byte is staged the envelope, if it is already there, is opened and judged
 Ending    ``abort`` gives back whatever was staged; parts the handler claimed are the handler's
 """
@@ -50,6 +51,10 @@ class UploadBudget:
     def spent(self) -> bool:
         """Whether attachments must leave memory now."""
         return self.used >= self.limit
+
+    def spent_by_others(self, own: int) -> bool:
+        """Whether all other requests than one that holds ``own`` bytes use it up."""
+        return self.used - own >= self.limit
 
 
 class StagingFailed(Exception):  # noqa: N818 - says what happened, the cause is the defect
@@ -216,7 +221,7 @@ class Inbound:
                 f"an envelope may have {limit} bytes: send documents as MTOM attachments",
                 http_status=413,
             )
-        if self._root_bytes > _LARGE_ROOT and self._at.budget.spent:
+        if self._root_bytes > _LARGE_ROOT and self._at.budget.spent_by_others(self._counted):
             raise SoapFault(FaultCode.RECEIVER, "too many large messages at once, try again", http_status=503)
         self._count(len(data))
         self._root_pieces.append(data)

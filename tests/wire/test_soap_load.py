@@ -212,6 +212,18 @@ def test_a_spent_upload_buffer_sends_documents_to_the_store_instead_of_memory(ac
         assert endpoint.alive()
 
 
+def test_a_large_envelope_may_exceed_the_upload_buffer_while_others_leave_it_free(actor):
+    whole = request(provide(("d", "YWJj" * MIB)), "application/soap+xml")
+    with served(actor, upload_buffer_bytes=2 * MIB, max_inline_bytes=4 * MIB) as endpoint:
+        assert endpoint.raw(whole).status == 200
+        with endpoint.connect() as other:
+            other.sendall(whole[: 3 * MIB])
+            assert eventually(lambda: endpoint.raw(whole).status == 503)
+            other.sendall(whole[3 * MIB :])
+            assert endpoint.receive(other).status == 200
+        assert endpoint.alive()
+
+
 def test_parallel_uploads_and_downloads_stay_apart(endpoint, actor):
     wrong = []
 
