@@ -127,8 +127,6 @@ def ends_can_be_found(case: Case) -> Iterator[Finding]:
 def _misplaced(one: RegistryObject, pair: Ends, rule: str, *, new_source: bool) -> Finding:
     if pair.new_source and not new_source:
         attribute, identifier, allowed = "sourceObject", one.source, "must be in this submission"
-    elif pair.new_target:
-        attribute, identifier, allowed = "targetObject", one.target, "must be in this submission"
     else:
         attribute, identifier, allowed = "targetObject", one.target, "must be registered before, not in this submission"
     wrong = f"{shortened(identifier or '')!r} {allowed}"

@@ -2,7 +2,9 @@
 
 from ihe import vocabulary as v
 from ihe.association_rules import expected_ends, is_folder_membership
-from ihe.registry_objects import Kind
+from ihe.normalise import normalise
+from ihe.registry_objects import Kind, SubmittedObjects
+from ihe.rules import check
 from ihe.structure_rules import case_of
 from tests import builders as b
 
@@ -27,3 +29,17 @@ def test_a_folder_membership_has_a_folder_at_its_source():
     assert not is_folder_membership(case, b.has_member("SubmissionSet01", "Document01"))
     assert not is_folder_membership(case, b.has_member(known, "Folder01"))
     assert not is_folder_membership(case, b.association(v.APND, "Folder01", "Document01"))
+
+
+def rules_broken(objects):
+    return {one.rule for one in check(normalise(objects), b.domain())}
+
+
+def test_without_a_submission_set_nothing_is_said_to_lack_its_membership():
+    objects = tuple(one for one in b.submission(1, 1).objects if one.kind is not Kind.SUBMISSION_SET)
+    assert rules_broken(SubmittedObjects(objects)) == {"one_submission_set", "ends_can_be_found"}
+
+
+def test_of_a_member_that_is_not_there_no_status_is_expected():
+    missing = b.has_member("SubmissionSet01", "Document99")
+    assert rules_broken(b.submission(extra=(missing,))) == {"ends_can_be_found"}

@@ -28,3 +28,9 @@ def test_a_case_knows_objects_by_id_and_slots_by_place():
     assert set(case.by_id) == {"Document01", "SubmissionSet01"}
     numbers = [number for obj, number, _ in case.slots if obj.id == "Document01"]
     assert numbers == list(range(9))
+    assert all(slots for _, _, slots in case_of(b.submission(1, 1), b.domain()).slots)
+
+
+def test_an_entry_without_service_times_breaks_nothing():
+    for names in (("serviceStartTime",), ("serviceStopTime",), ("serviceStartTime", "serviceStopTime")):
+        assert judge(b.submission(entry=tuple(map(b.without_slot, names)))) == ()
