@@ -1,0 +1,182 @@
+"""The rows of the stored queries, each property of each row, and the reader (ITI TF-2: 3.18.4.1.2.3.7)."""
+
+import pytest
+
+from ihe import vocabulary as v
+from ihe.ebrs import QueryRequest
+from ihe.metadata import EntryType
+from registry import query_parameters as coding
+from registry.criteria import Attribute
+from registry.stored_queries import STORED_QUERIES, Understood, read_query
+from tests.builders import LOINC, PATIENT
+
+ENTRY, SET, FOLDER = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
+UUID = "urn:uuid:16d2a2c3-0bd5-4a9d-9c40-0f0a2dd4f36e"
+# What the framework's tables say of each query: what is required, of what exactly one is given, ...
+NEEDED = {
+    "FindDocuments": {ENTRY + "PatientId", ENTRY + "Status"},
+    "FindDocumentsByReferenceId": {ENTRY + "PatientId", ENTRY + "Status", ENTRY + "ReferenceIdList"},
+    "FindSubmissionSets": {SET + "PatientId", SET + "Status"},
+    "FindFolders": {FOLDER + "PatientId", FOLDER + "Status"},
+    "GetAll": {"$patientId", ENTRY + "Status", SET + "Status", FOLDER + "Status"},
+    "GetAssociations": {"$uuid"},
+    "GetSubmissionSets": {"$uuid"},
+    "GetRelatedDocuments": {"$AssociationTypes"},
+}
+ONE_OF = {
+    "GetDocuments": (ENTRY + "EntryUUID", ENTRY + "UniqueId", ENTRY + "LogicalID"),
+    "GetFolders": (FOLDER + "EntryUUID", FOLDER + "UniqueId", FOLDER + "LogicalID"),
+    "GetDocumentsAndAssociations": (ENTRY + "EntryUUID", ENTRY + "UniqueId"),
+    "GetSubmissionSetAndContents": (SET + "EntryUUID", SET + "UniqueId"),
+    "GetFolderAndContents": (FOLDER + "EntryUUID", FOLDER + "UniqueId"),
+    "GetFoldersForDocument": (ENTRY + "EntryUUID", ENTRY + "UniqueId"),
+    "GetRelatedDocuments": (ENTRY + "EntryUUID", ENTRY + "UniqueId"),
+}
+REPEATABLE = {
+    ENTRY + "EventCodeList",
+    ENTRY + "ConfidentialityCode",
+    ENTRY + "ReferenceIdList",
+    FOLDER + "CodeList",
+}
+SINGLE_PATIENT = {
+    "GetDocuments",
+    "GetFolders",
+    "GetDocumentsAndAssociations",
+    "GetSubmissionSets",
+    "GetSubmissionSetAndContents",
+    "GetFolderAndContents",
+}
+STABLE_BY_DEFAULT = {
+    "FindDocuments",
+    "FindDocumentsByReferenceId",
+    "GetAll",
+    "GetSubmissionSetAndContents",
+    "GetFolderAndContents",
+    "GetRelatedDocuments",
+}
+GOOD = {
+    coding.patient: f"'{PATIENT}'",
+    coding.statuses: f"('{v.APPROVED}')",
+    coding.codes: f"('11502-2^^{LOINC}')",
+    coding.time: "20240229",
+    coding.many_texts: "('a')",
+    coding.entry_types: f"('{v.ON_DEMAND}')",
+    coding.availabilities: f"('{v.AVAILABLE_ONLINE}')",
+    coding.association_types: f"('{v.RPLC}')",
+    coding.number: "2",
+    coding.entry_uuids: f"('{UUID}')",
+    coding.one_entry_uuid: f"'{UUID}'",
+    coding.one_text: "'1.2.3'",
+}
+SLOTS = [pytest.param(row, one, id=f"{row.query}{one.name}") for row in STORED_QUERIES for one in row.parameters]
+
+
+def name_of(row):
+    return str(row.query)
+
+
+def reading(row, *slots, lenient=False):
+    """What the reader makes of these (name, value) pairs."""
+    request = QueryRequest(row.id, "LeafClass", None, tuple((name, (value,)) for name, value in slots))
+    return read_query(request, lenient=lenient)
+
+
+def needed(row, *but):
+    """Pairs for everything the query needs, except ``but``; of alternatives the first."""
+    names = {*NEEDED.get(name_of(row), ()), *ONE_OF.get(name_of(row), ())[:1]} - set(but)
+    return [(one.name, GOOD[one.read]) for one in row.parameters if one.name in names]
+
+
+def codes(result):
+    assert not isinstance(result, Understood)
+    return [(str(error.code), error.context) for error in result]
+
+
+@pytest.mark.parametrize("row", STORED_QUERIES, ids=name_of)
+def test_what_a_query_needs_is_enough(row):
+    understood = reading(row, *needed(row))
+    assert isinstance(understood, Understood), understood
+    assert understood.criteria.query is row.query
+    assert understood.row.single_patient is (name_of(row) in SINGLE_PATIENT)
+    stable = ((EntryType.STABLE,),) if name_of(row) in STABLE_BY_DEFAULT else None
+    assert understood.criteria.values.get(Attribute.ENTRY_TYPE) == stable
+    assert reading(row, *needed(row), ("$Unheard", "x")).criteria == understood.criteria
+
+
+@pytest.mark.parametrize(("row", "parameter"), SLOTS)
+def test_each_parameter_is_read_or_refused_by_name(row, parameter):
+    others = needed(row, parameter.name, *ONE_OF.get(name_of(row), ()))
+    if parameter.name not in ONE_OF.get(name_of(row), ()):
+        others = needed(row, parameter.name)
+    good = (parameter.name, GOOD[parameter.read])
+    understood = reading(row, *others, good)
+    assert isinstance(understood, Understood), understood
+    criteria = understood.criteria
+    if parameter.attribute is Attribute.PATIENT_ID:
+        assert criteria.patient is not None
+    else:
+        assert criteria.values[parameter.attribute] == (parameter.read([good[1]], False).values,)
+    for _, context in codes(reading(row, *others, (parameter.name, "( '"))):
+        assert context.startswith(parameter.name + " ")
+    twice = reading(row, *others, good, good)
+    if parameter.name in REPEATABLE:
+        assert len(twice.criteria.values[parameter.attribute]) == 2
+    else:
+        ((code, context),) = codes(twice)
+        assert code == "XDSStoredQueryParamNumber"
+        assert context.startswith(parameter.name + " ")
+
+
+@pytest.mark.parametrize(("row", "parameter"), SLOTS)
+def test_each_parameter_is_required_or_not(row, parameter):
+    result = reading(row, *needed(row, parameter.name))
+    if parameter.name in NEEDED.get(name_of(row), ()):
+        ((code, context),) = codes(result)
+        assert code == "XDSStoredQueryMissingParam"
+        assert context.startswith(parameter.name + " ")
+    elif parameter.name not in ONE_OF.get(name_of(row), ())[:1]:
+        assert isinstance(result, Understood), result
+
+
+@pytest.mark.parametrize("query", ONE_OF)
+def test_of_alternatives_exactly_one_is_given(query):
+    row = next(one for one in STORED_QUERIES if name_of(one) == query)
+    values = [(one.name, GOOD[one.read]) for one in row.parameters if one.name in ONE_OF[query]]
+    others = needed(row, *ONE_OF[query])
+    assert len(values) == len(ONE_OF[query])
+    for one in values:
+        assert isinstance(reading(row, *others, one), Understood)
+    for number, given, code in ((0, [], "XDSStoredQueryMissingParam"), (2, values, "XDSStoredQueryParamNumber")):
+        ((found, context),) = codes(reading(row, *others, *given))
+        assert found == code, number
+        assert all(name in context for name in ONE_OF[query])
+
+
+def test_a_query_nobody_knows_is_refused():
+    request = QueryRequest(UUID, "LeafClass", None, ())
+    ((code, context),) = codes(read_query(request, lenient=False))
+    assert code == "XDSUnknownStoredQuery"
+    assert all(row.id in context for row in STORED_QUERIES)
+
+
+def test_what_is_badly_coded_is_not_called_missing_too():
+    row = STORED_QUERIES[0]
+    found = codes(reading(row, (ENTRY + "PatientId", "P"), (ENTRY + "Status", "x")))
+    assert [code for code, _ in found] == ["XDSRegistryError", "XDSRegistryError"]
+
+
+def test_a_list_of_unknown_words_is_a_missing_parameter():
+    row = STORED_QUERIES[0]
+    ((code, context),) = codes(reading(row, (ENTRY + "PatientId", f"'{PATIENT}'"), (ENTRY + "Status", "('urn:x')")))
+    assert code == "XDSStoredQueryMissingParam"
+    assert "none of its values is known" in context
+
+
+def test_leniency_is_noted():
+    row = STORED_QUERIES[0]
+    slots = ((ENTRY + "PatientId", PATIENT), (ENTRY + "Status", f"('{v.APPROVED}')"))
+    understood = reading(row, *slots, lenient=True)
+    assert [(str(one.code), one.context.split(":")[0]) for one in understood.defects] == [
+        ("XDSRegistryError", ENTRY + "PatientId")
+    ]
+    assert reading(row, *needed(row), lenient=True).defects == ()
