@@ -104,6 +104,7 @@ def worker(
             max_document_bytes=repository.max_document_bytes,
             max_inline_bytes=repository.max_inline_bytes,
             upload_buffer_bytes=repository.upload_buffer_bytes,
+            action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
         )
         context = server_context(tls) if tls.enabled else None
 

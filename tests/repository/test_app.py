@@ -9,21 +9,31 @@ from contextlib import contextmanager
 import pytest
 
 from atna.settings import AuditSettings
+from ihe import vocabulary as v
 from repository import app
 from repository.settings import RepositorySettings
 from repository.store.sql import open_index
 from tests.builders import submission
-from tests.repository.stand import ScriptedRegistry, provide, retrieve, served, settings_for, unique_ids
+from tests.repository.stand import (
+    ScriptedRegistry,
+    post,
+    provide,
+    retrieve,
+    retrieve_xml,
+    served,
+    settings_for,
+    unique_ids,
+)
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 
 
 @contextmanager
-def running(function, name, settings):
+def running(function, name, settings, **domain):
     listener = socket.create_server(("127.0.0.1", 0))
     started, stop = threading.Event(), threading.Event()
     thread = threading.Thread(
         target=function,
-        args=(settings, AffinityDomainSettings(), AuditSettings(), TlsSettings(), LimitSettings(drain_s=1)),
+        args=(settings, AffinityDomainSettings(**domain), AuditSettings(), TlsSettings(), LimitSettings(drain_s=1)),
         kwargs={"sockets": {name: listener}, "started": started.set, "stop": stop},
     )
     port = listener.getsockname()[1]
@@ -55,6 +65,14 @@ def test_a_worker_serves_both_transactions_and_its_wsdl(tmp_path):
             status, wsdl = get(port, "/repository?wsdl")
             assert status == 200
             assert address.encode() in wsdl
+
+
+@pytest.mark.parametrize(("strictness", "status"), [("reject", 400), ("warn", 200)])
+def test_a_missing_action_is_a_question_of_strictness(tmp_path, strictness, status):
+    settings = settings_for(tmp_path, "http://127.0.0.1:9/registry")
+    envelope = f'<s:Envelope xmlns:s="{v.SOAP12}"><s:Body>'.encode() + retrieve_xml("1.2") + b"</s:Body></s:Envelope>"
+    with running(app.worker, "soap", settings, strictness=strictness) as port:
+        assert post(f"http://127.0.0.1:{port}/repository", "application/soap+xml", envelope).http_status == status
 
 
 def test_the_single_child_is_ready_sweeps_and_says_when_it_starts_and_stops(tmp_path):
