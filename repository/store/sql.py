@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, and_, delete, exists, insert, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
-from atna.store.engine import is_disk_full, open_engine, reading, write
+from atna.store.engine import DRIVER_ERRORS, is_disk_full, open_engine, reading, write
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
 from repository.store.protocol import Document, Origin, State, StoreUnavailable, Submission, Superseded
 from repository.store.tables import documents, metadata, outbox, submissions
@@ -29,10 +28,10 @@ def open_index(database_url: str, sinks: Sequence[str], max_rows: int) -> "SqlIn
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """What SQLAlchemy raises becomes ``StoreUnavailable``; its text holds no statement and no value."""
+    """What SQLAlchemy or the driver raises becomes ``StoreUnavailable``; its text holds no statement and no value."""
     try:
         yield
-    except SQLAlchemyError as error:
+    except DRIVER_ERRORS as error:
         full = is_disk_full(error)
         name = type(getattr(error, "orig", None) or error).__name__
         reason = "no room left in the database" if full else f"database: {name}"

@@ -198,6 +198,13 @@ def test_records_alone_are_durable_and_the_bound_makes_busy(index):
     assert index.busy()
 
 
+def test_records_the_database_refuses_are_told_in_the_stores_own_words(index):
+    with index._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE outbox")
+    with pytest.raises(StoreUnavailable, match="database: "):
+        index.record_alone([b"record"])
+
+
 def test_a_full_database_says_so_and_keeps_nothing(tmp_path):
     index = open_index(f"sqlite:///{tmp_path}/small.db", [], 100)
     with index._engine.connect() as connection:
