@@ -21,6 +21,8 @@ __all__ = ["Connection", "Cycle", "GentleTransport"]
 _log = logging.getLogger(__name__)
 _INT: Final = struct.Struct("i")
 _RESET: Final = struct.pack("ii", 1, 0)
+_GONE: Final = (OSError, ValueError)
+"""What asking a socket raises that the peer has closed meanwhile; uvloop: ValueError, its descriptor is -1."""
 
 
 class Connection:
@@ -41,7 +43,7 @@ class Connection:
         """What the peer has not taken yet: in our memory, and in the kernel's where that can be asked (Linux)."""
         waiting = self._transport.get_write_buffer_size()
         raw: socket.socket | None = self._transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_GONE):
             if raw is not None:
                 waiting += _INT.unpack(fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0]
         return waiting
@@ -49,9 +51,10 @@ class Connection:
     def abort(self) -> None:
         """Break the connection now, with a reset, so that an unfinished answer cannot look whole."""
         raw: socket.socket | None = self._transport.get_extra_info("socket")
-        if raw is not None and not self._transport.is_closing():
-            # asyncio hands out a wrapper with setsockopt, for TLS too
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        with contextlib.suppress(*_GONE):
+            if raw is not None and not self._transport.is_closing():
+                # asyncio hands out a wrapper with setsockopt, for TLS too
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
 
 
