@@ -30,6 +30,8 @@ _OUR_ROLES: Final = frozenset(
     {"", f"{v.SOAP12}/role/next", f"{v.SOAP12}/role/ultimateReceiver"},
 )
 _WSA: Final = f"{{{v.WSA}}}"
+MAX_ADDRESSING_CHARACTERS: Final = 4096
+"""Of one addressing header: it is answered, logged and audited."""
 _ONCE: Final = ("Action", "MessageID", "To", "From", "ReplyTo", "FaultTo")
 _UNDERSTOOD: Final = frozenset({*(_WSA + name for name in (*_ONCE, "RelatesTo")), f"{{{v.WSSE}}}Security"})
 _PREFIXES: Final = {v.SOAP12: "s", v.WSA: "a"}
@@ -74,6 +76,8 @@ def read_envelope(root: Any) -> Envelope:
     header, body = _halves(root)
     ours = [block for block in header if (block.get(_ROLE) or "").strip() in _OUR_ROLES]
     message_id = _text(next((block for block in ours if block.tag == _WSA + "MessageID"), None))
+    if message_id is not None and len(message_id) > MAX_ADDRESSING_CHARACTERS:
+        message_id = None
     try:
         _refuse_not_understood(ours)
         addressing = _addressing(ours)
@@ -136,6 +140,9 @@ def _addressing(blocks: list[Any]) -> Addressing:
                     FaultCode.SENDER, f"the header wsa:{name} stands more than once", subcode=INVALID_HEADER
                 )
             found[name] = block
+            if len("".join(block.itertext())) > MAX_ADDRESSING_CHARACTERS:
+                text = f"the header wsa:{name} is longer than {MAX_ADDRESSING_CHARACTERS} characters"
+                raise SoapFault(FaultCode.SENDER, text, subcode=INVALID_HEADER)
     _anonymous(found.get("FaultTo"), "FaultTo")
     return Addressing(
         action=_text(found.get("Action")),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from atna import events
+from atna.alerts import Alerts
 from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
@@ -85,6 +86,7 @@ def worker(
         action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
     )
     context = server_context(tls) if tls.enabled else None
+    alerts = Alerts(room.recorder, room.store.record_alone)
 
     async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
         await serve_http(
@@ -95,10 +97,14 @@ def worker(
             stop=ending,
             started=ready,
             allow_plaintext=tls.allow_plaintext,
+            handshake_failed=alerts.handshake_failed,
         )
 
-    run_listeners([serve], started, stop)
-    room.engine.dispose()
+    try:
+        run_listeners([serve], started, stop)
+    finally:
+        alerts.close()
+        room.engine.dispose()
 
 
 def single(
@@ -123,12 +129,21 @@ def single(
         idle_timeout_s=registry.feed_idle_timeout_s,
         message_timeout_s=registry.feed_message_timeout_s,
     )
+    alerts = Alerts(room.recorder, room.store.record_alone)
     _note_activity(room, started=True)
     sender = threading.Thread(target=Sender(room.outbox, records_client(tls)).run, args=(stop,), name="audit sender")
     sender.start()
 
     async def serve_feed(ending: asyncio.Event, ready: Callable[[], None]) -> None:
-        await serve_mllp(feed.handle, sockets["feed"], limits=bounds, tls=context, stop=ending, started=ready)
+        await serve_mllp(
+            feed.handle,
+            sockets["feed"],
+            limits=bounds,
+            tls=context,
+            stop=ending,
+            started=ready,
+            handshake_failed=alerts.handshake_failed,
+        )
 
     async def serve_admin(ending: asyncio.Event, ready: Callable[[], None]) -> None:
         app = admin_app(
@@ -148,6 +163,7 @@ def single(
         run_listeners([serve_feed, serve_admin], started, stop)
     finally:
         stop.set()
+        alerts.close()
         _note_activity(room, started=False)
         sender.join()
         room.engine.dispose()

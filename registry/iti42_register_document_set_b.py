@@ -41,10 +41,14 @@ _UNIQUE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A submission as it was read: ids settled; ``findings`` of the rules that need nothing stored."""
+    """A submission as it was read, ids settled, with what the rules found that need nothing stored.
+
+    ``foreign`` are patientIds of an assigning authority that is not one of this affinity domain.
+    """
 
     objects: SubmittedObjects
     uuids: frozenset[str]
+    foreign: frozenset[str]
     errors: tuple[RegistryError, ...]
     defects: tuple[Defect, ...]
 
@@ -84,7 +88,13 @@ def read_submission(body: Any, domain: AffinityDomain, *, lenient: bool, new_uui
     if defects:
         submitted = mend(submitted)
     uuids = frozenset(o.id for o in submitted.objects if o.id is not None and is_uuid(o.id))
-    return Submission(settled(submitted, new_uuid), uuids, tuple(errors), tuple(defects))
+    return Submission(settled(submitted, new_uuid), uuids, _foreign(submitted, domain), tuple(errors), tuple(defects))
+
+
+def _foreign(submitted: SubmittedObjects, domain: AffinityDomain) -> frozenset[str]:
+    texts = {patient_of(o) or "" for o in submitted.objects if o.kind in _PATIENT}
+    keys = {text: _patient_key(text) for text in texts}
+    return frozenset(text for text, key in keys.items() if key is not None and not domain.accepts_authority(key[1]))
 
 
 def _patient_key(text: str | None) -> PatientId | None:
@@ -167,7 +177,10 @@ def _same_bytes(obj: RegistryObject, known_hash: str | None, known_size: int | N
 def _patient_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
     texts = {patient_of(o): _patient_key(patient_of(o)) for o in submission.objects.objects if o.kind in _PATIENT}
     for text, key in texts.items():
-        if key is not None and key not in facts.patients:
+        if text in submission.foreign:
+            reason = f"{text} is of an assigning authority that is not one of this affinity domain"
+            yield RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, reason)
+        elif key is not None and key not in facts.patients:
             yield RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, f"{text} was never announced by a patient identity feed")
 
 

@@ -181,6 +181,9 @@ _STABLE_BY_DEFAULT: Final = frozenset(
     }
 )
 
+# Values that are right but select nothing here: an empty answer, where a status nobody knows is a missing one.
+_MATCHES_NOTHING: Final = frozenset({Attribute.ASSOCIATION_TYPE})
+
 
 @dataclass(frozen=True, slots=True)
 class Understood:
@@ -243,7 +246,7 @@ class _Reader:
             return
         if reading.sloppy:
             self.defects.append(Defect(ErrorCode.REGISTRY_ERROR, f"{name}: quotes or parentheses are missing"))
-        if reading.values:
+        if reading.values or parameter.attribute in _MATCHES_NOTHING:
             self.values[parameter.attribute] = (*self.values.get(parameter.attribute, ()), reading.values)
 
     def finish(self) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from atna import events
+from atna.alerts import Alerts
 from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
@@ -107,6 +108,7 @@ def worker(
             action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
         )
         context = server_context(tls) if tls.enabled else None
+        alerts = Alerts(joined.recorder, joined.index.record_alone)
 
         async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
             await serve_http(
@@ -117,9 +119,13 @@ def worker(
                 stop=ending,
                 started=ready,
                 allow_plaintext=tls.allow_plaintext,
+                handshake_failed=alerts.handshake_failed,
             )
 
-        run_listeners([serve], started, stop)
+        try:
+            run_listeners([serve], started, stop)
+        finally:
+            alerts.close()
 
 
 def single(

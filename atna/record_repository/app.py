@@ -5,21 +5,19 @@
 """
 
 import asyncio
-import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-from atna.events import application_activity, node_authentication_failed
+from atna.alerts import Alerts
+from atna.events import application_activity
 from atna.message import AuditMessage
 from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti81 import Reading, routes
-from atna.record_repository.store.protocol import StoreUnavailable
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
 from atna.settings import AuditSettings
@@ -33,10 +31,6 @@ __all__ = ["audit_app", "single", "worker"]
 
 PROCESS_NAME: Final = "dossier-audit"
 MICROSECONDS: Final = 1_000_000
-MOST_ALERTS: Final = 1000
-"""Failed handshakes waiting to be recorded; a flood beyond that is counted in the log alone."""
-
-_log = logging.getLogger(__name__)
 
 
 def worker(
@@ -51,7 +45,7 @@ def worker(
 ) -> None:
     """Serve the feed and ITI-81 until ``stop``."""
     store, recorder = RecordStore.open(audit.database_url), _recorder(domain)
-    alerts = _Alerts(store, recorder)
+    alerts = Alerts(recorder, lambda records: store.keep([index(record) for record in records]))
     try:
         serve = partial(
             _serve,
@@ -112,36 +106,6 @@ def _activity(recorder: Recorder, *, started: bool) -> AuditMessage:
 
 def _keep(store: RecordStore, recorder: Recorder, message: AuditMessage) -> None:
     store.keep([index(recorder.record(message))])
-
-
-class _Alerts:
-    """Records failed TLS handshakes beside the event loop, which must not wait for a database."""
-
-    def __init__(self, store: RecordStore, recorder: Recorder) -> None:
-        self._store = store
-        self._recorder = recorder
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="alerts")
-        self._room = threading.BoundedSemaphore(MOST_ALERTS)
-
-    def handshake_failed(self, address: str, reason: str) -> None:
-        if self._room.acquire(blocking=False):
-            self._thread.submit(self._record, address, reason)
-        else:
-            _log.warning("TLS handshake with %s failed: %s; not recorded, too many at once", address, reason)
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=True)
-
-    def _record(self, address: str, reason: str) -> None:
-        message = node_authentication_failed(
-            process_id=self._recorder.process_id, address=self._recorder.host, peer_address=address, reason=reason
-        )
-        try:
-            _keep(self._store, self._recorder, message)
-        except StoreUnavailable:
-            _log.exception("TLS handshake with %s failed: %s; not recorded", address, reason)
-        finally:
-            self._room.release()
 
 
 async def _serve(

@@ -71,6 +71,19 @@ ATTEMPTS: Final = 5
 DRIVER_ERRORS: Final = (SQLAlchemyError, psycopg.Error, sqlite3.Error)
 """What a database can raise here, wrapped by SQLAlchemy or bare where a statement went straight through the driver."""
 
+POSTGRESQL_OPTIONS: Final = {
+    "connect_timeout": 10,
+    "application_name": "dossier",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A server that vanishes without a word holds a thread for seconds, not until the kernel gives up; libpq's names."""
+
+POSTGRESQL_SESSION: Final = ("TIME ZONE 'UTC'", "synchronous_commit = on", "lock_timeout = '10s'")
+"""What is SET on every connection."""
+
 _OPTION: Final = "dossier_write"
 
 # SQLite result codes (sqlite.org/rescode.html); their low byte is the primary code.
@@ -182,17 +195,16 @@ def _postgresql_engine(address: URL, *, pool_size: int, max_connections: int) ->
     engine = create_engine(
         address.set(drivername="postgresql+psycopg"),
         hide_parameters=True,
-        connect_args={"connect_timeout": 10, "application_name": "dossier"},
+        connect_args=dict(POSTGRESQL_OPTIONS),
         pool_size=pool_size,
         max_overflow=max(0, max_connections - pool_size),
         pool_timeout=10,
         pool_use_lifo=True,
     )
-    session = ("TIME ZONE 'UTC'", "synchronous_commit = on", "lock_timeout = '10s'")
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
-        for setting in session:
+        for setting in POSTGRESQL_SESSION:
             connection.execute(f"SET {setting}")
         connection.commit()
 
@@ -345,7 +357,7 @@ def is_unavailable(error: BaseException) -> bool:
         busy = primary in {_SQLITE_BUSY, _SQLITE_LOCKED, _SQLITE_CANTOPEN}
         return busy or (primary == _SQLITE_IOERR and code not in _SQLITE_WRITE_FAILED)
     # psycopg's connection failures carry no SQLSTATE.
-    return isinstance(error, DBAPIError) and type(error.orig).__name__ == "OperationalError"
+    return isinstance(_of_driver(error), psycopg.OperationalError)
 
 
 def _of_driver(error: BaseException) -> BaseException | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
-from atna.store.engine import Engine, begin_write
+from atna.store.engine import POSTGRESQL_OPTIONS, POSTGRESQL_SESSION, Engine, begin_write
 from atna.store.prepared import Prepared
 
 __all__ = ["Quick"]
@@ -80,8 +80,8 @@ class Quick:
             if self._idle:
                 return self._idle.pop(), False
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
-        connection = psycopg.connect(*arguments, **options, autocommit=True, connect_timeout=10)
-        for setting in ("TIME ZONE 'UTC'", "synchronous_commit = on", "lock_timeout = '10s'"):
+        connection = psycopg.connect(*arguments, **{**POSTGRESQL_OPTIONS, **options}, autocommit=True)
+        for setting in POSTGRESQL_SESSION:
             connection.execute(f"SET {setting}")
         return connection, True
 

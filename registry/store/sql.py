@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Dialect, bindparam, or_, select, update
 
 from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, is_disk_full, is_lost_race, reading
-from atna.store.outbox import GroupCommit, NotRecorded, Outbox, add
+from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
 from atna.store.prepared import Prepared, insert_rows
 from atna.store.quick import Quick
 from consent.policy import Visibility
@@ -101,7 +101,10 @@ class SqlRegistryStore:
 
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""
-        return self._outbox.full()
+        try:
+            return self._outbox.full()
+        except OutboxUnavailable as error:
+            raise StoreUnavailable("the audit outbox does not answer") from error
 
 
 @cache

@@ -191,3 +191,15 @@ def test_headers_not_understood_are_named_in_the_fault():
 
 def test_a_long_word_of_the_peer_is_cut_short():
     assert len(refused("<" + "x" * 5000 + "/>").reason) < 300
+
+
+@pytest.mark.parametrize("name", ["MessageID", "To", "Action"])
+def test_an_addressing_header_without_end_is_refused_and_not_repeated(name):
+    data = (
+        '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:a="http://www.w3.org/2005/08/addressing">'
+        f"<s:Header><a:{name}>urn:{'x' * 5000}</a:{name}></s:Header><s:Body><x/></s:Body></s:Envelope>"
+    )
+    with pytest.raises(SoapFault) as refused:
+        soap.read_envelope(parse_xml(data.encode()))
+    assert "4096" in refused.value.reason
+    assert refused.value.message_id is None

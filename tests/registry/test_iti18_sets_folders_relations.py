@@ -252,3 +252,10 @@ def test_a_set_is_found_by_its_unique_id_however_the_oid_is_written(registry):
     for written in (unique_id, f"urn:oid:{unique_id}"):
         found = ask(registry, Query.GET_SUBMISSION_SET_AND_CONTENTS, XDSSubmissionSetUniqueId=f"'{written}'")
         assert Kind.SUBMISSION_SET in kinds(found)
+
+
+def test_an_association_type_that_is_no_relationship_selects_nothing(registry):
+    registry.accept(submission())
+    (original,) = registry.find().objects
+    given = {E + "EntryUUID": f"'{original.id}'", "AssociationTypes": f"('{v.HAS_MEMBER}')"}
+    assert ask(registry, Query.GET_RELATED_DOCUMENTS, **given) == ()

@@ -494,3 +494,13 @@ def test_a_relation_from_a_document_registered_before_is_told_once(registry):
     first, second = registered_entry(registry), registered_entry(registry)
     response = registry.submit(submission(extra=(association(v.APND, first.id, second.id),)))
     assert [error.code for error in response.errors] == ["UnresolvedReferenceException"]
+
+
+def test_a_patient_of_an_authority_that_is_listed_no_more_is_unknown(tmp_path):
+    room = RegistryRoom(f"sqlite:///{tmp_path}/r.db")
+    room.know()
+    room.actor = replace(room.actor, domain=replace(room.actor.domain, assigning_authorities=frozenset({"1.2.3"})))
+    response = room.submit(submission())
+    assert codes_of(response) == {"XDSUnknownPatientId"}
+    assert "assigning authority" in response.errors[0].context
+    room.close()

@@ -5,6 +5,7 @@ import stat
 import threading
 import time
 
+import psycopg
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -335,3 +336,8 @@ def test_commits_wait_for_the_disk(postgres_url):  # noqa: F811
         asked = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in ("synchronous_commit", "timezone")]
     assert asked == ["on", "UTC"]
     engine.dispose()
+
+
+def test_a_bare_connection_failure_of_the_driver_is_an_outage():
+    assert is_unavailable(psycopg.OperationalError("server closed the connection unexpectedly"))
+    assert not is_unavailable(psycopg.errors.UniqueViolation("twice"))
