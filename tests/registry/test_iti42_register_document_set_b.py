@@ -11,7 +11,7 @@ from atna.store.engine import reading
 from ihe import vocabulary as v
 from ihe.ebrim import write_object
 from ihe.ebrs import submit_objects_request
-from ihe.registry_objects import Kind
+from ihe.registry_objects import Kind, Slot
 from registry.store import tables
 from registry.store.codes import KIND
 from schemas import parse_xml
@@ -24,6 +24,7 @@ from tests.builders import (
     folder,
     has_member,
     having,
+    more_slots,
     new_oid,
     new_uuid,
     only,
@@ -504,3 +505,15 @@ def test_a_patient_of_an_authority_that_is_listed_no_more_is_unknown(tmp_path):
     assert codes_of(response) == {"XDSUnknownPatientId"}
     assert "assigning authority" in response.errors[0].context
     room.close()
+
+
+def test_warn_keeps_what_deviates_in_the_form_the_framework_gives_it(lenient_registry):
+    """A slot of one name once, no empty ones, times in plain UTC: what is found again has no defect."""
+    deviating = (
+        more_slots(Slot("languageCode", ("fr-LU",)), Slot("urn:example:empty", (" ",))),
+        with_slot("creationTime", "20240229120000.5+0100"),
+    )
+    entry = registered_entry(lenient_registry, entry=deviating)
+    assert [slot.values for slot in entry.slots if slot.name == "languageCode"] == [("fr-LU",)]
+    assert entry.slot("urn:example:empty") is None
+    assert entry.slot("creationTime") == ("20240229110000",)

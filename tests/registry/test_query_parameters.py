@@ -109,3 +109,28 @@ def test_patterns_have_bounds() -> None:
         with pytest.raises(q.BadValueError):
             read([text], False)
     assert q.one_pattern([f"'{'%' * 256}'"], False).values == ("%" * 256,)
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+def test_what_is_between_two_values_is_a_comma(lenient: bool) -> None:
+    for text in ("('a'x'b')", "('a';'b')", "('a'.)"):
+        with pytest.raises(q.BadValueError):
+            q.many_texts([text], lenient)
+
+
+def test_a_slot_without_a_value_and_an_empty_value_are_refused() -> None:
+    for read, texts in ((q.many_texts, []), (q.one_text, []), (q.one_text, ["' '"]), (q.time, []), (q.number, [])):
+        with pytest.raises(q.BadValueError):
+            read(texts, False)
+
+
+def test_times_and_numbers_stand_alone() -> None:
+    for read, texts in ((q.time, ["2024", "2025"]), (q.number, ["1", "2"])):
+        with pytest.raises(q.TooManyError):
+            read(texts, True)
+
+
+def test_a_list_of_one_is_one_text_when_lenient() -> None:
+    assert q.one_text(["('a')"], True) == q.Reading(("a",), sloppy=True)
+    with pytest.raises(q.TooManyError):
+        q.one_text(["('a','b')"], True)
