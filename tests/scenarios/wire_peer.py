@@ -5,6 +5,7 @@ What a builder makes is written here as a peer may write it, also where our own 
 
 import http.client
 import sqlite3
+import time
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -22,6 +23,10 @@ ANY_STATUS = f"('{v.APPROVED}','{v.DEPRECATED}')"
 STORED = ("submission_set", "entry", "folder", "association", "unique_id_key", "object_key")
 
 
+IDLE_S = 30
+"""Less than the server's keep-alive: a connection unused for longer may be closed already."""
+
+
 class WirePeer:
     """Speaks to the registry and the repository of ``server``; ``feed`` is given a CX text at a time.
 
@@ -33,6 +38,7 @@ class WirePeer:
         self._strict = strict
         self.data = server.data
         self._connections = {}
+        self._used = {}
         self._registry = f"http://127.0.0.1:{server.base_port + 10}/registry"
         self._repository = f"http://127.0.0.1:{server.base_port + 20}/repository"
 
@@ -109,13 +115,16 @@ class WirePeer:
         if url not in self._connections:
             self._connections[url] = http.client.HTTPConnection(place.hostname, place.port, timeout=30)
         connection = self._connections[url]
+        if time.monotonic() - self._used.get(url, 0.0) > IDLE_S:
+            connection.close()  # the server closes idle connections; the next request opens it anew
         try:
             connection.request("POST", place.path, body, {"Content-Type": content_type})
             answer = connection.getresponse()
             data = answer.read()
         except (http.client.HTTPException, OSError):
-            connection.close()  # the next request opens it anew
+            connection.close()
             raise
+        self._used[url] = time.monotonic()
         return answered(answer.status, answer.getheader("content-type"), data, strict=self._strict)
 
 

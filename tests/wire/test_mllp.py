@@ -335,4 +335,7 @@ def test_plain_text_on_a_tls_port_and_a_stalled_handshake(pki):
                 raise ConnectionError
         with server.connect() as stalled:
             assert read_frame_or_reset(stalled) == b""
+        deadline = time.monotonic() + 10
+        while len(server.failed) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
         assert len(server.failed) == 2
