@@ -2,22 +2,29 @@
 
 import hashlib
 import os
+from copy import deepcopy
 
 import pytest
 
+from consent.policy import Decision
 from ihe import vocabulary as v
 from ihe.ebrim import read_submitted_objects
 from ihe.ebrs import registry_response
-from ihe.errors import RegistryError, Severity
+from ihe.errors import RegistryError, Rejected, Severity
 from ihe.registry_objects import Kind, Slot
+from repository import iti41_provide_and_register_document_set_b as iti41
+from repository.store.protocol import Superseded
+from repository.submission import read_provided
 from schemas import parse_xml
 from tests.builders import (
     CONTENT,
     REPOSITORY,
+    document_entry,
     having,
     more_slots,
     new_uuid,
     only,
+    provide_and_register_xml,
     submission,
     with_identifier,
     with_slot,
@@ -273,3 +280,73 @@ def test_fifty_submissions_at_once(house):
         thread.join()
     assert answers == ["Success"] * 12
     house.assert_whole()
+
+
+# ------------------------------------------------------------------------------------------ the judge, and what fails
+
+
+def judged(objects, documents):
+    """(code, context) of every error of the judge; ``documents`` are by id of their entry."""
+    body = parse_xml(provide_and_register_xml(objects, documents))
+    contents = [iti41.Content(len(data), hashlib.sha1(data).hexdigest()) for data in documents.values()]
+    with pytest.raises(Rejected) as refused:
+        iti41.judge(read_provided(body), contents)
+    return [(str(error.code), error.context) for error in refused.value.errors]
+
+
+def test_ids_of_entries_are_used_once_and_each_fault_is_told():
+    objects = as_it_comes_from_a_source(extra=(document_entry("Document01"),))
+    ((code, context),) = judged(objects, {"Document01": CONTENT})
+    assert code == "XDSRepositoryMetadataError"
+    assert context.startswith("DocumentEntry id Document01 stands 2 times")
+
+
+def test_ids_of_documents_are_used_once():
+    objects = as_it_comes_from_a_source()
+    message = parse_xml(provide_and_register_xml(objects))
+    document = message.find(f"{{{v.XDSB}}}Document")
+    message.append(deepcopy(document))
+    content = iti41.Content(len(CONTENT), hashlib.sha1(CONTENT).hexdigest())
+    with pytest.raises(Rejected) as refused:
+        iti41.judge(read_provided(message), [content, content])
+    ((code, context),) = [(str(error.code), error.context) for error in refused.value.errors]
+    assert code == "XDSRepositoryMetadataError"
+    assert context.startswith("Document id Document01 stands 2 times")
+
+
+@pytest.mark.parametrize(
+    ("slot", "values"), [("hash", (hashlib.sha1(CONTENT).hexdigest(), "0" * 40)), ("size", (str(len(CONTENT)), "1"))]
+)
+def test_two_values_of_hash_or_size_are_refused_though_one_is_right(slot, values):
+    objects = submission(entry=(without_slot("hash"), without_slot("size"), with_slot(slot, *values)))
+    ((code, context),) = judged(objects, {"Document01": CONTENT})
+    assert code == "XDSRepositoryMetadataError"
+    assert f"{slot} has 2 different values" in context
+
+
+def test_what_is_not_permitted_is_refused_by_the_name_of_the_rule(house, monkeypatch):
+    monkeypatch.setattr(iti41, "decide", lambda *_: Decision(permit=False, rule="no-entry"))
+    answer = house.provide(as_it_comes_from_a_source())
+    ((code, context),) = answer.errors
+    assert (answer.http_status, code) == (200, "XDSRepositoryError")
+    assert "no-entry" in context
+    house.assert_nothing_kept()
+
+
+def test_a_document_that_was_removed_meanwhile_is_asked_for_again(house, monkeypatch):
+    def gone(*_):
+        raise Superseded
+
+    monkeypatch.setattr(iti41, "register", gone)
+    answer = house.provide(as_it_comes_from_a_source())
+    ((code, context),) = answer.errors
+    assert (answer.http_status, code) == (200, "XDSRepositoryError")
+    assert "send the submission again" in context
+
+
+def test_a_registry_that_refuses_without_a_reason_is_said_to(house):
+    house.registry.script.append(Act(takes=False, answer=registry_response(v.FAILURE)))
+    answer = house.provide(as_it_comes_from_a_source())
+    assert (answer.http_status, answer.status) == (200, "Failure")
+    assert answer.errors == [("XDSRepositoryError", "the registry answered Failure without saying why")]
+    house.assert_nothing_kept()

@@ -7,7 +7,10 @@ import time
 
 import pytest
 
+from consent.policy import Decision
 from ihe import vocabulary as v
+from repository import iti43_retrieve_document_set as iti43
+from repository.store.protocol import StoreUnavailable
 from tests.builders import CONTENT, REPOSITORY, having, submission, with_identifier, with_slot
 from tests.repository.stand import ACTION, envelope, multipart, post, retrieve_xml, stand, unique_ids
 
@@ -190,3 +193,26 @@ def test_one_record_for_each_patient(house):
 def test_a_large_answer_needs_little_memory(house):
     ids = stored(house, *[CONTENT * 100_000] * 3)
     assert [len(data) for _, data in house.retrieve(*ids).documents()] == [len(CONTENT) * 100_000] * 3
+
+
+@pytest.mark.parametrize(
+    ("full", "code"), [(True, "XDSRepositoryOutOfResources"), (False, "XDSRepositoryError")], ids=["full", "away"]
+)
+def test_an_index_that_is_away_or_full_is_an_error(house, monkeypatch, full, code):
+    def away(*_):
+        raise StoreUnavailable("the index does not answer", full=full)
+
+    (one,) = stored(house, b"one")
+    monkeypatch.setattr(iti43, "_look_up", away)
+    answer = house.retrieve(one)
+    assert (answer.http_status, answer.status) == (200, "Failure")
+    assert answer.errors == [(code, "the index does not answer")]
+
+
+def test_what_is_not_permitted_is_refused_by_the_name_of_the_rule(house, monkeypatch):
+    (one,) = stored(house, b"one")
+    monkeypatch.setattr(iti43, "decide", lambda *_: Decision(permit=False, rule="no-way-out"))
+    answer = house.retrieve(one)
+    ((code, context),) = answer.errors
+    assert (answer.http_status, answer.status, code) == (200, "Failure", "XDSRepositoryError")
+    assert "no-way-out" in context

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ihe.errors import FaultCode, SoapFault
-from repository import sweep
+from repository import registration, sweep
 from repository.store.protocol import StoreUnavailable
 from tests.builders import CONTENT, submission, with_slot
 from tests.repository.doomed import STEPS, doomed
@@ -176,6 +176,17 @@ def test_a_retry_that_is_refused_lets_the_first_stand_until_it_is_known(house):
     house.assert_nothing_kept()
 
 
+def test_a_first_attempt_that_arrives_during_its_retry_is_the_success_of_both(house):
+    def arrives():
+        house.registry.held["1.2.3"] = house.registry.received[0]
+
+    house.registry.script += [Act(takes=False, answer=None), Act(before=arrives)]
+    objects = submission(unique_id="1.2.3")
+    assert house.provide(objects).errors == [SEND_AGAIN]
+    assert house.provide(objects).status == "Success"
+    assert len(house.retrieve(*unique_ids(objects)).documents()) == 1
+
+
 def test_other_content_waits_until_the_first_is_known_and_then_goes_through(house):
     house.registry.script.append(Act(takes=False, answer=None))
     assert house.provide(submission(unique_id="1.2.3")).errors == [SEND_AGAIN]
@@ -312,6 +323,27 @@ def test_a_database_that_is_full_after_registration_asks_for_the_same_again(tmp_
         assert house.provide(objects).status == "Success"
         assert len(house.registry.received) == 1
         house.assert_whole()
+
+
+def test_an_index_that_is_away_after_registration_asks_for_the_same_again(house, monkeypatch):
+    def away(*_):
+        raise StoreUnavailable("the index does not answer")
+
+    objects = submission()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(house.index), "complete", away)
+        ((code, context),) = house.provide(objects).errors
+    assert code == "XDSRepositoryError"
+    assert "registered, but not yet available here" in context
+    assert house.provide(objects).status == "Success"
+    assert len(house.registry.received) == 1
+    house.assert_whole()
+
+
+@pytest.mark.parametrize(("full", "code"), [(True, "XDSRepositoryOutOfResources"), (False, "XDSRepositoryError")])
+def test_a_full_store_and_one_that_is_away_have_codes_of_their_own(full, code):
+    error = registration.out_of_room(StoreUnavailable("the disk", full=full))
+    assert (str(error.code), error.context) == (code, "the disk; nothing was kept")
 
 
 def test_a_full_outbox_refuses_as_busy(tmp_path):
