@@ -17,6 +17,7 @@ help:
 	@echo "make install   only the set-up: afterwards $(BIN)/dossier works"
 	@echo "make test      the whole test suite"
 	@echo "make lint      ruff, mypy, architecture rules"
+	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
 	@echo "make soak      kill -9 under load for a quarter of an hour: nothing acknowledged is lost (KILLS, SECONDS, SEED)"
 
 # --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
@@ -59,6 +60,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
+
+.PHONY: mutation
+mutation: $(VENV)/.test
+	$(BIN)/python -m tests.mutation
 
 # KILLS of each child process, as many as fit into SECONDS of load; without SEED a new one is drawn and printed
 KILLS ?= 200
