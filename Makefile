@@ -17,6 +17,7 @@ help:
 	@echo "make install   only the set-up: afterwards $(BIN)/dossier works"
 	@echo "make test      the whole test suite"
 	@echo "make lint      ruff, mypy, architecture rules"
+	@echo "make bench     throughput, growth and large transfers as ratios to a floor measured in the same run"
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
 	@echo "make soak      kill -9 under load for a quarter of an hour: nothing acknowledged is lost (KILLS, SECONDS, SEED)"
 
