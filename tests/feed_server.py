@@ -61,10 +61,10 @@ def mllp_server(handler, *, limits=MllpLimits(), tls=None):  # noqa: B008 - froz
 
 
 def read_frame(connection):
-    """One answer without its blocks; empty when the peer closed first."""
+    """One answer without its blocks; empty when the peer closed first. Byte by byte: what follows is not ours."""
     got = b""
     while not got.endswith(END):
-        block = connection.recv(65536)
+        block = connection.recv(1)
         if not block:
             assert not got, f"half an answer: {got!r}"
             return b""
