@@ -6,8 +6,10 @@ The table of the framework, as far as this house speaks it:
 ITI      who asks            who answers         objects
 =======  ==================  ==================  ===========================================
 ITI-41   Export, R           Import, C           Patient 0..1, SubmissionSet
-ITI-42   Export, R           Import, C           Patient 0..1, SubmissionSet
-ITI-18   Query, E            Query, E            Patient 0..1, Query
+ITI-42   Export, R           Import, C           Patient 0..1, SubmissionSet (ITI-61 alike)
+ITI-57   Export, U           Import, U           Patient 0..1, SubmissionSet (ITI-92 alike)
+ITI-62   Patient Record, D (both)                Patient 0..n, each object named
+ITI-18   Query, E            Query, E            Patient 0..1, Query (ITI-51: one record a patient)
 ITI-43   Import, C           Export, R           Patient 0..1, Document 1..n
 ITI-8    Patient Record, C U D (both)            Patient, with MSH-10
 ITI-81   Audit Log Used, R (both)                the log
@@ -48,8 +50,10 @@ from atna.vocabulary import (
     EXPORT,
     IMPORT,
     NODE_AUTHENTICATION,
+    OBJECT_REFERENCE,
     PATIENT_NUMBER,
     PATIENT_RECORD,
+    PERMANENT_ERASURE,
     PERSON,
     QUERY,
     REPORT_NUMBER,
@@ -66,7 +70,7 @@ from atna.vocabulary import (
     dcm,
 )
 from atna.vocabulary import transaction as transaction_code
-from ihe.transactions import ITI_18, ITI_41, ITI_42, ITI_43, Transaction
+from ihe.transactions import ITI_18, ITI_41, ITI_42, ITI_43, ITI_57, ITI_62, ITI_92, Transaction
 from ihe.xua import Caller
 
 __all__ = [
@@ -80,12 +84,15 @@ __all__ = [
     "patient_feed",
     "provided",
     "registered",
+    "removed",
     "retrieved",
     "retrieved_partly",
     "serving",
     "stored_query",
 ]
 
+
+_UPDATES: Final = frozenset({ITI_57, ITI_92})
 
 UNKNOWN: Final = "unknown"
 """ParticipantObjectID where the request could not be read far enough: the object itself is required."""
@@ -185,9 +192,10 @@ def registered(
     outcome: Outcome,
     reason: str | None = None,
     decision: str | None = None,
+    transaction: Transaction = ITI_42,
 ) -> AuditMessage:
-    """ITI-42 Register Document Set-b (ITI TF-2: 3.42.5.1)."""
-    return _submission(ITI_42, parties, (patient_id, submission_set_id), (outcome, reason, decision))
+    """ITI-42, 61 (ITI TF-2: 3.42.5.1) and, as updates, ITI-57 and 92: what a registry is sent as a submission."""
+    return _submission(transaction, parties, (patient_id, submission_set_id), (outcome, reason, decision))
 
 
 def _submission(
@@ -198,9 +206,10 @@ def _submission(
 ) -> AuditMessage:
     (patient_id, submission_set_id), (outcome, reason, decision) = about, result
     asked = parties.writer is Writer.REQUESTER
+    action = Action.READ if asked else Action.CREATE
     event = EventIdentification(
         EXPORT if asked else IMPORT,
-        Action.READ if asked else Action.CREATE,
+        Action.UPDATE if transaction in _UPDATES else action,
         outcome,
         (transaction_code(transaction.code, transaction.name),),
         reason,
@@ -209,6 +218,28 @@ def _submission(
         submission_set_id or UNKNOWN, SUBMISSION_SET, SYSTEM, ROLE_JOB, details=_decided(decision)
     )
     return AuditMessage(event, _pushed(parties), (*_patients(patient_id), submission))
+
+
+def removed(
+    parties: Parties,
+    *,
+    patient_ids: Sequence[str],
+    object_ids: Sequence[str],
+    outcome: Outcome,
+    reason: str | None = None,
+    decision: str | None = None,
+) -> AuditMessage:
+    """ITI-62 Remove Metadata: a record of the patients it was about and of every object named, by its entryUUID."""
+    code = transaction_code(ITI_62.code, ITI_62.name)
+    event = EventIdentification(PATIENT_RECORD, Action.DELETE, outcome, (code,), reason)
+    patients = (patient for patient_id in patient_ids for patient in _patients(patient_id))
+    objects = (
+        ParticipantObject(
+            one, OBJECT_REFERENCE, SYSTEM, ROLE_REPORT, life_cycle=PERMANENT_ERASURE, details=_decided(decision)
+        )
+        for one in object_ids or (UNKNOWN,)
+    )
+    return AuditMessage(event, _pushed(parties), (*patients, *objects))
 
 
 def stored_query(
@@ -221,13 +252,14 @@ def stored_query(
     reason: str | None = None,
     decision: str | None = None,
     home_community_id: str | None = None,
+    transaction: Transaction = ITI_18,
 ) -> AuditMessage:
-    """ITI-18 Registry Stored Query (ITI TF-2: 3.18.5.1).
+    """ITI-18 Registry Stored Query (ITI TF-2: 3.18.5.1) and ITI-51, which takes one record for each patient.
 
     ``request`` is the whole AdhocQueryRequest, serialised as UTF-8. A PartialSuccess takes two records, one for each
     outcome.
     """
-    event_type = transaction_code(ITI_18.code, ITI_18.name)
+    event_type = transaction_code(transaction.code, transaction.name)
     details = [Detail("QueryEncoding", b"UTF-8")]
     if home_community_id is not None:
         details.append(Detail("urn:ihe:iti:xca:2010:homeCommunityId", home_community_id.encode()))

@@ -47,8 +47,9 @@ URI: Final = rfc3881("12", "URI")
 SUBMISSION_SET: Final = CodedValue(
     "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd", "IHE XDS Metadata", "submission set classificationNode"
 )
+OBJECT_REFERENCE: Final = CodedValue("urn:ihe:iti:2017:ObjectRef", "IHE XDS Metadata", "registry object reference")
 
-# ParticipantObjectTypeCode and ParticipantObjectTypeCodeRole
+# ParticipantObjectTypeCode, ParticipantObjectTypeCodeRole, ParticipantObjectDataLifeCycle
 PERSON: Final = 1
 SYSTEM: Final = 2
 ROLE_PATIENT: Final = 1
@@ -56,3 +57,4 @@ ROLE_REPORT: Final = 3
 ROLE_SECURITY_RESOURCE: Final = 13
 ROLE_JOB: Final = 20
 ROLE_QUERY: Final = 24
+PERMANENT_ERASURE: Final = 15

@@ -42,6 +42,7 @@ class DocumentEntry:
     object_type: EntryType
     unique_id: str
     patient_id: str
+    source_patient_id: str | None
     mime_type: str
     class_code: Code
     type_code: Code

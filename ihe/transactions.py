@@ -25,24 +25,39 @@ class Transaction:
         return f"ITI-{self.number}"
 
 
-def _row(number: int, name: str, action: str, request_root: str, response_root: str, *, mtom: bool) -> Transaction:
-    return Transaction(
-        number, name, action, action + "Response", request_root, response_root, mtom, f"ITI TF-2: 3.{number}"
-    )
+def _row(
+    number: int,
+    name: str,
+    action: str,
+    request_root: str,
+    response_root: str,
+    *,
+    mtom: bool,
+    response_action: str | None = None,
+) -> Transaction:
+    answer = response_action or action + "Response"
+    return Transaction(number, name, action, answer, request_root, response_root, mtom, f"ITI TF-2: 3.{number}")
 
 
+_REMOVE = f"{{{LCM}}}RemoveObjectsRequest"
 _REGISTRY_RESPONSE = f"{{{RS}}}RegistryResponse"
 _SUBMIT = f"{{{LCM}}}SubmitObjectsRequest"
 _PROVIDE = f"{{{XDSB}}}ProvideAndRegisterDocumentSetRequest"
 _RETRIEVE, _RETRIEVED = f"{{{XDSB}}}RetrieveDocumentSetRequest", f"{{{XDSB}}}RetrieveDocumentSetResponse"
 _ASK, _ANSWER = f"{{{QUERY}}}AdhocQueryRequest", f"{{{QUERY}}}AdhocQueryResponse"
 _A = "urn:ihe:iti:2007:"
+_A2010 = "urn:ihe:iti:2010:"
 
 # fmt: off
 ITI_41: Final = _row(41, "Provide and Register Document Set-b", _A + "ProvideAndRegisterDocumentSet-b", _PROVIDE, _REGISTRY_RESPONSE, mtom=True)  # noqa: E501
 ITI_42: Final = _row(42, "Register Document Set-b", _A + "RegisterDocumentSet-b", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)  # noqa: E501
 ITI_43: Final = _row(43, "Retrieve Document Set", _A + "RetrieveDocumentSet", _RETRIEVE, _RETRIEVED, mtom=True)
 ITI_18: Final = _row(18, "Registry Stored Query", _A + "RegistryStoredQuery", _ASK, _ANSWER, mtom=False)
+ITI_51: Final = _row(51, "Multi-Patient Stored Query", "urn:ihe:iti:2009:MultiPatientStoredQuery", _ASK, _ANSWER, mtom=False)  # noqa: E501
+ITI_57: Final = _row(57, "Update Document Set", _A2010 + "UpdateDocumentSet", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)
+ITI_61: Final = _row(61, "Register On-Demand Document Entry", _A2010 + "RegisterOnDemandDocumentEntry", _SUBMIT, _REGISTRY_RESPONSE, mtom=False, response_action=_A2010 + "RegisterOnDemandDocumentResponse")  # noqa: E501
+ITI_62: Final = _row(62, "Remove Metadata", _A2010 + "DeleteDocumentSet", _REMOVE, _REGISTRY_RESPONSE, mtom=False)
+ITI_92: Final = _row(92, "Restricted Update Document Set", "urn:ihe:iti:2018:RestrictedUpdateDocumentSet", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)  # noqa: E501
 # fmt: on
 
-TRANSACTIONS: Final = (ITI_18, ITI_41, ITI_42, ITI_43)
+TRANSACTIONS: Final = (ITI_18, ITI_41, ITI_42, ITI_43, ITI_51, ITI_57, ITI_61, ITI_62, ITI_92)

@@ -47,6 +47,7 @@ def document_entry(obj: RegistryObject) -> DocumentEntry:
         object_type=EntryType(_needed(obj.object_type, "objectType")),
         unique_id=_needed(obj.identifier(v.ENTRY_UNIQUE_ID), "uniqueId"),
         patient_id=_needed(obj.identifier(v.ENTRY_PATIENT_ID), "patientId"),
+        source_patient_id=_one(obj, "sourcePatientId"),
         mime_type=_needed(obj.mime_type, "mimeType"),
         class_code=codes(obj, v.ENTRY_CLASS)[0],
         type_code=codes(obj, v.ENTRY_TYPE)[0],

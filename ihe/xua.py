@@ -22,3 +22,8 @@ class Caller:
     def partner(self) -> str:
         """The name partners are told apart by in settings, audit and lists of defects."""
         return self.node or self.address
+
+    @property
+    def on_plaintext_loopback(self) -> bool:
+        """Whether it called without TLS from this machine: as trusted as the machine is."""
+        return self.node is None and (self.address.startswith("127.") or self.address == "::1")

@@ -199,6 +199,11 @@ class AffinityDomainSettings(_Section):
                 return self.partners[key]
         return None
 
+    def granted(self, node: str | None, fingerprint: str | None) -> frozenset[str]:
+        """The transactions listed for a peer beyond what every trusted node may do."""
+        partner = self.partner(node, fingerprint)
+        return frozenset() if partner is None else partner.transactions
+
     def strictness_for(self, node: str | None, fingerprint: str | None) -> Strictness:
         """``reject`` or ``warn`` for a peer: its own setting, else the domain's."""
         partner = self.partner(node, fingerprint)

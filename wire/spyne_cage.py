@@ -124,7 +124,8 @@ def open_envelope(
 ) -> Call:
     """Read a request's envelope and find its transaction among ``transactions``: by wsa:Action, then by body root.
 
-    Without wsa:Action the root decides, if ``action_required`` is false and exactly one transaction has this root.
+    Without wsa:Action the root decides, if ``action_required`` is false: the first of ``transactions`` that has this
+    root. So an actor lists a plain registration or query before those that change or reach more with the same root.
     Raises SoapFault.
     """
     try:
@@ -160,10 +161,10 @@ def _encoding(data: bytes, charset: str | None) -> str | None:
 def _transaction(opened: Envelope, transactions: Collection[Transaction], action_required: bool) -> Transaction:
     action, root = opened.addressing.action, opened.body.tag
     if action is None:
-        by_root = [t for t in transactions if t.request_root == root]
-        if action_required or len(by_root) != 1:
+        by_root = next((t for t in transactions if t.request_root == root), None)
+        if action_required or by_root is None:
             raise SoapFault(FaultCode.SENDER, "the header wsa:Action is missing", subcode=HEADER_REQUIRED)
-        return by_root[0]
+        return by_root
     for transaction in transactions:
         if transaction.request_action == action:
             if transaction.request_root != root:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from atna.store.outbox import outbox_table
 
-metadata: Final = MetaData(info={"room": "registry", "version": 1})
+metadata: Final = MetaData(info={"room": "registry", "version": 2})
 
 # SQLite numbers rows by itself only where the type is exactly INTEGER.
 Key: Final = BigInteger().with_variant(Integer, "sqlite")
@@ -41,6 +41,11 @@ def _patient() -> "Column[int]":
 
 def _of(table: str, name: str) -> "Column[int]":
     return Column(name, Key, ForeignKey(f"{table}.{name}"), nullable=False)
+
+
+def _brought_by() -> "Column[int | None]":
+    """The SubmissionSet an object came with; none once that set was removed (ITI-62)."""
+    return Column("submission_set_key", Key, ForeignKey("submission_set.submission_set_key"))
 
 
 patient: Final = Table(
@@ -99,10 +104,12 @@ entry: Final = Table(
     metadata,
     _key("entry_key"),
     _patient(),
-    _of("submission_set", "submission_set_key"),
+    _brought_by(),
     Column("entry_uuid", String(64), nullable=False, unique=True),
     Column("logical_id", String(64), nullable=False),
     Column("version", Integer, nullable=False),
+    # 1: a later version of the same logical object exists
+    Column("superseded", SmallInteger, nullable=False, server_default="0"),
     Column("unique_id", Text, nullable=False),
     Column("status", SmallInteger, nullable=False),
     Column("object_type", SmallInteger, nullable=False),
@@ -125,6 +132,7 @@ entry: Final = Table(
     Column("service_stop_high", String(14)),
     Column("availability", SmallInteger, nullable=False),
     Column("mime_type", Text, nullable=False),
+    Column("source_patient_id", Text),
     Column("hash", String(40)),
     Column("size", BigInteger),
     Column("repository_unique_id", Text, nullable=False),
@@ -138,7 +146,8 @@ entry: Final = Table(
 )
 Index("entry_by_patient", entry.c.patient_key, entry.c.status, entry.c.creation_low)
 Index("entry_by_unique_id", entry.c.unique_id)
-Index("entry_by_logical_id", entry.c.logical_id)
+# Of two updates of one version the second loses here.
+Index("entry_by_logical_id", entry.c.logical_id, entry.c.version, unique=True)
 Index("entry_by_submission_set", entry.c.submission_set_key)
 
 entry_code: Final = Table(
@@ -172,10 +181,12 @@ folder: Final = Table(
     metadata,
     _key("folder_key"),
     _patient(),
-    _of("submission_set", "submission_set_key"),
+    _brought_by(),
     Column("entry_uuid", String(64), nullable=False, unique=True),
     Column("logical_id", String(64), nullable=False),
     Column("version", Integer, nullable=False),
+    # 1: a later version of the same logical object exists
+    Column("superseded", SmallInteger, nullable=False, server_default="0"),
     Column("unique_id", Text, nullable=False),
     Column("status", SmallInteger, nullable=False),
     Column("last_update_time", String(14), nullable=False),
@@ -185,6 +196,7 @@ folder: Final = Table(
 )
 Index("folder_by_patient", folder.c.patient_key, folder.c.status, folder.c.last_update_time)
 Index("folder_by_unique_id", folder.c.unique_id)
+Index("folder_by_logical_id", folder.c.logical_id, folder.c.version, unique=True)
 
 folder_code: Final = Table(
     "folder_code",
@@ -200,7 +212,7 @@ association: Final = Table(
     metadata,
     _key("association_key"),
     _patient(),
-    _of("submission_set", "submission_set_key"),
+    _brought_by(),
     Column("entry_uuid", String(64), nullable=False, unique=True),
     Column("type", SmallInteger, nullable=False),
     Column("source", String(64), nullable=False),
@@ -211,6 +223,9 @@ association: Final = Table(
 )
 Index("association_by_source", association.c.source, association.c.type)
 Index("association_by_target", association.c.target, association.c.type)
+# What a removed SubmissionSet brought is found without reading the table.
+Index("association_by_submission_set", association.c.submission_set_key)
+Index("folder_by_submission_set", folder.c.submission_set_key)
 
 # The key table: no entry_uuid twice, over all kinds of object, and the way from an id to its patient.
 object_key: Final = Table(

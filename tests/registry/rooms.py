@@ -66,15 +66,15 @@ class RegistryRoom:
             headers,
         )
 
-    def submit(self, objects, headers=()):
-        return self.send(submit_objects_request_xml(objects), headers)
+    def submit(self, objects, headers=(), transaction=ITI_42):
+        return self.send(submit_objects_request_xml(objects), headers, transaction)
 
-    def send(self, body, headers=()):
-        reply = self.actor.register(self.request(ITI_42, body, headers))
+    def send(self, body, headers=(), transaction=ITI_42):
+        reply = self.actor.handlers[transaction](self.request(transaction, body, headers))
         return ebrs.read_registry_response(self._checked(reply))
 
-    def accept(self, objects):
-        response = self.submit(objects)
+    def accept(self, objects, transaction=ITI_42):
+        response = self.submit(objects, transaction=transaction)
         assert response.status.endswith("Success"), response.errors
 
     def query(self, query_id, return_type="LeafClass", **parameters):
@@ -83,8 +83,8 @@ class RegistryRoom:
         )
         return self.ask(body)
 
-    def ask(self, body):
-        reply = self.actor.query(self.request(ITI_18, body))
+    def ask(self, body, transaction=ITI_18):
+        reply = self.actor.handlers[transaction](self.request(transaction, body))
         return ebrs.read_adhoc_query_response(self._checked(reply))
 
     def find(self, patient=PATIENT, status=f"({APPROVED})", return_type="LeafClass", **more):

@@ -7,7 +7,7 @@ import pytest
 from consent.policy import Decision
 from ihe import ebrs
 from ihe.transactions import ITI_18, ITI_42
-from registry import actor as room_actor
+from registry import asked as room_asked
 from registry.store.protocol import LostRace, StoreUnavailable
 from schemas import parse_xml, strict_violations
 from tests.builders import PATIENT, submission, submit_objects_request_xml
@@ -85,7 +85,7 @@ def test_a_race_that_is_lost_again_and_again_is_answered_as_busy(house):
 
 @BOTH
 def test_what_is_not_permitted_is_refused_by_the_name_of_the_rule(house, transaction, monkeypatch):
-    monkeypatch.setattr(room_actor, "decide", lambda *_: Decision(permit=False, rule="no-entry"))
+    monkeypatch.setattr(room_asked, "decide", lambda *_: Decision(permit=False, rule="no-entry"))
     ((code, context),) = answered(house, house.actor, transaction)
     assert code == "XDSRegistryError"
     assert "no-entry" in context

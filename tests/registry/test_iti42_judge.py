@@ -10,7 +10,7 @@ from ihe.errors import Rejected
 from ihe.metadata import EntryType
 from ihe.registry_objects import Kind
 from registry import iti42_register_document_set_b as iti42
-from registry.actor import new_uuid
+from registry.desk import new_uuid
 from registry.store.protocol import Facts, KnownObject, UniqueIdUse
 from schemas import parse_xml
 from tests import builders as b

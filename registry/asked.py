@@ -1,0 +1,151 @@
+"""One request with what is known of it so far, for its audit record whatever becomes of it.
+
+Every request leaves its audit record before the first byte of its answer: what writes, in the same transaction as what
+it wrote, everything else by itself. A refusal that cannot be recorded is answered as out of resources.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from lxml import etree
+
+from atna import events
+from atna.message import AuditMessage, Outcome
+from consent.policy import decide
+from ihe import vocabulary as v
+from ihe.errors import ErrorCode, RegistryError, Rejected
+from ihe.transactions import ITI_92
+from registry.desk import Desk
+from registry.store.protocol import StoreUnavailable
+from schemas import violations
+from wire.messages import Request
+
+_log = structlog.get_logger(__name__)
+
+_QUERY_ROOT: Final = f"{{{v.QUERY}}}AdhocQueryRequest"
+
+
+class Asked:
+    """What every request has in common; kinds of transaction say what their audit records are."""
+
+    def __init__(self, desk: Desk, request: Request) -> None:
+        self.desk, self.request = desk, request
+        granted = desk.agreed.granted(request.caller.node, request.caller.fingerprint)
+        self.decision = decide(request.caller, request.transaction.code, granted)
+        self.parties = events.serving(
+            request.caller, request.address, desk.recorder.process_id, user_id=request.reply_to
+        )
+
+    def admit(self) -> None:
+        """Refuse what may not be done, what cannot be recorded, and what is not in the right form."""
+        if self.desk.store.busy():
+            text = "audit records wait for the audit service; send it again later"
+            raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, text),))
+        if not self.decision.permit:
+            restricted = self.request.transaction is ITI_92
+            code = ErrorCode.LOCAL_POLICY_RESTRICTION if restricted else ErrorCode.REGISTRY_ERROR
+            text = f"{self.request.transaction.code} is refused by rule {self.decision.rule}"
+            raise Rejected((RegistryError(code, text),))
+        wrong = violations(self.request.body)
+        if wrong:
+            is_query = self.request.transaction.request_root == _QUERY_ROOT
+            code = ErrorCode.REGISTRY_ERROR if is_query else ErrorCode.REGISTRY_METADATA
+            raise Rejected(RegistryError(code, text) for text in wrong)
+
+    def audited(self, outcome: Outcome, reason: str | None) -> tuple[AuditMessage, ...]:
+        """The audit records of this request."""
+        raise NotImplementedError
+
+    def records(self, outcome: Outcome = Outcome.SUCCESS, reason: str | None = None) -> list[bytes]:
+        """The same, complete, to be kept."""
+        return [self.desk.recorder.record(message) for message in self.audited(outcome, reason)]
+
+    def refused(self, refused: Rejected | StoreUnavailable) -> tuple[RegistryError, ...]:
+        """Record a refusal and give its errors; when it cannot be recorded, that is the answer."""
+        errors = refused.errors if isinstance(refused, Rejected) else (outage(refused),)
+        codes = ", ".join(sorted({str(error.code) for error in errors}))
+        try:
+            self.desk.store.record_alone(self.records(Outcome.SERIOUS_FAILURE, codes))
+        except StoreUnavailable as failed:
+            _log.error("a refusal could not be recorded", request=self.request.request_id, codes=codes)
+            return (outage(failed),)
+        return errors
+
+
+def outage(failed: StoreUnavailable) -> RegistryError:
+    """What a peer is told of a database that does not answer."""
+    if failed.full:
+        return RegistryError(ErrorCode.REGISTRY_OUT_OF_RESOURCES, "the registry has no room left; send it again later")
+    return RegistryError(ErrorCode.REGISTRY_ERROR, "the registry's database does not answer; send it again later")
+
+
+class SubmissionAsked(Asked):
+    """ITI-42, 57, 61, 92: about one patient and one SubmissionSet."""
+
+    patient_id: str | None = None
+    submission_set_id: str | None = None
+
+    def audited(self, outcome: Outcome, reason: str | None) -> tuple[AuditMessage, ...]:
+        """One record (ITI TF-2: 3.42.5.1)."""
+        message = events.registered(
+            self.parties,
+            patient_id=self.patient_id,
+            submission_set_id=self.submission_set_id,
+            outcome=outcome,
+            reason=reason,
+            decision=self.decision.rule,
+            transaction=self.request.transaction,
+        )
+        return (message,)
+
+
+class RemovalAsked(Asked):
+    """ITI-62: about any number of objects, and patients."""
+
+    patient_ids: Sequence[str] = ()
+    object_ids: Sequence[str] = ()
+
+    def audited(self, outcome: Outcome, reason: str | None) -> tuple[AuditMessage, ...]:
+        """One record of all objects and whose they are."""
+        message = events.removed(
+            self.parties,
+            patient_ids=self.patient_ids,
+            object_ids=self.object_ids,
+            outcome=outcome,
+            reason=reason,
+            decision=self.decision.rule,
+        )
+        return (message,)
+
+
+class QueryAsked(Asked):
+    """ITI-18 and 51: about one patient, several (a record for each), or objects named by their ids."""
+
+    patient_ids: Sequence[str] = ()
+    query_id = events.UNKNOWN
+    home: str | None = None
+
+    def audited(self, outcome: Outcome, reason: str | None) -> tuple[AuditMessage, ...]:
+        """The query as it was asked, once for each patient (ITI TF-2: 3.18.5.1)."""
+        text = serialised(self.request.body)
+        return tuple(
+            events.stored_query(
+                self.parties,
+                query_id=self.query_id,
+                request=text,
+                patient_id=patient_id,
+                outcome=outcome,
+                reason=reason,
+                decision=self.decision.rule,
+                home_community_id=self.home,
+                transaction=self.request.transaction,
+            )
+            for patient_id in self.patient_ids or (None,)
+        )
+
+
+def serialised(body: Any) -> bytes:
+    """An element as UTF-8."""
+    text: bytes = etree.tostring(body, encoding="UTF-8")
+    return text

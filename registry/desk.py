@@ -1,0 +1,74 @@
+"""What every transaction of a registry has at hand: its store, its clock, what was agreed, who is really asking."""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from atna.recorder import Recorder
+from ihe import vocabulary as v
+from ihe.affinity_domain import AffinityDomain
+from ihe.xua import Caller
+from registry.settings import RegistrySettings
+from registry.store.protocol import RegistryStore
+from wire.messages import Request
+from wire.settings import AffinityDomainSettings
+
+_DEPOSITOR: Final = f"{{{v.DOSSIER}}}Depositor"
+_GIVE_UP: Final = f"{{{v.DOSSIER}}}GiveUp"
+
+
+def new_uuid() -> str:
+    """A new ``urn:uuid:`` id."""
+    return f"urn:uuid:{uuid.uuid4()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything a worker needs to answer; ``now`` gives seconds since 1970."""
+
+    store: RegistryStore
+    recorder: Recorder
+    domain: AffinityDomain
+    agreed: AffinityDomainSettings
+    settings: RegistrySettings
+    now: Callable[[], float] = time.time
+
+    def today(self) -> str:
+        """Now, as a DTM of 14 digits, UTC."""
+        return datetime.fromtimestamp(self.now(), UTC).strftime("%Y%m%d%H%M%S")
+
+    def given_up(self, request: Request) -> bool:
+        """Whether our own header GiveUp, ``at`` in seconds since 1970, says that nobody waits any more.
+
+        Our own clock starts when the request is read: one that lay unread in the socket of a process that hung would
+        come as new, long after its sender has asked others and taken its documents back.
+        """
+        told = next((header.get("at", "") for header in request.headers if header.tag == _GIVE_UP), "")
+        try:
+            return self.now() > float(told)
+        except ValueError:
+            return False
+
+    def sender_of(self, request: Request) -> Caller:
+        """Whose metadata this is: the source, as a listed repository tells of its own caller, else the caller itself.
+
+        Strictness and the list of defects are about who wrote a submission, not about who passed it on.
+        """
+        caller = request.caller
+        listed = self.agreed.partner(caller.node, caller.fingerprint) is not None
+        told = next((h for h in request.headers if h.tag == _DEPOSITOR), None)
+        if told is None or not (listed or caller.on_plaintext_loopback):
+            return caller
+        names = (told.get("node"), told.get("fingerprint"), told.get("organisation"), told.get("person"))
+        return Caller(caller.address, *names)
+
+    def is_lenient(self, request: Request) -> bool:
+        """Whether what deviates without changing meaning is recorded rather than refused."""
+        for one in (self.sender_of(request), request.caller):
+            partner = self.agreed.partner(one.node, one.fingerprint)
+            if partner is not None and partner.strictness is not None:
+                return partner.strictness == "warn"
+        return self.agreed.strictness == "warn"

@@ -1,0 +1,69 @@
+"""How a submission is answered, whichever it is: read, judged on what is stored, written, recorded; all in one.
+
+``SUBMISSIONS`` has a row for each transaction whose request is an lcm:SubmitObjectsRequest.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ihe import ebrs
+from ihe import vocabulary as v
+from ihe.errors import ErrorCode, RegistryError, Rejected
+from ihe.transactions import ITI_42, Transaction
+from registry import iti42_register_document_set_b as iti42
+from registry.asked import SubmissionAsked
+from registry.desk import Desk, new_uuid
+from registry.store.protocol import Depositor, LostRace, StoreUnavailable
+from wire.messages import Reply, Request
+
+_ATTEMPTS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRules:
+    """What differs from one transaction to the next; see ``registry.iti42_register_document_set_b``."""
+
+    read: Callable[..., Any]
+    asked_about: Callable[..., Any]
+    judge: Callable[..., Any]
+
+
+SUBMISSIONS: Final[Mapping[Transaction, SubmissionRules]] = {
+    ITI_42: SubmissionRules(iti42.read_submission, iti42.asked_about, iti42.judge),
+}
+
+
+def answer(desk: Desk, request: Request) -> Reply:
+    """Success, or Failure with every error found; all or nothing (ITI TF-2: 3.42.4.1.3)."""
+    asked = SubmissionAsked(desk, request)
+    try:
+        asked.admit()
+        _submit(asked, SUBMISSIONS[request.transaction])
+    except (Rejected, StoreUnavailable) as refused:
+        return Reply([ebrs.registry_response(v.FAILURE, asked.refused(refused))])
+    return Reply([ebrs.registry_response(v.SUCCESS)])
+
+
+def _submit(asked: SubmissionAsked, rules: SubmissionRules) -> None:
+    desk, request = asked.desk, asked.request
+    deadline = time.monotonic() + desk.settings.max_registration_s
+    submission = rules.read(request.body, desk.domain, lenient=desk.is_lenient(request), new_uuid=new_uuid)
+    asked.patient_id, asked.submission_set_id = submission.patient_id, submission.unique_id
+    wanted = rules.asked_about(submission)
+    sender = desk.sender_of(request)
+    depositor = Depositor(sender.node, sender.organisation, sender.person)
+    for _ in range(_ATTEMPTS):
+        try:
+            with desk.store.unit_of_work() as work:
+                registration = rules.judge(submission, work.facts_about(wanted), desk.today(), new_uuid)
+                work.apply(replace(registration, depositor=depositor, partner=sender.node or request.caller.partner))
+                work.record(asked.records())
+                if time.monotonic() > deadline or desk.given_up(request):
+                    # A repository that heard nothing judges this submission lost from here on: it must not appear.
+                    raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "took too long; send it again"),))
+        except LostRace:
+            continue
+        return
+    raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "others change the same objects; send it again"),))
