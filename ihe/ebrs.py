@@ -9,6 +9,7 @@ from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from ihe import vocabulary as v
+from ihe.datatypes import normalise_uuid
 from ihe.ebrim import read_object_refs, read_submitted_objects
 from ihe.errors import RegistryError, Severity
 from ihe.registry_objects import RegistryObject
@@ -108,6 +109,21 @@ def submit_objects_request(objects: Iterable[bytes]) -> bytes:
             b"</rim:RegistryObjectList></lcm:SubmitObjectsRequest>",
         ]
     )
+
+
+def remove_objects_request(entry_uuids: Iterable[str]) -> bytes:
+    """lcm:RemoveObjectsRequest for objects named by their entryUUIDs."""
+    refs = "".join(f"<rim:ObjectRef id={quoteattr(one)}/>" for one in entry_uuids)
+    return (
+        f'<lcm:RemoveObjectsRequest xmlns:lcm="{v.LCM}" xmlns:rim="{v.RIM}">'
+        f"<rim:ObjectRefList>{refs}</rim:ObjectRefList></lcm:RemoveObjectsRequest>"
+    ).encode()
+
+
+def read_remove_objects_request(element: Any) -> tuple[str, ...]:
+    """The ids of an lcm:RemoveObjectsRequest in message order, each once, as UUIDs are written."""
+    refs = element.iterfind(f"{{{v.RIM}}}ObjectRefList/{{{v.RIM}}}ObjectRef")
+    return tuple(dict.fromkeys(normalise_uuid(ref.get("id", "")) for ref in refs))
 
 
 def adhoc_query_request(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ihe import vocabulary as v
 from ihe.affinity_domain import AffinityDomain
 from ihe.datatypes import is_mime_type
 from ihe.findings import Finding, finding, named, shortened
@@ -21,19 +22,23 @@ _ALLOWED: Final = {"1": "exactly one", "0..1": "at most one", "1..*": "at least 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What an object is judged by: the agreement, the slots of an author, the day (YYYYMMDD) codes must be valid on."""
+    """What an object is judged by: the agreement, the slots of an author, the day (YYYYMMDD) codes must be valid on.
+
+    ``on_demand``: by the columns of ITI-61, of ITI-42, or (``None``) by those of the entry's own type.
+    """
 
     domain: AffinityDomain
     author_rows: tuple[Row, ...]
-    on_demand: bool
+    on_demand: bool | None
     day: str | None
 
     def object(self, obj: RegistryObject, rows: Sequence[Row]) -> list[Finding]:
         """Every fault of one object, in the order of the rows."""
         sheet = _Sheet(obj)
         slots = _filled(obj.slots)
+        on_demand = obj.object_type == v.ON_DEMAND if self.on_demand is None else self.on_demand
         for row in rows:
-            how_often = row.on_demand if self.on_demand and row.on_demand is not None else row.how_often
+            how_often = row.on_demand if on_demand and row.on_demand is not None else row.how_often
             match row.place:
                 case Place.SLOT:
                     sheet.values(row, row.attribute, how_often, slots.get(row.key, ()))

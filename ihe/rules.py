@@ -12,6 +12,7 @@ from typing import Final
 
 from ihe import association_rules as a
 from ihe import structure_rules as s
+from ihe import update_rules as u
 from ihe.affinity_domain import AffinityDomain
 from ihe.association_rules import Ends, expected_ends
 from ihe.datatypes import loose_dtm
@@ -20,7 +21,16 @@ from ihe.registry_objects import Kind, SubmittedObjects
 from ihe.row_engine import Judge
 from ihe.rule_rows import AUTHOR, OBJECT_ROWS, Row
 
-__all__ = ["RULES", "Ends", "Finding", "RuleBook", "check", "expected_ends"]
+__all__ = [
+    "RESTRICTED_UPDATE_RULES",
+    "RULES",
+    "UPDATE_RULES",
+    "Ends",
+    "Finding",
+    "RuleBook",
+    "check",
+    "expected_ends",
+]
 
 Rule = Callable[[s.Case], Iterator[Finding]]
 
@@ -34,44 +44,54 @@ class RuleBook:
     functions: tuple[Rule, ...]
 
 
+_ANY_SUBMISSION: Final = (
+    s.one_submission_set,
+    s.packages_are_marked,
+    s.ids_are_used_once,
+    s.classifications_have_a_scheme,
+    s.parts_name_their_owner,
+    s.metadata_is_not_limited,
+    s.slots_are_named_once,
+    s.slots_hold_values,
+    s.slot_values_are_short,
+    s.names_and_codes_are_short,
+    s.extra_slots_are_urns,
+    s.service_starts_before_it_stops,
+    s.unique_ids_are_used_once,
+    s.patient_ids_agree,
+    a.memberships_carry_no_documentation,
+)
+
 RULES: Final = RuleBook(
     OBJECT_ROWS,
     AUTHOR,
     (
-        s.one_submission_set,
-        s.packages_are_marked,
-        s.ids_are_used_once,
-        s.classifications_have_a_scheme,
-        s.parts_name_their_owner,
+        *_ANY_SUBMISSION,
         s.entries_are_of_the_right_type,
-        s.metadata_is_not_limited,
-        s.slots_are_named_once,
-        s.slots_hold_values,
-        s.slot_values_are_short,
-        s.names_and_codes_are_short,
-        s.extra_slots_are_urns,
-        s.service_starts_before_it_stops,
         s.nothing_is_updated,
-        s.unique_ids_are_used_once,
-        s.patient_ids_agree,
         a.associations_are_of_a_known_type,
         a.ends_are_of_the_right_kind,
         a.ends_can_be_found,
         a.objects_are_members_once,
         a.submission_set_status_is_right,
-        a.memberships_carry_no_documentation,
     ),
 )
+"""ITI-42 and ITI-61."""
+
+UPDATE_RULES: Final = RuleBook(OBJECT_ROWS, AUTHOR, (*_ANY_SUBMISSION, *u.UPDATE_FUNCTIONS))
+RESTRICTED_UPDATE_RULES: Final = RuleBook(OBJECT_ROWS, AUTHOR, (*_ANY_SUBMISSION, *u.RESTRICTED_FUNCTIONS))
+"""ITI-57 and ITI-92."""
 
 
 def check(
-    objects: SubmittedObjects, domain: AffinityDomain, *, on_demand: bool = False, rules: RuleBook = RULES
+    objects: SubmittedObjects, domain: AffinityDomain, *, on_demand: bool | None = False, rules: RuleBook = RULES
 ) -> tuple[Finding, ...]:
     """Every fault of a submission that went through ``ihe.normalise.normalise``; none when it may be registered.
 
-    ``on_demand`` judges by the columns of ITI-61 instead of ITI-42. Codes are judged as of the day of submissionTime.
+    ``on_demand`` judges by the columns of ITI-61 instead of ITI-42; ``None``: each entry by its own type. Codes are
+    judged as of the day of submissionTime.
     """
-    case = s.case_of(objects, domain, on_demand=on_demand)
+    case = s.case_of(objects, domain, on_demand=on_demand is True)
     judge = Judge(domain, rules.author_rows, on_demand, _day(objects))
     found = [one for rule in rules.functions for one in rule(case)]
     for obj in objects.objects:

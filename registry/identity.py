@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from ihe.registry_objects import Classification, ExternalIdentifier, RegistryObject, SubmittedObjects
+from ihe.registry_objects import Classification, ExternalIdentifier, Kind, RegistryObject, SubmittedObjects
 
 _UUID: Final = "urn:uuid:"
 NewUuid = Callable[[], str]
@@ -16,24 +16,28 @@ def is_uuid(identifier: str | None) -> bool:
     return identifier is not None and identifier.startswith(_UUID)
 
 
-def settled(submitted: SubmittedObjects, new_uuid: NewUuid) -> SubmittedObjects:
+def settled(submitted: SubmittedObjects, new_uuid: NewUuid, *, keep_lids: bool = False) -> SubmittedObjects:
     """Replace every symbol by one UUID wherever it stands; lid becomes the id and the version 1.
 
-    References that nothing in the message defines stay as they are.
+    ``keep_lids`` for updates: an entry or folder keeps the logical id it was sent with. References that nothing in the
+    message defines stay as they are.
     """
     ids: dict[str, str] = {}
     for obj in submitted.objects:
         if obj.id is not None:
             ids.setdefault(obj.id, obj.id if is_uuid(obj.id) else new_uuid())
-    return SubmittedObjects(tuple(_settled(obj, ids, new_uuid) for obj in submitted.objects), submitted.stray)
+    kept = {Kind.DOCUMENT_ENTRY, Kind.FOLDER} if keep_lids else set()
+    return SubmittedObjects(
+        tuple(_settled(obj, ids, new_uuid, keep_lid=obj.kind in kept) for obj in submitted.objects), submitted.stray
+    )
 
 
-def _settled(obj: RegistryObject, ids: dict[str, str], new_uuid: NewUuid) -> RegistryObject:
+def _settled(obj: RegistryObject, ids: dict[str, str], new_uuid: NewUuid, *, keep_lid: bool) -> RegistryObject:
     own = new_uuid() if obj.id is None else ids[obj.id]
     return replace(
         obj,
         id=own,
-        lid=own,
+        lid=(obj.lid or own) if keep_lid else own,
         version_name="1",
         source=None if obj.source is None else ids.get(obj.source, obj.source),
         target=None if obj.target is None else ids.get(obj.target, obj.target),

@@ -75,12 +75,23 @@ def unique_id_of(obj: RegistryObject) -> str | None:
     return obj.identifier(scheme) if scheme else None
 
 
-def read_submission(body: Any, domain: AffinityDomain, *, lenient: bool, new_uuid: NewUuid) -> Submission:
-    """Read and check everything that can be checked without looking at what is stored."""
+def read_submission(
+    body: Any,
+    domain: AffinityDomain,
+    *,
+    lenient: bool,
+    new_uuid: NewUuid,
+    on_demand: bool | None = False,
+    book: rules.RuleBook = rules.RULES,
+) -> Submission:
+    """Read and check everything that can be checked without looking at what is stored.
+
+    ``on_demand`` and ``book`` as in ``ihe.rules.check``; where entries are updated (``None``) they keep their lid.
+    """
     submitted = normalise(read_submitted_objects(body))
     errors: list[RegistryError] = []
     defects: list[Defect] = []
-    for finding in rules.check(submitted, domain):
+    for finding in rules.check(submitted, domain, on_demand=on_demand, rules=book):
         if finding.lenient and lenient:
             defects.append(Defect(finding.error.code, finding.error.context))
         else:
@@ -88,16 +99,18 @@ def read_submission(body: Any, domain: AffinityDomain, *, lenient: bool, new_uui
     if defects:
         submitted = mend(submitted)
     uuids = frozenset(o.id for o in submitted.objects if o.id is not None and is_uuid(o.id))
-    return Submission(settled(submitted, new_uuid), uuids, _foreign(submitted, domain), tuple(errors), tuple(defects))
+    objects = settled(submitted, new_uuid, keep_lids=on_demand is None)
+    return Submission(objects, uuids, _foreign(submitted, domain), tuple(errors), tuple(defects))
 
 
 def _foreign(submitted: SubmittedObjects, domain: AffinityDomain) -> frozenset[str]:
     texts = {patient_of(o) or "" for o in submitted.objects if o.kind in _PATIENT}
-    keys = {text: _patient_key(text) for text in texts}
+    keys = {text: patient_key(text) for text in texts}
     return frozenset(text for text, key in keys.items() if key is not None and not domain.accepts_authority(key[1]))
 
 
-def _patient_key(text: str | None) -> PatientId | None:
+def patient_key(text: str | None) -> PatientId | None:
+    """A patientId as (id, authority); None for one that cannot be read."""
     try:
         cx = parse_cx(text or "")
     except ValueError:
@@ -117,7 +130,7 @@ def asked_about(submission: Submission) -> Asked:
     replaced = {
         o.target for o in submission.objects.of(Kind.ASSOCIATION) if o.type in REPLACEMENTS and o.target in ends
     }
-    patients = {_patient_key(patient_of(o)) for o in submission.objects.objects if o.kind in _PATIENT}
+    patients = {patient_key(patient_of(o)) for o in submission.objects.objects if o.kind in _PATIENT}
     unique_ids = {unique_id_of(o) for o in submission.objects.objects}
     return Asked(
         patients=frozenset(p for p in patients if p is not None),
@@ -131,7 +144,7 @@ def judge(submission: Submission, facts: Facts, now: str, new_uuid: NewUuid) -> 
     """Say exactly what to write, or raise Rejected with every error. ``now`` is 14 digits, UTC."""
     errors = list(submission.errors)
     errors += _identity_errors(submission, facts)
-    errors += _patient_errors(submission, facts)
+    errors += patient_errors(submission, facts)
     errors += _association_errors(submission, facts)
     if errors:
         raise Rejected(dict.fromkeys(errors))
@@ -142,11 +155,17 @@ def _named(obj: RegistryObject) -> str:
     return f"{obj.kind} {unique_id_of(obj) or obj.id}"
 
 
-def _identity_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
+def uuid_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
+    """EntryUUIDs of the submission that are taken (ITI TF-3: 4.2.3.1.5)."""
     for obj in submission.objects.objects:
         if obj.id in submission.uuids and obj.id in facts.objects:
             text = f"{obj.kind} {obj.id}: this entryUUID is registered already; send a new one or a symbolic id"
             yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
+
+
+def _identity_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
+    yield from uuid_errors(submission, facts)
+    for obj in submission.objects.objects:
         unique_id = unique_id_of(obj)
         use = facts.unique_ids.get(unique_id or "")
         if use is None:
@@ -157,8 +176,9 @@ def _identity_errors(submission: Submission, facts: Facts) -> Iterator[RegistryE
         elif use.kind is not Kind.DOCUMENT_ENTRY:
             text = f"DocumentEntry uniqueId {unique_id} is used already by a {use.kind}"
             yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
-        elif use.object_type is not EntryType.STABLE:
-            text = f"DocumentEntry uniqueId {unique_id} is that of an On-Demand entry"
+        elif use.object_type is not None and use.object_type.value != obj.object_type:
+            other = "an On-Demand" if use.object_type is EntryType.ON_DEMAND else "a Stable"
+            text = f"DocumentEntry uniqueId {unique_id} is that of {other} entry"
             yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
         else:
             yield from _same_bytes(obj, use.hash, use.size)
@@ -174,8 +194,9 @@ def _same_bytes(obj: RegistryObject, known_hash: str | None, known_size: int | N
         yield RegistryError(ErrorCode.NON_IDENTICAL_SIZE, f"{unique_id} is registered with another size")
 
 
-def _patient_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
-    texts = {patient_of(o): _patient_key(patient_of(o)) for o in submission.objects.objects if o.kind in _PATIENT}
+def patient_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
+    """PatientIds of the submission that no feed made known here."""
+    texts = {patient_of(o): patient_key(patient_of(o)) for o in submission.objects.objects if o.kind in _PATIENT}
     for text, key in texts.items():
         if text in submission.foreign:
             reason = f"{text} is of an assigning authority that is not one of this affinity domain"
@@ -186,7 +207,7 @@ def _patient_errors(submission: Submission, facts: Facts) -> Iterator[RegistryEr
 
 def _association_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
     own = {o.id: o for o in submission.objects.objects if o.id is not None}
-    keys = {_patient_key(patient_of(o)) for o in submission.objects.of(Kind.SUBMISSION_SET)}
+    keys = {patient_key(patient_of(o)) for o in submission.objects.of(Kind.SUBMISSION_SET)}
     patient = next((facts.patients[k] for k in keys if k is not None and k in facts.patients), None)
     for obj in submission.objects.of(Kind.ASSOCIATION):
         if obj.type in RELATIONSHIPS:
@@ -195,7 +216,8 @@ def _association_errors(submission: Submission, facts: Facts) -> Iterator[Regist
             yield from _membership_errors(obj, own, facts, patient)
 
 
-def _unresolved(obj: RegistryObject, end: str | None, what: str) -> RegistryError:
+def unresolved(obj: RegistryObject, end: str | None, what: str) -> RegistryError:
+    """An end of an association that is nowhere."""
     return RegistryError(ErrorCode.UNRESOLVED_REFERENCE, f"{end}: {what} of Association {obj.id} is not known here")
 
 
@@ -206,7 +228,7 @@ def _relationship_errors(
         return
     target = facts.objects.get(obj.target or "")
     if target is None:
-        yield _unresolved(obj, obj.target, "targetObject")
+        yield unresolved(obj, obj.target, "targetObject")
         return
     if target.kind is not Kind.DOCUMENT_ENTRY:
         text = f"targetObject of Association {obj.id} is a {target.kind}, must be a DocumentEntry"
@@ -234,7 +256,7 @@ def _membership_errors(
     known = {what: facts.objects.get(end or "") for end, what in ends if is_uuid(end) and end not in own}
     for end, what in ends:
         if what in known and known[what] is None:
-            yield _unresolved(obj, end, what)
+            yield unresolved(obj, end, what)
     if any(found is None for found in known.values()):
         return
     kinds = {what: own[end].kind for end, what in ends if end in own}
@@ -278,11 +300,11 @@ def _folder_errors(
 def _registration(submission: Submission, facts: Facts, now: str, new_uuid: NewUuid) -> Registration:
     objects = submission.objects
     submission_set = objects.of(Kind.SUBMISSION_SET)[0]
-    patient = _patient_key(patient_of(submission_set))
+    patient = patient_key(patient_of(submission_set))
     if patient is None:
         raise ValueError("a patientId that passed the rules cannot be read")
     associations = objects.of(Kind.ASSOCIATION)
-    added, touched = _propagated(associations, submission_set.id or "", facts, new_uuid)
+    added, touched = propagated(associations, submission_set.id or "", facts, new_uuid)
     own_folders = {o.id for o in objects.of(Kind.FOLDER)}
     touched |= {
         o.source
@@ -307,7 +329,7 @@ def _registration(submission: Submission, facts: Facts, now: str, new_uuid: NewU
     )
 
 
-def _propagated(
+def propagated(
     associations: Sequence[RegistryObject], submission_set: str, facts: Facts, new_uuid: NewUuid
 ) -> tuple[list[RegistryObject], set[str]]:
     """A replacement joins every approved folder of what it replaces, and this SubmissionSet says so.

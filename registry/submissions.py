@@ -11,8 +11,11 @@ from typing import Any, Final
 from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.errors import ErrorCode, RegistryError, Rejected
-from ihe.transactions import ITI_42, Transaction
+from ihe.transactions import ITI_42, ITI_57, ITI_61, ITI_92, Transaction
 from registry import iti42_register_document_set_b as iti42
+from registry import iti57_update_document_set as iti57
+from registry import iti61_register_on_demand_document_entry as iti61
+from registry import iti92_restricted_update_document_set as iti92
 from registry.asked import SubmissionAsked
 from registry.desk import Desk, new_uuid
 from registry.store.protocol import Depositor, LostRace, StoreUnavailable
@@ -32,6 +35,9 @@ class SubmissionRules:
 
 SUBMISSIONS: Final[Mapping[Transaction, SubmissionRules]] = {
     ITI_42: SubmissionRules(iti42.read_submission, iti42.asked_about, iti42.judge),
+    ITI_57: SubmissionRules(iti57.read_update, iti57.asked_about, iti57.judge),
+    ITI_61: SubmissionRules(iti61.read_submission, iti42.asked_about, iti42.judge),
+    ITI_92: SubmissionRules(iti92.read_restricted_update, iti92.asked_about, iti92.judge),
 }
 
 

@@ -46,6 +46,7 @@ _ROOTS: Final = frozenset(
         "{urn:ihe:iti:xds-b:2007}RetrieveDocumentSetRequest",
         "{urn:ihe:iti:xds-b:2007}RetrieveDocumentSetResponse",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0}SubmitObjectsRequest",
+        "{urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0}RemoveObjectsRequest",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0}AdhocQueryRequest",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0}AdhocQueryResponse",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0}RegistryResponse",

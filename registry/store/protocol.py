@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from consent.policy import Visibility
-from ihe.metadata import Association, DocumentEntry, EntryType, Folder, SubmissionSet
+from ihe.metadata import Association, AvailabilityStatus, DocumentEntry, EntryType, Folder, SubmissionSet
 from ihe.registry_objects import Kind, RegistryObject
 from registry.criteria import Criteria
 
@@ -30,14 +30,23 @@ class StoreUnavailable(Exception):  # noqa: N818 - an outcome the caller names t
         self.full = full
 
 
+Link = tuple[str, str, str]
+"""An association by its type, source and target."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a judge needs to know: patients, uniqueIds, entryUUIDs; ``replaced`` are targets of replacements."""
+    """What a judge needs to know: patients, uniqueIds, entryUUIDs; ``replaced`` are targets of replacements.
+
+    Updates also ask for the latest versions of ``logical_ids`` and whether associations like ``links`` exist.
+    """
 
     patients: frozenset[PatientId]
     unique_ids: frozenset[str]
     entry_uuids: frozenset[str]
     replaced: frozenset[str]
+    logical_ids: frozenset[str] = frozenset()
+    links: frozenset[Link] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +61,40 @@ class UniqueIdUse:
 
 @dataclass(frozen=True, slots=True)
 class KnownObject:
-    """A registered object that a submission refers to; ``object_type`` only for a DocumentEntry."""
+    """A registered object that a submission refers to; ``object_type`` only for a DocumentEntry.
+
+    ``superseded``: a later version exists. ``of_set``: an association whose source is a SubmissionSet.
+    """
 
     kind: Kind
     patient_key: int
     approved: bool
     object_type: EntryType | None = None
+    superseded: bool = False
+    of_set: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersion:
+    """The latest version of a logical object; what follows ``unique_id`` is of a DocumentEntry alone.
+
+    ``links`` are its Approved associations that a new version takes over: relationships with other entries, and
+    memberships between an Approved folder and an entry. They are whole, as objects to copy.
+    """
+
+    entry_uuid: str
+    kind: Kind
+    patient_key: int
+    approved: bool
+    version: int
+    unique_id: str
+    object_type: EntryType | None = None
+    hash: str | None = None
+    size: int | None = None
+    repository_unique_id: str | None = None
+    source_patient_id: str | None = None
+    availability: str | None = None
+    links: tuple[RegistryObject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +102,8 @@ class Facts:
     """Answers to ``Asked``.
 
     ``children`` maps a replaced entry to the entries appended to it or transformed from it; ``folders`` maps it to
-    the approved folders that contain it.
+    the approved folders that contain it. ``latest`` maps a logical id to its latest version, ``links`` are those asked
+    for that exist and are Approved.
     """
 
     patients: Mapping[PatientId, int]
@@ -73,6 +111,8 @@ class Facts:
     objects: Mapping[str, KnownObject]
     children: Mapping[str, tuple[str, ...]]
     folders: Mapping[str, tuple[str, ...]]
+    latest: Mapping[str, KnownVersion] = field(default_factory=dict)
+    links: frozenset[Link] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +133,27 @@ class Defect:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusChange:
+    """A registered object that gets another status; it must still have the one it ``was``, else LostRace.
+
+    ``superseded``: because a new version took its place.
+    """
+
+    kind: Kind
+    entry_uuid: str
+    was: AvailabilityStatus
+    becomes: AvailabilityStatus
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """Exactly what to write; each object comes as domain value and as the wire object to keep.
 
     ``replaced`` must still be Approved when it is written, else LostRace; ``deprecated`` become Deprecated whatever
     they are. ``touched_folders`` get lastUpdateTime ``now`` (14 digits, UTC). ``known_unique_ids`` are in use already.
+    Of an update: ``status_changes``; ``born_deprecated`` are new objects that are not Approved; ``bytes_told`` maps
+    uniqueIds to the hash and size by which their documents are known from now on.
     """
 
     now: str
@@ -110,9 +166,27 @@ class Registration:
     deprecated: tuple[str, ...] = ()
     touched_folders: tuple[str, ...] = ()
     known_unique_ids: frozenset[str] = frozenset()
+    status_changes: tuple[StatusChange, ...] = ()
+    born_deprecated: frozenset[str] = frozenset()
+    bytes_told: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     depositor: Depositor = Depositor()
     partner: str = ""
     defects: tuple[Defect, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """Answers about objects that are to be removed (ITI-62); all of them are locked.
+
+    ``objects`` maps those that exist to their kind and patient key; ``links`` are all associations that are among the
+    ids or begin or end at one of them, as (entry_uuid, source, target); ``kept`` are those objects at the ends of
+    removed associations that have other associations too. ``patient_ids`` are CX texts, for the audit record.
+    """
+
+    objects: Mapping[str, Kind]
+    links: tuple[tuple[str, str, str], ...]
+    kept: frozenset[str]
+    patient_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +204,11 @@ class UnitOfWork(Protocol):
     def facts_about(self, asked: Asked) -> Facts: ...
     def apply(self, registration: Registration) -> None: ...
     def record(self, messages: Sequence[bytes]) -> None: ...
+    def removable(self, entry_uuids: Sequence[str]) -> Removable: ...
+
+    def remove(self, objects: Mapping[str, Kind]) -> None:
+        """Remove objects for good; the version before a removed one is the latest again."""
+        ...
 
 
 class RegistryStore(Protocol):

@@ -95,6 +95,9 @@ class Rows:
     def _kept(self, obj: RegistryObject) -> Row:
         return {"dictionary": self._codec.number, "fragment": self._codec.compressed(fragment_of(obj))}
 
+    def _status(self, entry_uuid: str) -> int:
+        return c.DEPRECATED if entry_uuid in self._r.born_deprecated else c.APPROVED
+
     def _depositor(self) -> Row:
         who = self._r.depositor
         return {
@@ -131,7 +134,7 @@ class Rows:
             "version": entry.version,
             "superseded": 0,
             "unique_id": entry.unique_id,
-            "status": c.APPROVED,
+            "status": self._status(entry.entry_uuid),
             "object_type": c.ENTRY_TYPE[entry.object_type],
             "class_code": entry.class_code.code,
             "class_scheme": entry.class_code.scheme,
@@ -175,7 +178,7 @@ class Rows:
             "version": folder.version,
             "superseded": 0,
             "unique_id": folder.unique_id,
-            "status": c.APPROVED,
+            "status": self._status(folder.entry_uuid),
             "last_update_time": self._r.now,
             "home": folder.home_community_id,
             **self._kept(obj),

@@ -1,11 +1,11 @@
 """The registry's store in a relational database, SQLite or PostgreSQL, through SQLAlchemy Core."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, bindparam, or_, select, update
+from sqlalchemy import Connection, Dialect, bindparam, exists, or_, select, update
 
 from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, is_disk_full, is_lost_race, reading
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
@@ -13,7 +13,6 @@ from atna.store.prepared import Prepared, insert_rows
 from atna.store.quick import Quick
 from consent.policy import Visibility
 from ihe import vocabulary as v
-from ihe.metadata import EntryType
 from ihe.registry_objects import Kind
 from registry.criteria import Criteria
 from registry.store import codes as c
@@ -28,11 +27,14 @@ from registry.store.protocol import (
     LostRace,
     PatientId,
     Registration,
+    Removable,
     StoreUnavailable,
     UniqueIdUse,
 )
 from registry.store.query_sql import Selector, is_plain
+from registry.store.removal import removable, remove
 from registry.store.rows import Rows
+from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes
 
 _AT_ONCE: Final = 16
 _MOST_PATIENTS: Final = 100
@@ -155,7 +157,17 @@ class SqlUnitOfWork:
             objects=self._objects(asked.entry_uuids),
             children=self._children(asked.replaced),
             folders=self._folders(asked.replaced),
+            latest=latest_versions(self._connection, asked.logical_ids, self._codec) if asked.logical_ids else {},
+            links=approved_links(self._connection, asked.links),
         )
+
+    def removable(self, entry_uuids: Sequence[str]) -> Removable:
+        """Look at objects that are to be removed, and lock them."""
+        return removable(self._connection, entry_uuids)
+
+    def remove(self, objects: Mapping[str, Kind]) -> None:
+        """Remove objects for good."""
+        remove(self._connection, objects)
 
     def record(self, messages: Sequence[bytes]) -> None:
         """Put audit records into the outbox, inside this transaction."""
@@ -190,30 +202,39 @@ class SqlUnitOfWork:
         by_kind: dict[Kind, list[str]] = {}
         for row in rows:
             by_kind.setdefault(c.KIND_OF[row.kind], []).append(row.entry_uuid)
-        details: dict[str, tuple[bool, EntryType | None]] = {}
-        for kind, uuids in by_kind.items():
-            details.update(self._details(kind, uuids))
-        return {
-            row.entry_uuid: KnownObject(
-                c.KIND_OF[row.kind], row.patient_key, *details.get(row.entry_uuid, (True, None))
-            )
-            for row in rows
-        }
+        found: dict[str, KnownObject] = {}
+        for kind, uuids in sorted(by_kind.items(), key=lambda pair: c.KIND[pair[0]]):
+            patients = {row.entry_uuid: row.patient_key for row in rows}
+            found.update(self._known(kind, uuids, patients))
+        return found
 
-    def _details(self, kind: Kind, uuids: list[str]) -> dict[str, tuple[bool, EntryType | None]]:
+    def _known(self, kind: Kind, uuids: list[str], patients: dict[str, int]) -> dict[str, KnownObject]:
+        """What is known of objects; one that was removed after its key was read is not known any more."""
         table = _STATUS_TABLES.get(kind)
         if table is None:
-            return {}
-        typed = [table.c.object_type] if kind is Kind.DOCUMENT_ENTRY else []
+            return {uuid: KnownObject(kind, patients[uuid], approved=True) for uuid in uuids}
+        more: list[Any] = []
+        if kind is Kind.ASSOCIATION:
+            of_set = exists().where(t.submission_set.c.entry_uuid == table.c.source)
+            more = [of_set.label("of_set")]
+        else:
+            more = [table.c.superseded, *([table.c.object_type] if kind is Kind.DOCUMENT_ENTRY else [])]
         rows = self._connection.execute(
             # Locked in one order, so that of two replacements of one document the second waits and then sees the first.
-            select(table.c.entry_uuid, table.c.status, *typed)
+            select(table.c.entry_uuid, table.c.patient_key, table.c.status, *more)
             .where(table.c.entry_uuid.in_(sorted(uuids)))
             .order_by(table.c.entry_uuid)
-            .with_for_update()
+            .with_for_update(of=table)
         )
         return {
-            row.entry_uuid: (row.status == c.APPROVED, c.ENTRY_TYPE_OF[row.object_type] if typed else None)
+            row.entry_uuid: KnownObject(
+                kind,
+                row.patient_key,
+                row.status == c.APPROVED,
+                c.ENTRY_TYPE_OF[row.object_type] if kind is Kind.DOCUMENT_ENTRY else None,
+                superseded=bool(getattr(row, "superseded", 0)),
+                of_set=bool(getattr(row, "of_set", False)),
+            )
             for row in rows
         }
 
@@ -242,6 +263,7 @@ class SqlUnitOfWork:
                 f.status == c.APPROVED,
             )
             .order_by(a.association_key)
+            .with_for_update(of=t.folder)
         )
         return _grouped((row.target, row.source) for row in rows)
 
@@ -255,6 +277,9 @@ class SqlUnitOfWork:
             )
             if changed.rowcount != 1:
                 raise LostRace
+        change_status(self._connection, registration.status_changes)
+        for unique_id, (sha1, size) in registration.bytes_told.items():
+            tell_bytes(self._connection, unique_id, sha1, size)
         if registration.deprecated:
             self._connection.execute(
                 update(t.entry)

@@ -54,11 +54,11 @@ class RegistryRoom:
         with begin_write(self.engine) as connection:
             make_known(connection, ids, {}, "20260101000000")
 
-    def request(self, transaction, body, headers=()):
+    def request(self, transaction, body, headers=(), caller=Caller("127.0.0.1")):  # noqa: B008 - frozen
         return Request(
             transaction,
             parse_xml(body),
-            Caller("127.0.0.1"),
+            caller,
             "http://localhost:8010/registry",
             "urn:uuid:m",
             None,
@@ -66,11 +66,11 @@ class RegistryRoom:
             headers,
         )
 
-    def submit(self, objects, headers=(), transaction=ITI_42):
-        return self.send(submit_objects_request_xml(objects), headers, transaction)
+    def submit(self, objects, headers=(), transaction=ITI_42, **asked):
+        return self.send(submit_objects_request_xml(objects), headers, transaction, **asked)
 
-    def send(self, body, headers=(), transaction=ITI_42):
-        reply = self.actor.handlers[transaction](self.request(transaction, body, headers))
+    def send(self, body, headers=(), transaction=ITI_42, **asked):
+        reply = self.actor.handlers[transaction](self.request(transaction, body, headers, **asked))
         return ebrs.read_registry_response(self._checked(reply))
 
     def accept(self, objects, transaction=ITI_42):

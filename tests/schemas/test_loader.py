@@ -178,6 +178,10 @@ def test_zeep_reads_our_answers(registry):
     assert [row["ObjectRef"].id for row in read.RegistryObjectList._value_1] == ["urn:uuid:1", "urn:uuid:2"]
 
 
+# Not Response behind the request's action, as all others.
+ANSWERS = {"urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse"}
+
+
 @pytest.mark.parametrize(
     ("actor", "operations"),
     [
@@ -186,6 +190,10 @@ def test_zeep_reads_our_answers(registry):
             {
                 "DocumentRegistry_RegisterDocumentSet-b": "urn:ihe:iti:2007:RegisterDocumentSet-b",
                 "DocumentRegistry_RegistryStoredQuery": "urn:ihe:iti:2007:RegistryStoredQuery",
+                "DocumentRegistry_UpdateDocumentSet": "urn:ihe:iti:2010:UpdateDocumentSet",
+                "DocumentRegistry_RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
+                "DocumentRegistry_DeleteDocumentSet": "urn:ihe:iti:2010:DeleteDocumentSet",
+                "UpdateResponder_RestrictedUpdateDocumentSet": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
             },
         ),
         (
@@ -211,7 +219,7 @@ def test_operations_have_the_names_and_actions_of_the_framework(actor, operation
         for addressing in ("2006/05/addressing/wsdl", "2007/05/addressing/metadata"):
             key = f"{{http://www.w3.org/{addressing}}}Action"
             assert row.find(f"{WSDL}input").get(key) == action
-            assert row.find(f"{WSDL}output").get(key) == f"{action}Response"
+            assert row.find(f"{WSDL}output").get(key) == ANSWERS.get(action, f"{action}Response")
 
 
 def test_the_address_is_escaped_everywhere():
@@ -235,8 +243,9 @@ def test_the_files_can_be_read_where_they_lie():
     import schemas.loader
 
     for actor in ("registry", "repository"):
-        client = zeep.Client(str(schemas.loader._FILES / f"{actor}.wsdl"))
-        assert len(client.service._binding.all()) == 2
+        path = schemas.loader._FILES / f"{actor}.wsdl"
+        operations = parse_xml(path.read_bytes()).find(f"{WSDL}portType").findall(f"{WSDL}operation")
+        assert len(zeep.Client(str(path)).service._binding.all()) == len(operations) >= 2
 
 
 def test_one_thread_compiles_at_a_time(monkeypatch):

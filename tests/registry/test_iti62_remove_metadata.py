@@ -1,0 +1,189 @@
+"""ITI-62, registry side: objects go for good, or not at all (Remove Metadata and Documents: 3.62.4.1.3)."""
+
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from atna.store.engine import reading
+from ihe import ebrs
+from ihe import vocabulary as v
+from ihe.transactions import ITI_57, ITI_62
+from registry.store import tables
+from tests.builders import CONTENT, PATIENT, has_member, new_oid, new_uuid, submission, with_identifier
+from tests.registry.rooms import APPROVED, DEPRECATED, codes_of
+from tests.updates import new_version
+
+ANY = f"({APPROVED},{DEPRECATED})"
+GET_ALL = "urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3"
+ROWS = (
+    *(tables.entry, tables.entry_code, tables.entry_author, tables.entry_reference, tables.folder),
+    *(tables.folder_code, tables.association, tables.submission_set, tables.submission_set_author),
+    *(tables.object_key, tables.unique_id_key),
+)
+
+
+def everything(registry):
+    """Every object of the patient by its entryUUID."""
+    found = registry.query(
+        GET_ALL,
+        patientId=f"'{PATIENT}'",
+        XDSDocumentEntryStatus=ANY,
+        XDSSubmissionSetStatus=ANY,
+        XDSFolderStatus=ANY,
+        MetadataLevel="2",
+    )
+    return {o.id: o for o in found.objects}
+
+
+def remove(registry, *uuids):
+    return registry.send(ebrs.remove_objects_request(uuids), transaction=ITI_62)
+
+
+def refused(registry, *uuids):
+    before = everything(registry)
+    response = remove(registry, *uuids)
+    assert response.status.endswith("Failure")
+    assert everything(registry) == before
+    return codes_of(response)
+
+
+def of(objects, kind):
+    return [o for o in objects.values() if o.kind == kind]
+
+
+def test_a_whole_submission_goes_and_leaves_nothing(registry):
+    registry.accept(submission(entries=2, folders=1))
+    assert remove(registry, *everything(registry)).status.endswith("Success")
+    assert everything(registry) == {}
+    assert [registry.count(table) for table in ROWS] == [0] * len(ROWS)
+
+
+def test_its_unique_ids_may_be_used_again(registry):
+    used = {"entry": with_identifier(v.ENTRY_UNIQUE_ID, new_oid()), "unique_id": new_oid()}
+    registry.accept(submission(**used))
+    assert remove(registry, *everything(registry)).status.endswith("Success")
+    registry.accept(submission(contents=(CONTENT + b"other",), **used))
+
+
+def test_nothing_of_another_submission_goes_with_it(registry):
+    registry.accept(submission(entries=2, folders=1))
+    kept = everything(registry)
+    registry.accept(submission())
+    assert remove(registry, *(everything(registry).keys() - kept.keys())).status.endswith("Success")
+    assert everything(registry) == kept
+
+
+def test_an_unknown_object_is_named(registry):
+    registry.accept(submission())
+    strange = new_uuid()
+    response = remove(registry, strange, *everything(registry))
+    assert [(e.code, strange in e.context) for e in response.errors] == [("UnresolvedReferenceException", True)]
+    assert len(everything(registry)) == 3
+
+
+def test_what_is_referred_to_stays(registry):
+    registry.accept(submission())
+    objects = everything(registry)
+    (entry,), (sset,) = of(objects, "DocumentEntry"), of(objects, "SubmissionSet")
+    assert refused(registry, entry.id) == {"ReferencesExistException"}
+    assert refused(registry, sset.id, entry.id) == {"ReferencesExistException"}
+
+
+def test_nothing_is_left_without_an_association(registry):
+    registry.accept(submission())
+    objects = everything(registry)
+    (entry,), (sset,), (link,) = (of(objects, kind) for kind in ("DocumentEntry", "SubmissionSet", "Association"))
+    assert refused(registry, entry.id, link.id) == {"XDSUnreferencedObjectException"}
+    assert refused(registry, sset.id, link.id) == {"XDSUnreferencedObjectException"}
+    assert refused(registry, link.id) == {"XDSUnreferencedObjectException"}
+
+
+def test_a_submission_set_goes_where_its_document_is_held_by_another(registry):
+    registry.accept(submission())
+    first = everything(registry)
+    (entry,), (sset,), (link,) = (of(first, kind) for kind in ("DocumentEntry", "SubmissionSet", "Association"))
+    registry.accept(submission(entries=0, extra=(has_member("SubmissionSet01", entry.id, status="Reference"),)))
+    assert remove(registry, sset.id, link.id).status.endswith("Success")
+    left = everything(registry)
+    assert entry.id in left
+    assert sset.id not in left
+    with reading(registry.engine) as connection:
+        assert connection.execute(select(tables.entry.c.submission_set_key)).scalar_one() is None
+
+
+def test_an_addendum_is_in_the_way_of_what_it_was_added_to(registry):
+    registry.accept(submission())
+    first = everything(registry)
+    (entry,) = of(first, "DocumentEntry")
+    registry.accept(submission(relations=((v.APND, entry.id),)))
+    assert refused(registry, *first) == {"ReferencesExistException"}
+    assert remove(registry, *(everything(registry).keys() - first.keys())).status.endswith("Success")
+    assert everything(registry) == first
+
+
+def test_the_version_before_is_the_latest_again(registry):
+    registry.accept(submission())
+    first = everything(registry)
+    (entry,) = of(first, "DocumentEntry")
+    registry.accept(new_version(entry), ITI_57)
+    assert remove(registry, *(everything(registry).keys() - first.keys())).status.endswith("Success")
+    (left,) = registry.find(status=f"({DEPRECATED})").objects
+    assert (left.id, left.version_name) == (entry.id, "1")
+    unique_id = entry.identifier(v.ENTRY_UNIQUE_ID)
+    again = submission(contents=(b"other",), entry=with_identifier(v.ENTRY_UNIQUE_ID, unique_id))
+    assert "XDSNonIdenticalHash" in codes_of(registry.submit(again))
+
+
+def test_it_is_audited_with_every_object_and_its_patient(registry):
+    registry.accept(submission())
+    objects = everything(registry)
+    remove(registry, *objects)
+    record = registry.audited()[-1]
+    assert (record.event.action, record.event.type_codes[0].code) == ("D", "ITI-62")
+    assert [o.id for o in record.objects] == [PATIENT, *objects]
+    remove(registry, *objects)
+    assert registry.audited()[-1].event.outcome == 8
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'<lcm:RemoveObjectsRequest xmlns:lcm="%s"/>' % v.LCM.encode(),
+        b'<lcm:RemoveObjectsRequest xmlns:lcm="%s" xmlns:rim="%s"><rim:AdhocQuery id="urn:x"/>'
+        b'<rim:ObjectRefList><rim:ObjectRef id="urn:uuid:x"/></rim:ObjectRefList></lcm:RemoveObjectsRequest>'
+        % (v.LCM.encode(), v.RIM.encode()),
+        b'<lcm:RemoveObjectsRequest xmlns:lcm="%s" xmlns:rim="%s"><rim:ObjectRefList/></lcm:RemoveObjectsRequest>'
+        % (v.LCM.encode(), v.RIM.encode()),
+    ],
+)
+def test_objects_are_named_not_searched(registry, body):
+    assert codes_of(registry.send(body, transaction=ITI_62)) == {"XDSRegistryMetadataError"}
+
+
+def test_an_addendum_and_a_removal_at_once_never_leave_it_dangling(registry):
+    for _ in range(6):
+        registry.accept(submission())
+        first = everything(registry)
+        (entry,) = of(first, "DocumentEntry")
+        barrier, answers = threading.Barrier(2), {}
+
+        def send(name, work, barrier=barrier, answers=answers):
+            barrier.wait(10)
+            answers[name] = work()
+
+        addendum = submission(relations=((v.APND, entry.id),))
+        works = {
+            "removed": lambda first=first: remove(registry, *first),
+            "added": lambda addendum=addendum: registry.submit(addendum),
+        }
+        threads = [threading.Thread(target=send, args=pair) for pair in works.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        won = {name for name, answer in answers.items() if answer.status.endswith("Success")}
+        assert len(won) == 1, [codes_of(answer) for answer in answers.values()]
+        assert (entry.id in everything(registry)) == (won == {"added"})
+        left = everything(registry)
+        assert not left or remove(registry, *left).status.endswith("Success")
