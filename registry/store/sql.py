@@ -244,7 +244,11 @@ class SqlUnitOfWork:
         a = t.association.c
         rows = self._connection.execute(
             select(a.target, a.source)
-            .where(a.target.in_(sorted(replaced)), a.type.in_([c.ASSOCIATION[v.APND], c.ASSOCIATION[v.XFRM]]))
+            .where(
+                a.target.in_(sorted(replaced)),
+                a.type.in_([c.ASSOCIATION[v.APND], c.ASSOCIATION[v.XFRM]]),
+                a.status == c.APPROVED,
+            )
             .order_by(a.association_key)
         )
         return _grouped((row.target, row.source) for row in rows)
