@@ -19,7 +19,7 @@ from atna.store.engine import reading
 from bench import fill, transfer
 from bench.load import Plan, Result, run, soap_head
 from bench.messages import MTOM_TYPE, find_documents, patient_id, provide, register
-from bench.servers import Dossier, cpu_seconds, dossier, floor, postgresql, resident_bytes
+from bench.servers import Dossier, cpu_by_group, dossier, floor, postgresql, resident_bytes
 from registry.store import tables
 from registry.store.opening import open_registry
 
@@ -35,6 +35,7 @@ class Bench:
     folder: Path
     seconds: float
     blocks: int
+    postmaster: int
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -58,12 +59,20 @@ class Bench:
             return int(connection.execute(select(func.count()).select_from(tables.outbox)).scalar_one())
 
 
-def _rates(bench: Bench, ours: Plan, bare: Plan) -> tuple[Result, Result]:
-    """Both in turn, twice: half, half, half, half, so that a drift of the machine meets both."""
+def _rates(bench: Bench, server: Dossier, ours: Plan, bare: Plan) -> tuple[Result, Result, dict[str, float]]:
+    """Both in turn, twice: half, half, half, half, so that a drift of the machine meets both.
+
+    The third value is the CPU time in seconds that each group of processes spent while ours ran.
+    """
     results: list[tuple[Result, Result]] = []
+    spent: dict[str, float] = {}
     for _ in range(2):
-        results.append((run(_for(ours, bench.seconds / 2)), run(_for(bare, bench.seconds / 2))))
-    return _mean([a for a, _ in results]), _mean([b for _, b in results])
+        before = cpu_by_group(server.pids, bench.postmaster)
+        product = run(_for(ours, bench.seconds / 2))
+        for name, used in cpu_by_group(server.pids, bench.postmaster).items():
+            spent[name] = spent.get(name, 0.0) + used - before.get(name, 0.0)
+        results.append((product, run(_for(bare, bench.seconds / 2))))
+    return _mean([a for a, _ in results]), _mean([b for _, b in results]), spent
 
 
 def _for(plan: Plan, seconds: float) -> Plan:
@@ -85,12 +94,8 @@ def _mean(results: list[Result]) -> Result:
 def _compare(bench: Bench, server: Dossier, what: str, ours: Plan, bare: Plan, goal: str) -> None:
     """One throughput line, and whether the audit trail kept up."""
     run(_for(ours, 1.0)), run(_for(bare, 1.0))
-    kept = server.metric(49, "dossier_audit_records_total") or 0.0
-    audit = sum(cpu_seconds(pid) for name, pid in server.pids.items() if name.startswith("audit"))
-    product, base = _rates(bench, ours, bare)
+    product, base, spent = _rates(bench, server, ours, bare)
     drained = _drained(bench)
-    audit = sum(cpu_seconds(pid) for name, pid in server.pids.items() if name.startswith("audit")) - audit
-    del kept
     bench.say(
         what,
         f"{product.rps:7.0f}/s p50 {product.p50:.1f} p99 {product.p99:.0f} ms",
@@ -102,9 +107,10 @@ def _compare(bench: Bench, server: Dossier, what: str, ours: Plan, bare: Plan, g
         f"outbox empty after {drained:.1f} s" if drained is not None else "OUTBOX NOT EMPTY after 10 s: does not count"
     )
     failed = f", {product.failures}+{base.failures} FAILED" if product.failures or base.failures else ""
-    print(
-        f"    {state}; audit service {1e6 * audit / max(1, product.requests):.0f} µs CPU a request{failed}", flush=True
-    )
+    print(f"    {state}{failed}", flush=True)
+    shares = sorted(spent.items(), key=lambda pair: -pair[1])
+    each = ", ".join(f"{name} {1e6 * used / max(1, product.requests):.0f}" for name, used in shares if used)
+    print(f"    µs CPU a request: {each}", flush=True)
 
 
 def _drained(bench: Bench) -> float | None:
@@ -170,7 +176,7 @@ def _run(arguments: argparse.Namespace, names: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dossier-bench-")))
         servers = stack.enter_context(postgresql())
-        bench = Bench(servers.database("registry"), folder, arguments.seconds, 1)
+        bench = Bench(servers.database("registry"), folder, arguments.seconds, 1, servers.postmaster)
         print(f"{'':44}{'product':>34}{'floor':>24}{'ratio':>9}  goal")
         took = fill.fill(bench.engine, bench.url, 0, 1)
         settings = {"REGISTRY__DATABASE_URL": bench.url, "REGISTRY__WORKERS": str(bench.workers)}

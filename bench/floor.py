@@ -112,7 +112,7 @@ class Floor:
             for statement, row in self.rows:
                 fresh = keys | {"association_key": secrets.randbits(62)}
                 new = {name: fresh.get(name, value) for name, value in row.items()}
-                for name in ("entry_uuid", "unique_id"):
+                for name in ("entry_uuid", "unique_id", "logical_id"):
                     if name in new:
                         new[name] = str(uuid.uuid4())
                 self.connection.execute(statement, list(new.values()))

@@ -1,5 +1,6 @@
 """Starts what a benchmark needs: PostgreSQL, a whole Dossier on it, the floor beside it."""
 
+import contextlib
 import json
 import os
 import re
@@ -64,6 +65,11 @@ def postgresql() -> Iterator[Any]:
 class _Databases:
     def __init__(self, server: Any) -> None:
         self.server = server
+
+    @property
+    def postmaster(self) -> int:
+        """The process whose children serve connections."""
+        return int((Path(self.server.pgdata) / "postmaster.pid").read_text().split()[0])
 
     def database(self, name: str) -> str:
         self.server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
@@ -156,6 +162,27 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_by_group(pids: dict[str, int], postmaster: int) -> dict[str, float]:
+    """CPU seconds so far: of each service's processes, and of all of one PostgreSQL's."""
+    found: dict[str, float] = {}
+    for name, pid in pids.items():
+        group = name if name.endswith("single") else name.split("-")[0] + " workers"
+        found[group] = found.get(group, 0.0) + cpu_seconds(pid)
+    children = (int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == postmaster)
+    found["PostgreSQL"] = 0.0
+    for pid in (postmaster, *children):
+        with contextlib.suppress(OSError):
+            found["PostgreSQL"] += cpu_seconds(pid)
+    return found
+
+
+def _parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:  # it has ended meanwhile
+        return 0
 
 
 def resident_bytes(pid: int) -> int:
