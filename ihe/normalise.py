@@ -43,10 +43,12 @@ def normalise(objects: SubmittedObjects) -> SubmittedObjects:
 
 def _object(obj: RegistryObject) -> RegistryObject:
     identifier = _id(obj.id)
-    classifications = tuple(_classification(one, identifier) for one in obj.classifications)
-    obj = replace(
+    classifications = tuple([_classification(one, identifier) for one in obj.classifications])
+    kind = _kind(obj, classifications)
+    types = _XML[kind]
+    return replace(
         obj,
-        kind=_kind(obj, classifications),
+        kind=kind,
         id=identifier,
         lid=_id(obj.lid),
         source=_id(obj.source),
@@ -54,47 +56,49 @@ def _object(obj: RegistryObject) -> RegistryObject:
         type=_stripped(obj.type),
         object_type=_id(obj.object_type),
         classifications=classifications,
-    )
-    types = _XML[obj.kind]
-    return replace(
-        obj,
         home=_typed(obj.home, types.get("home")),
         mime_type=_typed(obj.mime_type, types.get("mime_type")),
-        slots=_slots(obj.slots, _SLOTS[obj.kind]),
+        slots=_slots(obj.slots, _SLOTS[kind]),
         external_identifiers=tuple(
-            _identifier(one, identifier, _IDENTIFIERS[obj.kind]) for one in obj.external_identifiers
+            [_identifier(one, identifier, _IDENTIFIERS[kind]) for one in obj.external_identifiers]
         ),
     )
 
 
 def _kind(obj: RegistryObject, classifications: tuple[Classification, ...]) -> Kind:
     """A marker in capitals marks as well."""
+    if obj.kind is not Kind.UNMARKED:
+        return obj.kind
     kinds = {_MARKERS[one.node] for one in classifications if one.node in _MARKERS}
-    return kinds.pop() if obj.kind is Kind.UNMARKED and len(kinds) == 1 else obj.kind
+    return kinds.pop() if len(kinds) == 1 else obj.kind
 
 
 def _classification(one: Classification, owner: str | None) -> Classification:
-    return replace(
-        one,
-        id=_id(one.id),
-        scheme=_id(one.scheme),
-        node=_id(one.node),
-        classified_object=_id(one.classified_object) or owner,
-        slots=_slots(one.slots, _AUTHOR_SLOTS if not one.node_representation else _CODE_SLOTS),
-    )
+    # Most objects come as they ought to be: what is kept need not be made anew (the hottest part of a submission).
+    told = (_id(one.id), _id(one.scheme), _id(one.node), _id(one.classified_object) or owner)
+    slots = _slots(one.slots, _AUTHOR_SLOTS if not one.node_representation else _CODE_SLOTS)
+    if told == (one.id, one.scheme, one.node, one.classified_object) and slots is one.slots:
+        return one
+    return Classification(*told, one.node_representation, one.name, one.description, slots)
 
 
 def _identifier(one: ExternalIdentifier, owner: str | None, types: Mapping[str, Datatype]) -> ExternalIdentifier:
     scheme = _id(one.scheme)
     value = _typed(one.value, types.get(scheme or "")) or ""
-    return replace(one, id=_id(one.id), scheme=scheme, registry_object=_id(one.registry_object) or owner, value=value)
+    return ExternalIdentifier(_id(one.id), scheme, _id(one.registry_object) or owner, value, one.name)
 
 
 def _slots(slots: tuple[Slot, ...], types: Mapping[str, Datatype]) -> tuple[Slot, ...]:
-    return tuple(
-        replace(slot, values=tuple(map(types[slot.name].normalise, slot.values))) if slot.name in types else slot
-        for slot in slots
-    )
+    """The same tuple when nothing changes."""
+    found = [_slot(slot, types.get(slot.name)) for slot in slots]
+    return slots if all(new is old for new, old in zip(found, slots, strict=True)) else tuple(found)
+
+
+def _slot(slot: Slot, datatype: Datatype | None) -> Slot:
+    if datatype is None:
+        return slot
+    values = tuple([datatype.normalise(value) for value in slot.values])
+    return slot if values == slot.values else Slot(slot.name, values)
 
 
 def _typed(text: str | None, datatype: Datatype | None) -> str | None:

@@ -47,8 +47,10 @@ def _settled(obj: RegistryObject, ids: dict[str, str], new_uuid: NewUuid, *, kee
 
 
 def _classification(c: Classification, owner: str, new_uuid: NewUuid) -> Classification:
-    return replace(c, id=c.id if is_uuid(c.id) else new_uuid(), classified_object=owner)
+    # The constructor, not replace(): a submission has dozens of these.
+    own = c.id if is_uuid(c.id) else new_uuid()
+    return Classification(own, c.scheme, c.node, owner, c.node_representation, c.name, c.description, c.slots)
 
 
 def _identifier(i: ExternalIdentifier, owner: str, new_uuid: NewUuid) -> ExternalIdentifier:
-    return replace(i, id=i.id if is_uuid(i.id) else new_uuid(), registry_object=owner)
+    return ExternalIdentifier(i.id if is_uuid(i.id) else new_uuid(), i.scheme, owner, i.value, i.name)
