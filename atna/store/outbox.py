@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from atna.store.engine import DRIVER_ERRORS, reading, write
-from atna.store.prepared import insertion
+from atna.store.prepared import insert_rows, insertion
 from atna.store.quick import Quick
 
 __all__ = ["Backlog", "GroupCommit", "NotRecorded", "Outbox", "OutboxUnavailable", "Row", "add", "outbox_table"]
@@ -105,13 +105,11 @@ def add(
     connection: Connection, table: Table, messages: Sequence[bytes], sinks: Sequence[str], clock: Clock = time.time
 ) -> None:
     """Write the records inside the caller's transaction; durable when the caller commits."""
-    rows = _rows(messages, sinks, clock)
-    if rows:
-        statement = insertion(table, _COLUMNS, connection.dialect)
-        connection.exec_driver_sql(statement.sql, [statement.bound(row) for row in rows])
+    insert_rows(connection, [(table, rows_of(messages, sinks, clock))])
 
 
-def _rows(messages: Sequence[bytes], sinks: Sequence[str], clock: Clock) -> list[dict[str, Any]]:
+def rows_of(messages: Sequence[bytes], sinks: Sequence[str], clock: Clock = time.time) -> list[dict[str, Any]]:
+    """The rows ``add`` would write, for a caller who writes them together with others."""
     created_at = int(clock() * MICROSECONDS)
     return [{"sink": sink, "created_at": created_at, "message": message} for message in messages for sink in sinks]
 
@@ -270,7 +268,7 @@ class GroupCommit:
         # Stands until the commit has returned: whatever else goes wrong, nobody is told that a record is durable.
         error: Exception | None = NotRecorded("the commit did not return")
         try:
-            rows = _rows([message for ticket in group for message in ticket.messages], self._sinks, self._clock)
+            rows = rows_of([message for ticket in group for message in ticket.messages], self._sinks, self._clock)
             if rows:
                 self._quick.insert(self._statement, rows)
             error = None

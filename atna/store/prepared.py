@@ -4,9 +4,11 @@ SQLAlchemy Core spends more on building and keying a statement than these take t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from itertools import count
+from typing import Any, Final
 
+import psycopg
 from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, insert
 
 
@@ -37,22 +39,59 @@ def insertion(table: Table, columns: tuple[str, ...], dialect: Dialect) -> Prepa
     return Prepared(insert(table).values({name: bindparam(name) for name in columns}), dialect)
 
 
-def insert_rows(connection: Connection, tables: Iterable[tuple[Table, list[dict[str, Any]]]]) -> None:
-    """Insert rows of several tables; PostgreSQL gets them in one pipeline, without waiting for each answer.
+_TOGETHER: Final = 64
+"""Rows in one statement; more go one by one: the server keeps few plans, and no statement grows without bound."""
 
-    Every row of a table names the same columns. Raises what SQLAlchemy or, inside the pipeline, the driver raises.
+Rows = Sequence[Mapping[str, Any]]
+Shape = tuple[tuple[Table, tuple[str, ...], int], ...]
+
+
+def insert_rows(connection: Connection, tables: Iterable[tuple[Table, Rows]], *, commit: bool = False) -> None:
+    """Insert rows of several tables; PostgreSQL gets them in one statement, and with ``commit`` the end along with it.
+
+    Every row of a table names the same columns. Raises what SQLAlchemy or, on PostgreSQL, the driver raises. What is
+    committed here is not committed twice when the connection's transaction ends.
     """
-    prepared = [(insertion(table, tuple(rows[0]), connection.dialect), rows) for table, rows in tables if rows]
+    found = [(table, tuple(rows[0]), rows) for table, rows in tables if rows]
     if connection.dialect.name == "postgresql":
-        _pipelined(connection, prepared)
+        _at_once(connection, found, commit=commit)
         return
-    for statement, rows in prepared:
+    for table, columns, rows in found:
+        statement = insertion(table, columns, connection.dialect)
         connection.exec_driver_sql(statement.sql, [statement.bound(row) for row in rows])
 
 
-def _pipelined(connection: Connection, prepared: Iterable[tuple[Prepared, list[dict[str, Any]]]]) -> None:
+def _at_once(connection: Connection, found: list[tuple[Table, tuple[str, ...], Rows]], *, commit: bool) -> None:
     driver: Any = connection.connection.driver_connection
-    with driver.pipeline(), driver.cursor() as cursor:
-        for statement, rows in prepared:
-            for row in rows:
-                cursor.execute(statement.sql, statement.bound(row))
+    together = sum(len(rows) for _, _, rows in found) <= _TOGETHER
+    # The driver would look for placeholders in a statement as long as this each time: RawCursor takes the server's own.
+    with driver.pipeline(), psycopg.RawCursor(driver) if together else driver.cursor() as cursor:
+        if found and together:
+            shape = tuple((table, columns, len(rows)) for table, columns, rows in found)
+            cursor.execute(_joined(shape, connection.dialect), _texts(found))
+        else:
+            for table, columns, rows in found:
+                statement = insertion(table, columns, connection.dialect)
+                for row in rows:
+                    cursor.execute(statement.sql, statement.bound(row))
+        if commit:
+            driver.commit()
+
+
+@lru_cache(maxsize=1024)
+def _joined(shape: Shape, dialect: Dialect) -> bytes:
+    """One statement for rows of several tables. Foreign keys among them are checked when all of it is done."""
+    quote = dialect.identifier_preparer.quote
+    parts, number = [], count(1)
+    for at, (table, columns, rows) in enumerate(shape):
+        values = ", ".join(f"({', '.join(f'${next(number)}' for _ in columns)})" for _ in range(rows))
+        names = ", ".join(map(quote, columns))
+        # names of our own tables and columns, values as parameters
+        parts.append(f"w{at} AS (INSERT INTO {quote(table.name)} ({names}) VALUES {values})")  # noqa: S608 - as said
+    return f"WITH {', '.join(parts)} SELECT 1".encode()
+
+
+def _texts(found: list[tuple[Table, tuple[str, ...], Rows]]) -> list[Any]:
+    """Parameters in order; integers as text, or the driver would name a type by their size and none be prepared."""
+    values = (row[name] for _, columns, rows in found for row in rows for name in columns)
+    return [str(value) if value.__class__ is int else value for value in values]

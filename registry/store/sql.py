@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, Dialect, Table, bindparam, exists, or_, select, update
 
 from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, is_disk_full, is_lost_race, reading
-from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
+from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, rows_of
 from atna.store.prepared import Prepared, insert_rows
 from atna.store.quick import Quick
 from consent.policy import Visibility
@@ -81,7 +81,9 @@ class SqlRegistryStore:
     def unit_of_work(self) -> "Iterator[SqlUnitOfWork]":
         """One transaction; LostRace and StoreUnavailable leave nothing written."""
         with named_failures(), begin_write(self._engine) as connection:
-            yield SqlUnitOfWork(connection, self._codec, self._keys, self._outbox.sinks)
+            work = SqlUnitOfWork(connection, self._codec, self._keys, self._outbox.sinks)
+            yield work
+            work.finish()
 
     def knows_patient(self, patient: PatientId) -> bool:
         """Whether a feed made this patient known."""
@@ -148,6 +150,11 @@ class SqlUnitOfWork:
         self._codec = codec
         self._keys = keys
         self._sinks = sinks
+        self._rows: list[tuple[Table, list[dict[str, Any]]]] = []
+
+    def finish(self) -> None:
+        """Write the rows that were gathered, and commit with them: one round trip to the server."""
+        insert_rows(self._connection, self._rows, commit=True)
 
     def facts_about(self, asked: Asked) -> Facts:
         """Answer everything a judge asked; referred entries are locked until the end of this work."""
@@ -171,7 +178,7 @@ class SqlUnitOfWork:
 
     def record(self, messages: Sequence[bytes]) -> None:
         """Put audit records into the outbox, inside this transaction."""
-        add(self._connection, t.outbox, messages, self._sinks)
+        self._rows.append((t.outbox, rows_of(messages, self._sinks)))
 
     def _unique_ids(self, wanted: Collection[str]) -> dict[str, UniqueIdUse]:
         if not wanted:
@@ -299,7 +306,7 @@ class SqlUnitOfWork:
         rows = Rows(registration, self._codec, self._keys)
         # A DocumentEntry of the same bytes shares the row of its uniqueId; two who are first at once: one loses here.
         fresh = [row for row in rows.unique_ids() if row["unique_id"] not in registration.known_unique_ids]
-        insert_rows(self._connection, [*rows.all(), (t.unique_id_key, fresh)])
+        self._rows += [*rows.all(), (t.unique_id_key, fresh)]
 
 
 def _grouped(pairs: Any) -> dict[str, tuple[str, ...]]:
