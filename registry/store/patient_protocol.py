@@ -7,7 +7,18 @@ from typing import Protocol
 
 from registry.store.protocol import PatientId
 
-__all__ = ["FeedMessageKey", "FeedUnitOfWork", "PatientStore"]
+__all__ = ["FeedMessageKey", "FeedUnitOfWork", "MergeRefused", "PatientStore"]
+
+
+class MergeRefused(Exception):  # noqa: N818 - an outcome the sender is told
+    """A merge or un-merge that contradicts what is known of its ids; nothing was changed.
+
+    ``reason`` is fit for the sender: which rule, no value of the message, ASCII.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,23 @@ class FeedUnitOfWork(Protocol):
         """Add the ids that are new, give all of them the demographics ``told`` (absent keys stay as they are).
 
         Keys: family, given, birth, sex; ``None`` erases. ``now``: 14 digits, UTC. Returns how many were new.
+        """
+        ...
+
+    def merge(self, subsumed: PatientId, surviving: PatientId, now: str) -> None:
+        """What is kept of ``subsumed`` counts as of ``surviving`` from now on (ADT^A40, PRPA_IN201304UV02).
+
+        No row of a document changes. Raises MergeRefused when the ids are equal or of two assigning authorities, one of
+        them is not known, or one of them is subsumed already.
+        ``now``: 14 digits, UTC.
+        """
+        ...
+
+    def unmerge(self, one: PatientId, other: PatientId | None, now: str) -> tuple[PatientId, PatientId]:
+        """End a merge: (subsumed, surviving), each on its own again with what it had (ADT^A37).
+
+        ``other`` given: one of the two was merged into the other; ``None``: ``one`` was merged, into whichever.
+        Raises MergeRefused when that is not so.
         """
         ...
 

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from atna.store.engine import begin_write
 from atna.store.outbox import GroupCommit, Outbox, OutboxUnavailable, add
+from registry.store import merges
 from registry.store.patient_protocol import FeedMessageKey
 from registry.store.protocol import PatientId, StoreUnavailable
 from registry.store.sql import named_failures
@@ -114,6 +115,14 @@ class SqlFeedUnitOfWork:
     def make_known(self, patients: Sequence[PatientId], told: Mapping[str, str | None], now: str) -> int:
         """Add new ids, change what is told of the known ones."""
         return make_known(self._connection, patients, told, now)
+
+    def merge(self, subsumed: PatientId, surviving: PatientId, now: str) -> None:
+        """Merge one id into another, or raise MergeRefused."""
+        merges.merge(self._connection, subsumed, surviving, now)
+
+    def unmerge(self, one: PatientId, other: PatientId | None, now: str) -> tuple[PatientId, PatientId]:
+        """End a merge, or raise MergeRefused."""
+        return merges.unmerge(self._connection, one, other, now)
 
     def remember(self, message: FeedMessageKey, answer: bytes, now: str) -> None:
         """Keep the answer."""

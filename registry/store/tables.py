@@ -63,6 +63,26 @@ patient: Final = Table(
     UniqueConstraint("authority", "id", name="patient_identity"),
 )
 
+# Who was merged into whom. A merge that was undone stays as history; of the others at most one for each subsumed id.
+patient_merge: Final = Table(
+    "patient_merge",
+    metadata,
+    _key("merge_key"),
+    Column("subsumed_key", Key, ForeignKey("patient.patient_key"), nullable=False),
+    Column("surviving_key", Key, ForeignKey("patient.patient_key"), nullable=False),
+    Column("merged_at", String(14), nullable=False),
+    Column("undone_at", String(14)),
+)
+_active: Final = patient_merge.c.undone_at.is_(None)
+Index(
+    "patient_merge_subsumed",
+    patient_merge.c.subsumed_key,
+    unique=True,
+    sqlite_where=_active,
+    postgresql_where=_active,
+)
+Index("patient_merge_surviving", patient_merge.c.surviving_key, sqlite_where=_active, postgresql_where=_active)
+
 # A repeated MSH-10 with the same bytes gets the same answer (ITI TF-2: 3.8; HL7 2.3.1: 2.15.9.10).
 feed_message: Final = Table(
     "feed_message",
