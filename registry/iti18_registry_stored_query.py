@@ -64,7 +64,8 @@ def answer(
     """Select what the query asks for, or raise Rejected; no byte of the answer is made before all checks passed."""
     criteria, leaf = query.understood.criteria, query.return_type is ReturnType.LEAF_CLASS
     if unknown_patient_is_error and criteria.patient is not None and not store.knows_patient(criteria.patient):
-        text = f"{criteria.patient[0]}^^^&{criteria.patient[1]}&ISO was never announced by a patient identity feed"
+        sent = f"{criteria.patient[0]}^^^&{criteria.patient[1]}&ISO"
+        text = f"{sent} was never announced by a patient identity feed, or is merged into another patient id"
         raise Rejected((RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, text),))
     found = store.find(criteria, visibility, max_leaf_results if leaf else None)
     if not leaf:

@@ -201,6 +201,9 @@ def patient_errors(submission: Submission, facts: Facts) -> Iterator[RegistryErr
         if text in submission.foreign:
             reason = f"{text} is of an assigning authority that is not one of this affinity domain"
             yield RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, reason)
+        elif key is not None and key in facts.merged:
+            reason = f"{text} was merged into another patient id; nothing more is registered for it"
+            yield RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, reason)
         elif key is not None and key not in facts.patients:
             yield RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, f"{text} was never announced by a patient identity feed")
 

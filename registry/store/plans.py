@@ -14,6 +14,7 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.conditions import entry_conditions, folder_conditions, submission_set_conditions
 from registry.store.hits import HAS_MEMBER, Hit, hits, selected, uuids
+from registry.store.merges import group_of
 
 _e, _a, _s, _f = t.entry.c, t.association.c, t.submission_set.c, t.folder.c
 
@@ -21,52 +22,55 @@ Plan = Callable[[Connection, Criteria, int | None], list[Hit]]
 """Asks the database; at most ``limit`` + 1 rows of what the query is about."""
 
 
-def _patient_key(connection: Connection, criteria: Criteria) -> int | None:
+def _patient_keys(connection: Connection, criteria: Criteria) -> list[int]:
+    """Of the patient asked for and of all merged into it; none when it is unknown or merged into another itself."""
     if criteria.patient is None:
-        return None
-    identifier, authority = criteria.patient
-    who = t.patient.c
-    found = select(who.patient_key).where(who.authority == authority, who.id == identifier)
-    key: int | None = connection.execute(found).scalar_one_or_none()
-    return key
+        return []
+    return list(connection.execute(select(group_of(*criteria.patient).c.patient_key)).scalars())
 
 
 def find_documents(connection: Connection, criteria: Criteria, limit: int | None) -> list[Hit]:
     """FindDocuments and FindDocumentsByReferenceId."""
-    key = _patient_key(connection, criteria)
-    return hits(connection, t.entry, _e.patient_key == key, *entry_conditions(criteria), limit=limit) if key else []
+    keys = _patient_keys(connection, criteria)
+    if not keys:
+        return []
+    return hits(connection, t.entry, _e.patient_key.in_(keys), *entry_conditions(criteria), limit=limit)
 
 
 def find_submission_sets(connection: Connection, criteria: Criteria, limit: int | None) -> list[Hit]:
     """FindSubmissionSets."""
-    key = _patient_key(connection, criteria)
-    if key is None:
+    keys = _patient_keys(connection, criteria)
+    if not keys:
         return []
-    return hits(connection, t.submission_set, _s.patient_key == key, *submission_set_conditions(criteria), limit=limit)
+    conditions = submission_set_conditions(criteria)
+    return hits(connection, t.submission_set, _s.patient_key.in_(keys), *conditions, limit=limit)
 
 
 def find_folders(connection: Connection, criteria: Criteria, limit: int | None) -> list[Hit]:
     """FindFolders."""
-    key = _patient_key(connection, criteria)
-    return hits(connection, t.folder, _f.patient_key == key, *folder_conditions(criteria), limit=limit) if key else []
+    keys = _patient_keys(connection, criteria)
+    if not keys:
+        return []
+    return hits(connection, t.folder, _f.patient_key.in_(keys), *folder_conditions(criteria), limit=limit)
 
 
 def get_all(connection: Connection, criteria: Criteria, limit: int | None) -> list[Hit]:
     """GetAll: everything of a patient, and every association that begins or ends there."""
-    key = _patient_key(connection, criteria)
-    if key is None:
+    keys = _patient_keys(connection, criteria)
+    if not keys:
         return []
-    sets = hits(connection, t.submission_set, _s.patient_key == key, *submission_set_conditions(criteria), limit=limit)
-    entries = hits(connection, t.entry, _e.patient_key == key, *entry_conditions(criteria), limit=limit)
-    folders = hits(connection, t.folder, _f.patient_key == key, *folder_conditions(criteria), limit=limit)
+    conditions = submission_set_conditions(criteria)
+    sets = hits(connection, t.submission_set, _s.patient_key.in_(keys), *conditions, limit=limit)
+    entries = hits(connection, t.entry, _e.patient_key.in_(keys), *entry_conditions(criteria), limit=limit)
+    folders = hits(connection, t.folder, _f.patient_key.in_(keys), *folder_conditions(criteria), limit=limit)
     shown = set(uuids(sets + entries + folders))
     # Associations of the patient's own submissions, and of others that refer to a document of this patient.
-    own = hits(connection, t.association, _a.patient_key == key)
+    own = hits(connection, t.association, _a.patient_key.in_(keys))
     foreign = hits(
         connection,
         t.association,
-        _a.patient_key != key,
-        _a.target.in_(select(_e.entry_uuid).where(_e.patient_key == key)),
+        _a.patient_key.not_in(keys),
+        _a.target.in_(select(_e.entry_uuid).where(_e.patient_key.in_(keys))),
     )
     touching = [hit for hit in own + foreign if hit.row.source in shown or hit.row.target in shown]
     return sets + entries + folders + touching

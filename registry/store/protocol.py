@@ -63,6 +63,7 @@ class UniqueIdUse:
 class KnownObject:
     """A registered object that a submission refers to; ``object_type`` only for a DocumentEntry.
 
+    ``patient_key`` is that of the patient it counts as: the one who survives where patients were merged.
     ``superseded``: a later version exists. ``of_set``: an association whose source is a SubmissionSet.
     """
 
@@ -101,6 +102,7 @@ class KnownVersion:
 class Facts:
     """Answers to ``Asked``.
 
+    ``patients`` are the ids that stand; ``merged`` those that were merged into another.
     ``children`` maps a replaced entry to the entries appended to it or transformed from it; ``folders`` maps it to
     the approved folders that contain it. ``latest`` maps a logical id to its latest version, ``links`` are those asked
     for that exist and are Approved.
@@ -113,6 +115,7 @@ class Facts:
     folders: Mapping[str, tuple[str, ...]]
     latest: Mapping[str, KnownVersion] = field(default_factory=dict)
     links: frozenset[Link] = frozenset()
+    merged: frozenset[PatientId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ class RegistryStore(Protocol):
     def unit_of_work(self) -> AbstractContextManager[UnitOfWork]: ...
 
     def knows_patient(self, patient: PatientId) -> bool:
-        """Whether a feed made this patient known."""
+        """Whether a feed made this patient known and nothing has merged it into another since."""
         ...
 
     def find(self, criteria: Criteria, visibility: Visibility, limit: int | None) -> Found:

@@ -17,6 +17,7 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec, Filling, filled
 from registry.store.hits import Hit, base
+from registry.store.merges import group_of, survivors
 from registry.store.plans import PLANS
 from registry.store.protocol import Found
 
@@ -50,7 +51,9 @@ class Selector:
         identifier, authority = criteria.patient
         rows = quick.select(statement, {"patient_id": identifier, "patient_authority": authority})
         hits = [Hit(t.entry, _EntryRow(*row)) for row in rows]
-        return self._found(hits, {hits[0].row.patient_key: print_cx(CX(identifier, authority))} if hits else {})
+        return self._found(
+            hits, dict.fromkeys((hit.row.patient_key for hit in hits), print_cx(CX(identifier, authority)))
+        )
 
     def _found(self, hits: list[Hit], patients: dict[int, str]) -> Found:
         return Found(
@@ -99,11 +102,9 @@ def is_plain(criteria: Criteria) -> bool:
 
 
 def _plain_statement(criteria: Criteria, limit: int | None) -> Select[Any]:
-    who = t.patient.c
-    key = select(who.patient_key).where(
-        who.authority == bindparam("patient_authority"), who.id == bindparam("patient_id")
-    )
-    wanted = base(t.entry).where(_e.patient_key == key.scalar_subquery()).order_by(_e.entry_key)
+    # The merges are followed in the same statement: a round trip of their own would cost more than they do.
+    group = group_of(bindparam("patient_id"), bindparam("patient_authority"))
+    wanted = base(t.entry).where(_e.patient_key.in_(select(group.c.patient_key))).order_by(_e.entry_key)
     for attribute, column, numbers in ((At.STATUS, _e.status, c.STATUS), (At.ENTRY_TYPE, _e.object_type, c.ENTRY_TYPE)):
         if attribute in criteria.values:
             known: dict[Any, int] = dict(numbers)
@@ -120,9 +121,5 @@ def _shown_availability(row: Any) -> str | None:
 
 
 def _patient_ids(connection: Connection, keys: set[int]) -> dict[int, str]:
-    """CX text of each patient key."""
-    if not keys:
-        return {}
-    who = t.patient.c
-    rows = connection.execute(select(who.patient_key, who.id, who.authority).where(who.patient_key.in_(sorted(keys))))
-    return {row.patient_key: print_cx(CX(row.id, row.authority)) for row in rows}
+    """CX text of each patient key: that of the patient who survives of it."""
+    return {key: print_cx(CX(*who)) for key, (_, who) in survivors(connection, keys).items()}

@@ -19,6 +19,7 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec
 from registry.store.keys import KeyMaker
+from registry.store.merges import is_subsumed, survivors
 from registry.store.protocol import (
     Asked,
     Facts,
@@ -86,9 +87,9 @@ class SqlRegistryStore:
             work.finish()
 
     def knows_patient(self, patient: PatientId) -> bool:
-        """Whether a feed made this patient known."""
+        """Whether a feed made this patient known and nothing has merged it into another since."""
         with named_failures(), reading(self._reader) as connection:
-            return bool(_patients(connection, {patient}))
+            return bool(_patients(connection, {patient})[0])
 
     def find(self, criteria: Criteria, visibility: Visibility, limit: int | None) -> Found:
         """Select objects in one snapshot (ITI TF-2: 3.18.4.1.3)."""
@@ -115,7 +116,7 @@ class SqlRegistryStore:
 def _patient_statement(dialect: Dialect) -> Prepared:
     who = t.patient.c
     return Prepared(
-        select(who.patient_key).where(
+        select(who.patient_key, is_subsumed(who.patient_key).label("merged")).where(
             who.authority == bindparam("patient_authority"), who.id == bindparam("patient_id")
         ),
         dialect,
@@ -130,16 +131,21 @@ def _unique_id_statement(count: int, dialect: Dialect) -> Prepared:
     )
 
 
-def _patients(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
-    """Keys of patients; a submission asks for one, seldom for two that ought to be one."""
+def _patients(
+    connection: Connection, wanted: Collection[PatientId]
+) -> tuple[dict[PatientId, int], frozenset[PatientId]]:
+    """Keys of patients, and which ids are merged; a submission asks for one, seldom for two that ought to be one."""
     found: dict[PatientId, int] = {}
+    merged: set[PatientId] = set()
     statement = _patient_statement(connection.dialect)
     for identifier, authority in sorted(wanted)[:_MOST_PATIENTS]:
         values = {"patient_id": identifier, "patient_authority": authority}
         row = statement.execute(connection, values).first()
-        if row is not None:
+        if row is not None and row.merged:
+            merged.add((identifier, authority))
+        elif row is not None:
             found[identifier, authority] = row.patient_key
-    return found
+    return found, frozenset(merged)
 
 
 class SqlUnitOfWork:
@@ -158,8 +164,10 @@ class SqlUnitOfWork:
 
     def facts_about(self, asked: Asked) -> Facts:
         """Answer everything a judge asked; referred entries are locked until the end of this work."""
+        patients, merged = _patients(self._connection, asked.patients)
         return Facts(
-            patients=_patients(self._connection, asked.patients),
+            patients=patients,
+            merged=merged,
             unique_ids=self._unique_ids(asked.unique_ids),
             objects=self._objects(asked.entry_uuids),
             children=self._children(asked.replaced),
@@ -204,14 +212,19 @@ class SqlUnitOfWork:
             return {}
         key = t.object_key.c
         rows = self._connection.execute(
-            select(key.entry_uuid, key.kind, key.patient_key).where(key.entry_uuid.in_(sorted(wanted)))
+            select(key.entry_uuid, key.kind, key.patient_key, is_subsumed(key.patient_key).label("merged")).where(
+                key.entry_uuid.in_(sorted(wanted))
+            )
         ).all()
+        surviving = survivors(self._connection, {row.patient_key for row in rows if row.merged})
         by_kind: dict[Kind, list[str]] = {}
         for row in rows:
             by_kind.setdefault(c.KIND_OF[row.kind], []).append(row.entry_uuid)
+        patients = {
+            row.entry_uuid: surviving[row.patient_key][0] if row.merged else row.patient_key for row in rows
+        }
         found: dict[str, KnownObject] = {}
         for kind, uuids in sorted(by_kind.items(), key=lambda pair: c.KIND[pair[0]]):
-            patients = {row.entry_uuid: row.patient_key for row in rows}
             found.update(self._known(kind, uuids, patients))
         return found
 
@@ -228,7 +241,7 @@ class SqlUnitOfWork:
             more = [table.c.superseded, *([table.c.object_type] if kind is Kind.DOCUMENT_ENTRY else [])]
         rows = self._connection.execute(
             # Locked in one order, so that of two replacements of one document the second waits and then sees the first.
-            select(table.c.entry_uuid, table.c.patient_key, table.c.status, *more)
+            select(table.c.entry_uuid, table.c.status, *more)
             .where(table.c.entry_uuid.in_(sorted(uuids)))
             .order_by(table.c.entry_uuid)
             .with_for_update(of=table)
@@ -236,7 +249,7 @@ class SqlUnitOfWork:
         return {
             row.entry_uuid: KnownObject(
                 kind,
-                row.patient_key,
+                patients[row.entry_uuid],
                 row.status == c.APPROVED,
                 c.ENTRY_TYPE_OF[row.object_type] if kind is Kind.DOCUMENT_ENTRY else None,
                 superseded=bool(getattr(row, "superseded", 0)),
