@@ -12,6 +12,7 @@ ITI-62   Patient Record, D (both)                Patient 0..n, each object named
 ITI-18   Query, E            Query, E            Patient 0..1, Query (ITI-51: one record a patient)
 ITI-43   Import, C           Export, R           Patient 0..1, Document 1..n
 ITI-8    Patient Record, C U D (both)            Patient, with MSH-10
+ITI-64   Patient Record, U (both)                Patient 3..4 by role, with MSH-10; SubmissionSet
 ITI-81   Audit Log Used, R (both)                the log
 =======  ==================  ==================  ===========================================
 
@@ -49,8 +50,10 @@ from atna.vocabulary import (
     DESTINATION,
     EXPORT,
     IMPORT,
+    LOGICAL_DELETION,
     NODE_AUTHENTICATION,
     OBJECT_REFERENCE,
+    ORIGINATION,
     PATIENT_NUMBER,
     PATIENT_RECORD,
     PERMANENT_ERASURE,
@@ -75,11 +78,13 @@ from ihe.xua import Caller
 
 __all__ = [
     "DocumentReference",
+    "LinkChange",
     "Parties",
     "Writer",
     "application_activity",
     "audit_log_used",
     "calling",
+    "link_changed",
     "node_authentication_failed",
     "patient_feed",
     "provided",
@@ -340,6 +345,54 @@ def patient_feed(
     )
     details = (Detail("MSH-10", control_id.encode(errors="replace")), *_decided(decision))
     return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """The ids of an ITI-64, CX text, and the entryUUID of the SubmissionSet made for it; absent is ``None``."""
+
+    local_id: str | None
+    subsumed_local_id: str | None
+    new_id: str | None
+    previous_id: str | None
+    submission_set: str | None = None
+
+
+def link_changed(
+    parties: Parties,
+    change: LinkChange,
+    *,
+    control_id: str,
+    outcome: Outcome,
+    reason: str | None = None,
+    decision: str | None = None,
+) -> AuditMessage:
+    """ITI-64 Notify XAD-PID Link Change (ITI TF-2: 3.64.5.1): one record with all its ids, each by its role."""
+    code = transaction_code("ITI-64", "Notify XAD-PID Link Change")
+    event = EventIdentification(PATIENT_RECORD, Action.UPDATE, outcome, (code,), reason)
+    merged, moved = change.subsumed_local_id is not None, change.new_id != change.previous_id
+    roles = (
+        (change.local_id, "localPatientId", ORIGINATION if merged else None),
+        (change.subsumed_local_id, "subsumedPatientId", LOGICAL_DELETION),
+        (change.new_id, "newPatientId", ORIGINATION if moved else None),
+        (change.previous_id, "previousPatientId", LOGICAL_DELETION if moved else None),
+    )
+    objects = [
+        ParticipantObject(
+            *(patient_id, PATIENT_NUMBER, PERSON, ROLE_PATIENT),
+            life_cycle=life_cycle,
+            details=(
+                Detail("MSH-10", control_id.encode(errors="replace")),
+                Detail("urn:ihe:iti:xpid:2017:patientIdentifierType", role.encode()),
+                *_decided(decision),
+            ),
+        )
+        for patient_id, role, life_cycle in roles
+        if patient_id
+    ]
+    if change.submission_set is not None:
+        objects.append(ParticipantObject(change.submission_set, SUBMISSION_SET, SYSTEM, ROLE_JOB))
+    return AuditMessage(event, _pushed(parties), tuple(objects))
 
 
 def application_activity(

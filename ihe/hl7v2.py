@@ -28,6 +28,7 @@ __all__ = [
     "Header",
     "Identifier",
     "ParseError",
+    "PatientGroup",
     "Problem",
     "parse_acknowledgement",
     "parse_feed",
@@ -37,6 +38,8 @@ __all__ = [
 MAX_SEGMENT_CHARACTERS: Final = 65_536
 """A MSH, EVN, PID or MRG longer than this is refused: each separator costs memory far beyond its byte."""
 MAX_IDENTIFIERS: Final = 100
+MAX_GROUPS: Final = 100
+"""Patients of one message."""
 MAX_HEADER_FIELD: Final = 250
 
 _WANTED: Final = ("EVN", "PID", "MRG")
@@ -146,13 +149,24 @@ class Demographics:
 
 
 @dataclass(frozen=True, slots=True)
+class PatientGroup:
+    """PID-3 of a PID, and MRG-1 of the MRG segments that follow it; a MRG before any PID is a group without PID-3."""
+
+    identifiers: tuple[Identifier, ...] = ()
+    prior_identifiers: tuple[Identifier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FeedMessage:
-    """An ADT message as a registry reads it; ``prior_identifiers`` is MRG-1 of a merge."""
+    """An ADT message as a registry reads it: what it tells of its first PID, and every group of a merge or unlink.
+
+    ``groups`` is empty where one PID stands alone, and ends with ``MAX_GROUPS`` + 1, so that too many can be seen.
+    """
 
     header: Header
     identifiers: tuple[Identifier, ...] = ()
     demographics: Demographics = Demographics()
-    prior_identifiers: tuple[Identifier, ...] = ()
+    groups: tuple[PatientGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +202,14 @@ def parse_feed(data: bytes) -> FeedMessage:
     """Read a message that came in one frame. Raises ParseError; what it means is for the caller to judge."""
     header, message = _parse(data)
     try:
-        evn, pid, mrg = (_first(message, name) for name in _WANTED)
+        evn, pid = _first(message, "EVN"), _first(message, "PID")
         if header.event is None and evn is not None:
             header = replace(header, event=(_value(evn, 1, header) or "").upper() or None)
         return FeedMessage(
             header,
             _identifiers(pid, 3, header),
             _demographics(pid, header),
-            _identifiers(mrg, 1, header),
+            _groups(message, header),
         )
     except ParseError as error:
         raise ParseError(error.problem, header) from None
@@ -348,6 +362,23 @@ def _identifiers(segment: Any | None, field: int, header: Header) -> tuple[Ident
         raise _rejected(ErrorCode.DATA_TYPE_ERROR, f"more than {MAX_IDENTIFIERS} identifiers", location, header)
     found = (_identifier(segment, field, header, repetition) for repetition in range(1, repetitions + 1))
     return tuple(identifier for identifier in found if identifier is not None)
+
+
+def _groups(message: Any, header: Header) -> tuple[PatientGroup, ...]:
+    """Segments in their order (HL7 2.3.1 chapter 3, ADT_A39: PID [PD1] MRG [PV1], repeating)."""
+    if sum(str(segment[0]) in {"PID", "MRG"} for segment in message) <= 1:
+        return ()
+    groups: list[PatientGroup] = []
+    for segment in message:
+        name = str(segment[0])
+        if name == "PID" or (name == "MRG" and not groups):
+            if len(groups) > MAX_GROUPS:
+                break
+            groups.append(PatientGroup(_identifiers(segment, 3, header) if name == "PID" else ()))
+        if name == "MRG":
+            prior = _identifiers(segment, 1, header)
+            groups[-1] = replace(groups[-1], prior_identifiers=(*groups[-1].prior_identifiers, *prior))
+    return tuple(groups)
 
 
 def _identifier(segment: Any, field: int, header: Header, repetition: int) -> Identifier | None:

@@ -8,6 +8,7 @@ from atna.recorder import Recorder
 from atna.store.engine import Engine
 from atna.store.outbox import Outbox
 from ihe.xua import Caller
+from registry import iti8_merge
 from registry.iti8_patient_identity_feed import FeedRules, PatientIdentityFeed
 from registry.settings import RegistrySettings
 from registry.store.patients import SqlPatientStore
@@ -40,6 +41,8 @@ class FeedActor:
             now=now,
             new_id=lambda: secrets.token_hex(10),
             answer_days=registry.feed_answer_days,
+            handlings=iti8_merge.HANDLINGS,
+            granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
         )
 
     def handle(self, data: bytes, caller: Caller) -> bytes:

@@ -1,11 +1,14 @@
 """ITI-8 Patient Identity Feed, Document Registry side (ITI TF-2: 3.8), HL7 v2 over MLLP.
 
-Request  ADT^A01, A04, A05 (add), A08 (update; an unknown id is added, since sources differ), any HL7 2.x, PID-3 as CX
+Request  ADT^A01, A04, A05 (add), A08 (update; an unknown id is added, since sources differ), any HL7 2.x, PID-3 as CX;
+         A40 and A37 (``registry.iti8_merge``), A43 (``registry.iti64_notify_xad_pid_link_change``)
 Effect   every repetition of PID-3 whose assigning authority is one of the domain's becomes known; PID-5, 7, 8 are kept
 Reply    ACK: AA when it is durable, with its audit records, in one transaction
-         AE  understood, refused: no usable id in PID-3; or nothing could be stored now
-         AR  not for us: no ADT, no MSH-10, unreadable; merges, moves and links (A40 and its like), which this version
-             can't follow and therefore never accepts; other events where feed_other_events is "reject"
+         AE  understood, refused: no usable id in PID-3; a merge that contradicts what is known; or nothing could be
+             stored now
+         AR  not for us: no ADT, no MSH-10, unreadable; not permitted; other merges, moves and links (A18, A34 and
+             their like), which the registry can't follow and therefore never accepts; other events where
+             feed_other_events is "reject"
 Others   ADT events that mean nothing to a registry (A02, A03 …) are answered AA and have no effect: an interface engine
          must not stop for days on a transfer
 Repeats  the same bytes with the same MSH-10 from the same sender get the answer they got, and do nothing again; only AA
@@ -15,17 +18,18 @@ Not checked: MSH-5 and MSH-6 (which name us), MSH-11, MSH-12.
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import structlog
 
 from atna import events
 from atna.message import Action, AuditMessage, Outcome
 from atna.recorder import Recorder
-from consent import decide
+from consent import Decision, decide
 from ihe.datatypes import CX, hl7_escape, is_oid, normalise_oid, print_cx
 from ihe.hl7v2 import (
     AckCode,
@@ -42,10 +46,25 @@ from ihe.hl7v2 import (
 from ihe.hl7v2_print import print_acknowledgement
 from ihe.xua import Caller
 from registry.settings import OtherEvents
-from registry.store.patient_protocol import FeedMessageKey, PatientStore
+from registry.store.patient_protocol import FeedMessageKey, FeedUnitOfWork, MergeRefused, PatientStore
 from registry.store.protocol import LostRace, PatientId, StoreUnavailable
 
-__all__ = ["Change", "FeedRules", "PatientIdentityFeed", "Refused", "audit_events", "judge"]
+__all__ = [
+    "Change",
+    "Effect",
+    "FeedRules",
+    "Handling",
+    "Occasion",
+    "PatientIdentityFeed",
+    "Refused",
+    "audit_events",
+    "authority_of",
+    "cx_text",
+    "expected",
+    "judge",
+    "known_here",
+    "refusal",
+]
 
 _log = structlog.get_logger(__name__)
 
@@ -63,14 +82,14 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "A05": Action.CREATE,
     "A08": Action.UPDATE,
 }
-"""The events with an effect here and how they are audited (ITI TF-2: 3.8.4.1.2, 3.8.5.1)."""
+"""The events that make patients known and how they are audited (ITI TF-2: 3.8.4.1.2, 3.8.5.1)."""
 
 IDENTITY_CHANGES: Final = frozenset(
     {"A18", "A24", "A29", "A30", "A34", "A35", "A36", "A37"}
     | {"A39", "A40", "A41", "A42", "A43", "A46", "A47", "A48", "A49", "A50", "A51"}
 )
 """Merge, move, change, link, unlink and delete of identities (HL7 2.5 table 0003): to accept one without doing it would
-leave documents with the wrong patient, unseen."""
+leave documents with the wrong patient, unseen. Those that are done are given to the feed as ``Handling``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +102,60 @@ class FeedRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Occasion:
+    """What every audit record of a message says; ``reason`` only of a refusal, ``decision`` is the access rule."""
+
+    parties: events.Parties
+    control_id: str
+    decision: str
+    outcome: Outcome = Outcome.SUCCESS
+    reason: str | None = None
+
+
+Act = tuple[Action, str | None]
+"""What was done to which patient (CX text; ``None``: none could be read), as audit records tell it."""
+
+
+class Effect(Protocol):
+    """Exactly what a message is to change, and its audit records."""
+
+    def write(self, work: FeedUnitOfWork, now: str) -> None:
+        """Write it; raises MergeRefused. ``now``: 14 digits, UTC."""
+        ...
+
+    def audited(self, occasion: Occasion) -> list[AuditMessage]:
+        """One record per patient (ITI TF-2: 3.8.5.1), or what the transaction asks for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """How one event that changes identities is done.
+
+    ``judge`` raises Refused; ``refused`` gives the audit records of a message that could not be judged.
+    ``transaction`` is the one that a partner's settings must list.
+    """
+
+    transaction: str
+    judge: "Callable[[FeedMessage, FeedRules], Effect]"
+    refused: "Callable[[FeedMessage, FeedRules, Occasion], list[AuditMessage]]"
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """Exactly what to write: these ids are known from now on, and this is told of them."""
+    """These ids are known from now on, and this is told of them."""
 
     patients: tuple[PatientId, ...]
     told: Mapping[str, str | None]
     action: Action
+
+    def write(self, work: FeedUnitOfWork, now: str) -> None:
+        """Make them known."""
+        work.make_known(self.patients, self.told, now)
+
+    def audited(self, occasion: Occasion) -> list[AuditMessage]:
+        """One record per patient."""
+        return audit_events(occasion, [(self.action, print_cx(CX(*patient))) for patient in self.patients])
 
 
 class Refused(Exception):  # noqa: N818 - an outcome
@@ -99,33 +166,41 @@ class Refused(Exception):  # noqa: N818 - an outcome
         self.problem = problem
 
 
-def judge(message: FeedMessage, rules: FeedRules) -> Change | None:
+NO_HANDLINGS: Final[Mapping[str, Handling]] = MappingProxyType({})
+
+
+def judge(message: FeedMessage, rules: FeedRules, handlings: Mapping[str, Handling] = NO_HANDLINGS) -> Effect | None:
     """What the message is to change; ``None``: nothing, and that's right. Raises Refused."""
     header = message.header
     if header.message_type != "ADT":
-        raise _refused(AckCode.REJECT, ErrorCode.UNSUPPORTED_MESSAGE_TYPE, "only ADT messages are taken", "MSH^1^9")
+        raise refusal(AckCode.REJECT, ErrorCode.UNSUPPORTED_MESSAGE_TYPE, "only ADT messages are taken", "MSH^1^9")
     if header.control_id is None:
-        raise _refused(AckCode.REJECT, ErrorCode.REQUIRED_FIELD_MISSING, "MSH-10 is required", "MSH^1^10")
+        raise refusal(AckCode.REJECT, ErrorCode.REQUIRED_FIELD_MISSING, "MSH-10 is required", "MSH^1^10")
+    handling = handlings.get(header.event or "")
+    if handling is not None:
+        return handling.judge(message, rules)
     if header.event in IDENTITY_CHANGES:
-        text = f"{header.event} is not supported by this version: nothing was merged, moved or linked"
-        raise _refused(AckCode.REJECT, ErrorCode.UNSUPPORTED_EVENT_CODE, text, "MSH^1^9")
+        text = f"{header.event} is not supported: nothing was merged, moved or linked"
+        raise refusal(AckCode.REJECT, ErrorCode.UNSUPPORTED_EVENT_CODE, text, "MSH^1^9")
     if header.event is None or header.event not in ACTIONS:
         if header.event is not None and rules.other_events == "accept":
             return None
         text = "this event is not taken; A01, A04, A05 and A08 are"
-        raise _refused(AckCode.REJECT, ErrorCode.UNSUPPORTED_EVENT_CODE, text, "MSH^1^9")
+        raise refusal(AckCode.REJECT, ErrorCode.UNSUPPORTED_EVENT_CODE, text, "MSH^1^9")
     patients = tuple(dict.fromkeys(known_here(message.identifiers, rules)))
     if not patients:
-        raise _refused(AckCode.ERROR, ErrorCode.UNKNOWN_KEY_IDENTIFIER, _expected(rules), "PID^1^3")
+        raise refusal(AckCode.ERROR, ErrorCode.UNKNOWN_KEY_IDENTIFIER, expected("PID-3", rules), "PID^1^3")
     return Change(patients, _told(message.demographics), ACTIONS[header.event])
 
 
-def _refused(ack: AckCode, code: ErrorCode, text: str, location: str) -> Refused:
+def refusal(ack: AckCode, code: ErrorCode, text: str, location: str) -> Refused:
+    """To be raised; see ``Problem``."""
     return Refused(Problem(ack, code, text, location))
 
 
-def _expected(rules: FeedRules) -> str:
-    text = "PID-3 has no id of an assigning authority of this domain; expected ID^^^&OID&ISO"
+def expected(field: str, rules: FeedRules) -> str:
+    """Why a field (``PID-3``) holds no usable id."""
+    text = f"{field} has no id of an assigning authority of this domain; expected ID^^^&OID&ISO"
     listed = sorted(rules.assigning_authorities)
     if not listed:
         return text
@@ -163,35 +238,19 @@ def _told(demographics: Demographics) -> dict[str, str | None]:
     return {name: value or None for name, value in values.items() if value is not None}
 
 
-def audit_events(
-    header: Header,
-    patient_ids: Sequence[str],
-    caller: Caller,
-    recorder: Recorder,
-    *,
-    outcome: Outcome,
-    decision: str,
-    problem: Problem | None = None,
-) -> list[AuditMessage]:
-    """One record per patient (ITI TF-2: 3.8.5.1), one without a patient when none could be read."""
-    parties = events.serving(
-        caller,
-        header.receiver if header.receiver != "|" else "DOSSIER|REGISTRY",
-        recorder.process_id,
-        user_id=header.sender if header.sender != "|" else None,
-        address=recorder.host,
-    )
+def audit_events(occasion: Occasion, acts: Sequence[Act]) -> list[AuditMessage]:
+    """One record per act; one without a patient when there is none."""
     return [
         events.patient_feed(
-            parties,
+            occasion.parties,
             patient_id=patient_id,
-            control_id=header.control_id or "",
-            action=ACTIONS.get(header.event or "", Action.UPDATE),
-            outcome=outcome,
-            reason=f"{problem.ack} {problem.code} {problem.code.text}" if problem is not None else None,
-            decision=decision,
+            control_id=occasion.control_id,
+            action=action,
+            outcome=occasion.outcome,
+            reason=occasion.reason,
+            decision=occasion.decision,
         )
-        for patient_id in patient_ids or (None,)
+        for action, patient_id in acts or [(Action.UPDATE, None)]
     ]
 
 
@@ -199,7 +258,8 @@ class PatientIdentityFeed:
     """The handler of the feed's listener: one message and its sender in, the acknowledgement out. Thread safe.
 
     ``now`` gives seconds since 1970, ``new_id`` the MSH-10 of our answers (at most 20 characters).
-    ``answer_days``: how long answers are kept for repetitions.
+    ``answer_days``: how long answers are kept for repetitions. ``handlings``: the events of ``IDENTITY_CHANGES`` that
+    are done. ``granted``: the transactions that the settings list for a caller.
     """
 
     def __init__(
@@ -211,6 +271,8 @@ class PatientIdentityFeed:
         now: Callable[[], float],
         new_id: Callable[[], str],
         answer_days: int = 30,
+        handlings: Mapping[str, Handling] = NO_HANDLINGS,
+        granted: Callable[[Caller], Collection[str]] = lambda _: (),
     ) -> None:
         self._store = store
         self._recorder = recorder
@@ -218,6 +280,8 @@ class PatientIdentityFeed:
         self._now = now
         self._new_id = new_id
         self._answer_days = answer_days
+        self._handlings = handlings
+        self._granted = granted
         self._forget_at = 0.0
 
     def __call__(self, data: bytes, caller: Caller) -> bytes:
@@ -236,35 +300,70 @@ class PatientIdentityFeed:
             raise StoreUnavailable("too many audit records wait to be delivered")
 
     def _judged(self, data: bytes, caller: Caller) -> bytes:
-        decision = decide(caller, TRANSACTION)
-        message = FeedMessage(Header())
+        message, decision = FeedMessage(Header()), decide(caller, TRANSACTION)
         try:
             message = parse_feed(data)
+            decision = self._decided(message.header, caller)
             if not decision.permit:
-                raise _refused(AckCode.REJECT, ErrorCode.APPLICATION_INTERNAL_ERROR, "not permitted", "")
-            change = judge(message, self._rules)
-        except (ParseError, Refused) as error:
-            header = error.header if isinstance(error, ParseError) else message.header
-            patient_ids = [_cx_text(identifier, self._rules) for identifier in message.identifiers]
-            refusal = audit_events(
-                *(header, patient_ids, caller, self._recorder),
-                outcome=Outcome.SERIOUS_FAILURE,
-                decision=decision.rule,
-                problem=error.problem,
-            )
-            self._store.record_alone([self._recorder.record(event) for event in refusal])
-            _log.info("feed message refused", ack=error.problem.ack, code=error.problem.code, partner=caller.partner)
-            return self._acknowledge(header, error.problem)
-        if change is None:
+                text = f"not permitted: {decision.rule}"
+                raise refusal(AckCode.REJECT, ErrorCode.APPLICATION_INTERNAL_ERROR, text, "")
+            effect = judge(message, self._rules, self._handlings)
+        except ParseError as error:
+            return self._refuse(FeedMessage(error.header), error.problem, caller, decision.rule)
+        except Refused as error:
+            return self._refuse(message, error.problem, caller, decision.rule)
+        if effect is None:
             return self._acknowledge(message.header)
-        return self._apply(message.header, change, data, caller, decision.rule)
+        try:
+            return self._apply(message.header, effect, data, caller, decision.rule)
+        except MergeRefused as error:
+            problem = Problem(AckCode.ERROR, ErrorCode.UNKNOWN_KEY_IDENTIFIER, error.reason)
+            return self._refuse(message, problem, caller, decision.rule, effect)
 
-    def _apply(self, header: Header, change: Change, data: bytes, caller: Caller, rule: str) -> bytes:
+    def _decided(self, header: Header, caller: Caller) -> Decision:
+        """What changes identities is for partners alone whose settings list its transaction."""
+        handling = self._handlings.get(header.event or "")
+        if handling is None:
+            return decide(caller, TRANSACTION)
+        return decide(caller, handling.transaction, self._granted(caller), restricted=True)
+
+    def _refuse(
+        self, message: FeedMessage, problem: Problem, caller: Caller, rule: str, effect: Effect | None = None
+    ) -> bytes:
+        """Put a refusal on record and answer it."""
+        occasion = replace(
+            self._occasion(message.header, caller, rule),
+            outcome=Outcome.SERIOUS_FAILURE,
+            reason=f"{problem.ack} {problem.code} {problem.code.text}",
+        )
+        handling = self._handlings.get(message.header.event or "")
+        if effect is not None:
+            records = effect.audited(occasion)
+        elif handling is not None:
+            records = handling.refused(message, self._rules, occasion)
+        else:
+            action = ACTIONS.get(message.header.event or "", Action.UPDATE)
+            named = [(action, cx_text(identifier, self._rules)) for identifier in message.identifiers]
+            records = audit_events(occasion, named or [(action, None)])
+        self._store.record_alone([self._recorder.record(event) for event in records])
+        _log.info("feed message refused", ack=problem.ack, code=problem.code, partner=caller.partner)
+        return self._acknowledge(message.header, problem)
+
+    def _occasion(self, header: Header, caller: Caller, rule: str) -> Occasion:
+        parties = events.serving(
+            caller,
+            header.receiver if header.receiver != "|" else "DOSSIER|REGISTRY",
+            self._recorder.process_id,
+            user_id=header.sender if header.sender != "|" else None,
+            address=self._recorder.host,
+        )
+        return Occasion(parties, header.control_id or "", rule)
+
+    def _apply(self, header: Header, effect: Effect, data: bytes, caller: Caller, rule: str) -> bytes:
         key = FeedMessageKey(
             f"{caller.partner}|{header.sender}", header.control_id or "", hashlib.sha256(data).hexdigest()
         )
-        patient_ids = [print_cx(CX(*patient)) for patient in change.patients]
-        accepted = audit_events(header, patient_ids, caller, self._recorder, outcome=Outcome.SUCCESS, decision=rule)
+        occasion = self._occasion(header, caller, rule)
         answer = self._acknowledge(header)
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -274,9 +373,9 @@ class PatientIdentityFeed:
                     if earlier is not None:
                         return earlier
                     now = self._time(self._now())
-                    work.make_known(change.patients, change.told, now)
+                    effect.write(work, now)
                     work.remember(key, answer, now)
-                    work.record([self._recorder.record(event) for event in accepted])
+                    work.record([self._recorder.record(event) for event in effect.audited(occasion)])
             except LostRace as error:
                 if time.monotonic() > deadline:
                     raise StoreUnavailable("others write the same patients at the same time") from error
@@ -308,7 +407,7 @@ def _unavailable(error: StoreUnavailable) -> Problem:
     return Problem(AckCode.ERROR, ErrorCode.APPLICATION_INTERNAL_ERROR, text)
 
 
-def _cx_text(identifier: Identifier, rules: FeedRules) -> str:
+def cx_text(identifier: Identifier, rules: FeedRules) -> str:
     """An id for the audit record of a refusal, also one whose authority nobody here knows."""
     authority = authority_of(identifier, rules)
     if authority is not None:

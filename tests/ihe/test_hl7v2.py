@@ -121,7 +121,7 @@ def test_the_event_of_evn_1_stands_in_for_msh_9():
 
 def test_a_merge_carries_both_ids():
     message = parse_feed(adt("A40", extra=f"MRG|OLD^^^&{OID}&ISO\r"))
-    assert message.prior_identifiers == (Identifier("OLD", None, OID, "ISO"),)
+    assert [group.prior_identifiers for group in message.groups] == [(Identifier("OLD", None, OID, "ISO"),)]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ihe.datatypes import parse_cx
 from ihe.transactions import ITI_18, ITI_42
 from ihe.xua import Caller
 from registry.actor import RegistryActor
+from registry.feed import FeedActor
 from registry.settings import RegistrySettings
 from registry.store import tables
 from registry.store.opening import open_registry
@@ -111,6 +112,14 @@ class RegistryRoom:
         element = parse_xml(b"".join(reply.body))
         assert strict_violations(element) == ()
         return element
+
+
+def feed_of(room, domain=None):
+    """The ITI-8 feed on the room's database."""
+    domain = domain or AffinityDomainSettings()
+    return FeedActor(
+        room.engine, room.outbox, Recorder("test", None, "dossier-registry", "localhost"), domain, RegistrySettings()
+    )
 
 
 def codes_of(response):
