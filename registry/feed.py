@@ -9,6 +9,8 @@ from atna.store.engine import Engine
 from atna.store.outbox import Outbox
 from ihe.xua import Caller
 from registry import iti8_merge
+from registry import iti64_notify_xad_pid_link_change as iti64
+from registry.desk import new_uuid
 from registry.iti8_patient_identity_feed import FeedRules, PatientIdentityFeed
 from registry.settings import RegistrySettings
 from registry.store.patients import SqlPatientStore
@@ -41,7 +43,8 @@ class FeedActor:
             now=now,
             new_id=lambda: secrets.token_hex(10),
             answer_days=registry.feed_answer_days,
-            handlings=iti8_merge.HANDLINGS,
+            handlings=iti8_merge.HANDLINGS
+            | iti64.handlings(domain.home_community_id.removeprefix("urn:oid:"), new_uuid),
             granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
         )
 

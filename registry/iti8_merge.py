@@ -21,6 +21,7 @@ from ihe.datatypes import CX, print_cx
 from ihe.hl7v2 import MAX_GROUPS, AckCode, ErrorCode, FeedMessage, Identifier
 from registry.iti8_patient_identity_feed import (
     TRANSACTION,
+    Effect,
     FeedRules,
     Handling,
     Occasion,
@@ -45,10 +46,11 @@ class Merges:
 
     pairs: tuple[tuple[PatientId, PatientId], ...]
 
-    def write(self, work: FeedUnitOfWork, now: str) -> None:
+    def write(self, work: FeedUnitOfWork, now: str) -> Effect:
         """Merge them; the first that is refused refuses all."""
         for subsumed, surviving in self.pairs:
             work.merge(subsumed, surviving, now)
+        return self
 
     def audited(self, occasion: Occasion) -> list[AuditMessage]:
         """Two records for each pair."""
@@ -67,9 +69,10 @@ class Unmerge:
     one: PatientId
     other: PatientId
 
-    def write(self, work: FeedUnitOfWork, now: str) -> None:
+    def write(self, work: FeedUnitOfWork, now: str) -> Effect:
         """End the merge."""
         work.unmerge(self.one, self.other, now)
+        return self
 
     def audited(self, occasion: Occasion) -> list[AuditMessage]:
         """A record for each."""

@@ -119,8 +119,8 @@ Act = tuple[Action, str | None]
 class Effect(Protocol):
     """Exactly what a message is to change, and its audit records."""
 
-    def write(self, work: FeedUnitOfWork, now: str) -> None:
-        """Write it; raises MergeRefused. ``now``: 14 digits, UTC."""
+    def write(self, work: FeedUnitOfWork, now: str) -> "Effect":
+        """Write it; gives what was done, for the records. Raises MergeRefused. ``now``: 14 digits, UTC."""
         ...
 
     def audited(self, occasion: Occasion) -> list[AuditMessage]:
@@ -149,9 +149,10 @@ class Change:
     told: Mapping[str, str | None]
     action: Action
 
-    def write(self, work: FeedUnitOfWork, now: str) -> None:
+    def write(self, work: FeedUnitOfWork, now: str) -> Effect:
         """Make them known."""
         work.make_known(self.patients, self.told, now)
+        return self
 
     def audited(self, occasion: Occasion) -> list[AuditMessage]:
         """One record per patient."""
@@ -373,9 +374,9 @@ class PatientIdentityFeed:
                     if earlier is not None:
                         return earlier
                     now = self._time(self._now())
-                    effect.write(work, now)
+                    done = effect.write(work, now)
                     work.remember(key, answer, now)
-                    work.record([self._recorder.record(event) for event in effect.audited(occasion)])
+                    work.record([self._recorder.record(event) for event in done.audited(occasion)])
             except LostRace as error:
                 if time.monotonic() > deadline:
                     raise StoreUnavailable("others write the same patients at the same time") from error

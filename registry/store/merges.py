@@ -16,7 +16,7 @@ from registry.store.patient_protocol import MergeRefused
 from registry.store.protocol import PatientId
 from registry.store.tables import patient, patient_merge
 
-__all__ = ["group_of", "is_subsumed", "merge", "survivors", "unmerge"]
+__all__ = ["group_of", "is_subsumed", "locked", "merge", "standing", "survivors", "unmerge"]
 
 _p, _m = patient.c, patient_merge.c
 _ACTIVE: Final = _m.undone_at.is_(None)
@@ -62,16 +62,7 @@ def merge(connection: Connection, subsumed: PatientId, surviving: PatientId, now
         raise MergeRefused("an id can't be merged into itself")
     if subsumed[1] != surviving[1]:
         raise MergeRefused("the ids to be merged are of two assigning authorities")
-    keys = _locked(connection, (subsumed, surviving))
-    for who, name in ((surviving, "surviving"), (subsumed, "subsumed")):
-        if who not in keys:
-            raise MergeRefused(f"the {name} id was never announced by a patient identity feed")
-    merged = set(
-        connection.execute(select(_m.subsumed_key).where(_m.subsumed_key.in_(list(keys.values())), _ACTIVE)).scalars()
-    )
-    for who, name in ((surviving, "surviving"), (subsumed, "subsumed")):
-        if keys[who] in merged:
-            raise MergeRefused(f"the {name} id is merged into another already")
+    keys = standing(connection, {"surviving": surviving, "subsumed": subsumed})
     connection.execute(
         insert(patient_merge).values(subsumed_key=keys[subsumed], surviving_key=keys[surviving], merged_at=now)
     )
@@ -79,7 +70,7 @@ def merge(connection: Connection, subsumed: PatientId, surviving: PatientId, now
 
 def unmerge(connection: Connection, one: PatientId, other: PatientId | None, now: str) -> tuple[PatientId, PatientId]:
     """See ``FeedUnitOfWork.unmerge``."""
-    keys = _locked(connection, (one,) if other is None else (one, other))
+    keys = locked(connection, (one,) if other is None else (one, other))
     of_one = _m.subsumed_key == keys.get(one)
     if other is not None:
         pair = and_(of_one, _m.surviving_key == keys.get(other))
@@ -92,7 +83,22 @@ def unmerge(connection: Connection, one: PatientId, other: PatientId | None, now
     return ids[row.subsumed_key], ids[row.surviving_key]
 
 
-def _locked(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
+def standing(connection: Connection, wanted: Mapping[str, PatientId]) -> dict[PatientId, int]:
+    """Keys of ids that are known and not merged, locked; raises MergeRefused, which calls an id by its name here."""
+    keys = locked(connection, list(wanted.values()))
+    for name, who in wanted.items():
+        if who not in keys:
+            raise MergeRefused(f"the {name} id was never announced by a patient identity feed")
+    merged = set(
+        connection.execute(select(_m.subsumed_key).where(_m.subsumed_key.in_(list(keys.values())), _ACTIVE)).scalars()
+    )
+    for name, who in wanted.items():
+        if keys[who] in merged:
+            raise MergeRefused(f"the {name} id is merged into another already")
+    return keys
+
+
+def locked(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
     """Keys of the ids that are known, their rows locked in one order until the end of this transaction.
 
     Not against registrations for them: those only refer to the rows.

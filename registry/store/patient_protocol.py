@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from registry.store.protocol import PatientId
+from ihe.registry_objects import RegistryObject
+from registry.store.protocol import Depositor, PatientId, Registration
 
-__all__ = ["FeedMessageKey", "FeedUnitOfWork", "MergeRefused", "PatientStore"]
+__all__ = [
+    "FeedMessageKey",
+    "FeedUnitOfWork",
+    "MergeRefused",
+    "Movable",
+    "MovableFolder",
+    "Move",
+    "Movement",
+    "PatientStore",
+]
 
 
 class MergeRefused(Exception):  # noqa: N818 - an outcome the sender is told
@@ -28,6 +38,60 @@ class FeedMessageKey:
     sender: str
     control_id: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Entries of patient ``old`` whose sourcePatientId is one of ``local_ids`` (CX texts), to be ``new``'s (ITI-64)."""
+
+    old: PatientId
+    new: PatientId
+    local_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MovableFolder:
+    """An Approved Folder that holds an entry that moves.
+
+    ``members`` are its Approved entries by entryUUID; ``of_new``: the folder is of the new patient already.
+    """
+
+    folder: RegistryObject
+    members: frozenset[str]
+    of_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Movable:
+    """Answers about a ``Move``; what is named is locked. Objects are whole: ids, lid, version and slots as stored.
+
+    ``entries`` are Approved and the latest version. ``depositors`` says by entryUUID who had deposited them.
+    ``associations`` are Approved and begin or end at one of the entries; ``sets`` are those SubmissionSets,
+    ``others`` the Approved entries at their far ends, with whether they are of the new patient.
+    """
+
+    patient_key: int
+    entries: tuple[RegistryObject, ...] = ()
+    depositors: Mapping[str, Depositor] = field(default_factory=dict)
+    associations: tuple[RegistryObject, ...] = ()
+    folders: tuple[MovableFolder, ...] = ()
+    sets: frozenset[str] = frozenset()
+    others: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Exactly what to write: new versions, and what becomes Deprecated because of them.
+
+    ``superseded`` entries and folders must still be Approved, else LostRace. ``depositors`` are those of the new
+    entries, by entryUUID.
+    """
+
+    registration: Registration
+    superseded_entries: tuple[str, ...]
+    superseded_folders: tuple[str, ...]
+    deprecated_associations: tuple[str, ...]
+    depositors: Mapping[str, Depositor]
 
 
 class FeedUnitOfWork(Protocol):
@@ -59,6 +123,14 @@ class FeedUnitOfWork(Protocol):
         ``other`` given: one of the two was merged into the other; ``None``: ``one`` was merged, into whichever.
         Raises MergeRefused when that is not so.
         """
+        ...
+
+    def movable(self, move: Move) -> Movable:
+        """What a move is about. Raises MergeRefused when an id is not known or is merged, or when it is too much."""
+        ...
+
+    def apply_move(self, movement: Movement) -> None:
+        """Write a move."""
         ...
 
     def remember(self, message: FeedMessageKey, answer: bytes, now: str) -> None:

@@ -9,7 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from atna.store.engine import begin_write
 from atna.store.outbox import GroupCommit, Outbox, OutboxUnavailable, add
 from registry.store import merges
-from registry.store.patient_protocol import FeedMessageKey
+from registry.store.keys import KeyMaker
+from registry.store.moves import apply_move, movable, read_codec
+from registry.store.patient_protocol import FeedMessageKey, Movable, Move, Movement
 from registry.store.protocol import PatientId, StoreUnavailable
 from registry.store.sql import named_failures
 from registry.store.tables import feed_message, outbox, patient
@@ -77,13 +79,14 @@ class SqlPatientStore:
     def __init__(self, engine: Engine, audit: Outbox) -> None:
         self._engine = engine
         self._audit = audit
+        self._keys = KeyMaker()
         self._group_commit = GroupCommit(engine, outbox, audit.sinks)
 
     @contextmanager
     def unit_of_work(self) -> "Iterator[SqlFeedUnitOfWork]":
         """One transaction; LostRace and StoreUnavailable leave nothing written."""
         with _failures(), begin_write(self._engine) as connection:
-            yield SqlFeedUnitOfWork(connection, self._audit.sinks)
+            yield SqlFeedUnitOfWork(connection, self._keys, self._audit.sinks)
 
     def record_alone(self, messages: Sequence[bytes]) -> None:
         """Write audit records of a message that changes nothing."""
@@ -104,8 +107,9 @@ class SqlPatientStore:
 class SqlFeedUnitOfWork:
     """FeedUnitOfWork on one connection."""
 
-    def __init__(self, connection: Connection, sinks: Sequence[str]) -> None:
+    def __init__(self, connection: Connection, keys: KeyMaker, sinks: Sequence[str]) -> None:
         self._connection = connection
+        self._keys = keys
         self._sinks = sinks
 
     def answer_to(self, message: FeedMessageKey) -> bytes | None:
@@ -123,6 +127,14 @@ class SqlFeedUnitOfWork:
     def unmerge(self, one: PatientId, other: PatientId | None, now: str) -> tuple[PatientId, PatientId]:
         """End a merge, or raise MergeRefused."""
         return merges.unmerge(self._connection, one, other, now)
+
+    def movable(self, move: Move) -> Movable:
+        """Look at what is to be moved, and lock it."""
+        return movable(self._connection, read_codec(self._connection), move)
+
+    def apply_move(self, movement: Movement) -> None:
+        """Write a move."""
+        apply_move(self._connection, read_codec(self._connection), self._keys, movement)
 
     def remember(self, message: FeedMessageKey, answer: bytes, now: str) -> None:
         """Keep the answer."""

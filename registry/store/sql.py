@@ -20,6 +20,7 @@ from registry.store import tables as t
 from registry.store.fragments import Codec
 from registry.store.keys import KeyMaker
 from registry.store.merges import is_subsumed, survivors
+from registry.store.moves import read_codec
 from registry.store.protocol import (
     Asked,
     Facts,
@@ -69,12 +70,7 @@ class SqlRegistryStore:
         self._group_commit = group_commit
         self._keys = KeyMaker()
         with reading(engine) as connection:
-            self._codec = Codec(
-                {
-                    row.number: row.bytes
-                    for row in connection.execute(select(t.dictionary.c.number, t.dictionary.c.bytes))
-                }
-            )
+            self._codec = read_codec(connection)
         self._select = Selector(self._codec)
         self._quick = Quick(self._reader)
 

@@ -1,0 +1,185 @@
+"""What an ITI-64 moves, read and written in SQL. Functions take a connection and commit nothing."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, select, update
+
+from atna.store.prepared import insert_rows
+from ihe import vocabulary as v
+from ihe.datatypes import CX, print_cx
+from ihe.ebrim import read_submitted_objects
+from ihe.registry_objects import Kind, RegistryObject
+from registry.store import codes as c
+from registry.store import tables as t
+from registry.store.fragments import Codec, Filling, filled
+from registry.store.keys import KeyMaker
+from registry.store.merges import group_of, standing
+from registry.store.patient_protocol import MergeRefused, Movable, MovableFolder, Move, Movement
+from registry.store.protocol import Depositor, LostRace, PatientId
+from registry.store.rows import Rows
+from schemas import parse_xml
+
+__all__ = ["MAX_MOVED", "apply_move", "movable", "read_codec"]
+
+MAX_MOVED: Final = 5_000
+"""Entries of one move: all of it is one transaction, and an answer the sender waits for."""
+
+_AT_ONCE: Final = 5_000
+"""Values of one list in a statement; SQLite takes 32,766."""
+
+_e, _f, _a, _o = t.entry.c, t.folder.c, t.association.c, t.object_key.c
+
+
+def read_codec(connection: Connection) -> Codec:
+    """Compression with the dictionaries of this database."""
+    rows = connection.execute(select(t.dictionary.c.number, t.dictionary.c.bytes))
+    return Codec({row.number: row.bytes for row in rows})
+
+
+def movable(connection: Connection, codec: Codec, move: Move) -> Movable:
+    """See ``FeedUnitOfWork.movable``."""
+    patient_key = standing(connection, {"new patient": move.new, "previous patient": move.old})[move.new]
+    new_keys = _group(connection, move.new)
+    rows = connection.execute(
+        select(t.entry)
+        .where(
+            _e.patient_key.in_(_group(connection, move.old)),
+            _e.status == c.APPROVED,
+            _e.superseded == 0,
+            _e.source_patient_id.in_(sorted(move.local_ids)),
+        )
+        .order_by(_e.entry_uuid)
+        .limit(MAX_MOVED + 1)
+        .with_for_update()
+    ).all()
+    if len(rows) > MAX_MOVED:
+        raise MergeRefused(f"more than {MAX_MOVED} documents would move at once; nothing was moved")
+    uuids = [row.entry_uuid for row in rows]
+    links = _links(connection, uuids)
+    far = {end for row in links for end in (row.source, row.target)} - set(uuids)
+    kinds = {row.entry_uuid: c.KIND_OF[row.kind] for row in _listed(connection, t.object_key, _o.entry_uuid, far)}
+    shown = print_cx(CX(*move.new))
+    return Movable(
+        patient_key,
+        entries=tuple(_objects(codec, t.entry, rows, shown)),
+        depositors={
+            row.entry_uuid: Depositor(row.depositor_node, row.depositor_organisation, row.depositor_person)
+            for row in rows
+        },
+        associations=tuple(_objects(codec, t.association, links, shown)),
+        folders=_folders(connection, codec, [end for end in far if kinds[end] is Kind.FOLDER], new_keys, shown),
+        sets=frozenset(end for end in far if kinds[end] is Kind.SUBMISSION_SET),
+        others={
+            row.entry_uuid: row.patient_key in new_keys
+            for row in _listed(connection, t.entry, _e.entry_uuid, far)
+            if row.status == c.APPROVED
+        },
+    )
+
+
+def _group(connection: Connection, who: PatientId) -> set[int]:
+    return set(connection.execute(select(group_of(*who).c.patient_key)).scalars())
+
+
+def _links(connection: Connection, uuids: Collection[str]) -> list[Any]:
+    """Approved associations at these entries, in the order of registration."""
+    found: dict[str, Any] = {}
+    for end in (_a.source, _a.target):
+        rows = _listed(connection, t.association, end, uuids)
+        found.update({row.entry_uuid: row for row in rows if row.status == c.APPROVED})
+    return sorted(found.values(), key=lambda row: row.association_key)
+
+
+def _folders(
+    connection: Connection, codec: Codec, uuids: Collection[str], new_keys: Collection[int], shown: str
+) -> tuple[MovableFolder, ...]:
+    rows = [row for row in _listed(connection, t.folder, _f.entry_uuid, uuids, lock=True) if row.status == c.APPROVED]
+    links = _listed(connection, t.association, _a.source, [row.entry_uuid for row in rows])
+    held = [row for row in links if row.type == c.ASSOCIATION[v.HAS_MEMBER] and row.status == c.APPROVED]
+    entries = _listed(connection, t.entry, _e.entry_uuid, {row.target for row in held})
+    approved = {row.entry_uuid for row in entries if row.status == c.APPROVED}
+    return tuple(
+        MovableFolder(
+            obj,
+            frozenset(link.target for link in held if link.source == row.entry_uuid and link.target in approved),
+            row.patient_key in new_keys,
+        )
+        for row, obj in zip(rows, _objects(codec, t.folder, rows, shown), strict=True)
+    )
+
+
+def _listed(
+    connection: Connection, table: Table, column: Any, wanted: Collection[str], *, lock: bool = False
+) -> list[Any]:
+    """Rows whose column has one of the values, in the order of their values so that locks come in one order."""
+    found: list[Any] = []
+    ordered = sorted(wanted)
+    for at in range(0, len(ordered), _AT_ONCE):
+        statement = select(table).where(column.in_(ordered[at : at + _AT_ONCE])).order_by(column)
+        found += connection.execute(statement.with_for_update() if lock else statement).all()
+    return found
+
+
+def _objects(codec: Codec, table: Table, rows: Sequence[Any], patient_id: str) -> list[RegistryObject]:
+    """Rows as the objects they are, with everything that was put into their holes."""
+    return [_object(codec, table, row, patient_id) for row in rows]
+
+
+def _object(codec: Codec, table: Table, row: Any, patient_id: str) -> RegistryObject:
+    text = filled(
+        codec.decompressed(row.fragment, row.dictionary),
+        Filling(
+            status=c.STATUS_OF[row.status].value,
+            version=getattr(row, "version", 1),
+            logical_id=getattr(row, "logical_id", row.entry_uuid),
+            patient_id=patient_id,
+            home=getattr(row, "home", None),
+            last_update_time=row.last_update_time if table is t.folder else None,
+            availability=_offline(row.availability) if table is t.entry else None,
+        ),
+    )
+    listed = b'<rim:RegistryObjectList xmlns:rim="%s">%s</rim:RegistryObjectList>' % (v.RIM.encode(), text)
+    return read_submitted_objects(parse_xml(listed)).objects[0]
+
+
+def _offline(number: int) -> str | None:
+    word = c.AVAILABILITY_OF[number]
+    return None if word == v.AVAILABLE_ONLINE else word
+
+
+def apply_move(connection: Connection, codec: Codec, keys: KeyMaker, movement: Movement) -> None:
+    """See ``FeedUnitOfWork.apply_move``."""
+    supersede = {"status": c.DEPRECATED, "superseded": 1}
+    for table, uuids in ((t.entry, movement.superseded_entries), (t.folder, movement.superseded_folders)):
+        for at in range(0, len(uuids), _AT_ONCE):
+            part = uuids[at : at + _AT_ONCE]
+            mine = (table.c.entry_uuid.in_(part), table.c.status == c.APPROVED, table.c.superseded == 0)
+            if connection.execute(update(table).where(*mine).values(**supersede)).rowcount != len(part):
+                raise LostRace
+    _set(connection, t.association, movement.deprecated_associations, {"status": c.DEPRECATED})
+    registration = movement.registration
+    _set(connection, t.folder, registration.touched_folders, {"last_update_time": registration.now})
+    rows = Rows(registration, codec, keys)
+    tables = [(table, _as_deposited(made, movement) if table is t.entry else made) for table, made in rows.all()]
+    fresh = [row for row in rows.unique_ids() if row["unique_id"] not in registration.known_unique_ids]
+    insert_rows(connection, [*tables, (t.unique_id_key, fresh)])
+
+
+def _set(connection: Connection, table: Table, uuids: Sequence[str], values: dict[str, Any]) -> None:
+    for at in range(0, len(uuids), _AT_ONCE):
+        connection.execute(update(table).where(table.c.entry_uuid.in_(uuids[at : at + _AT_ONCE])).values(**values))
+
+
+def _as_deposited(rows: list[dict[str, Any]], movement: Movement) -> list[dict[str, Any]]:
+    """A new version is still its depositor's: who may see what goes by that, not by who reported the move."""
+    deposited = {uuid: _columns(who) for uuid, who in movement.depositors.items()}
+    return [row | deposited[row["entry_uuid"]] for row in rows]
+
+
+def _columns(who: Depositor) -> dict[str, str | None]:
+    return {
+        "depositor_node": who.node,
+        "depositor_organisation": who.organisation,
+        "depositor_person": who.person,
+    }
