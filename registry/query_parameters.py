@@ -55,9 +55,13 @@ def _unquoted(text: str, lenient: bool) -> tuple[str, bool]:
 
 
 def one_text(texts: Sequence[str], lenient: bool) -> Reading:
-    """A single string: ``'text'``."""
+    """A single string: ``'text'``.
+
+    Parentheses around that one value are a defect that is always let pass: the NIST testkit writes patientId so in its
+    tests of ITI-64, and it cannot mean anything else.
+    """
     if len(texts) != 1 or texts[0].strip().startswith("("):
-        if len(texts) == 1 and lenient and len(many := many_texts(texts, lenient).values) == 1:
+        if len(texts) == 1 and len(many := many_texts(texts, lenient).values) == 1:
             return Reading(many, sloppy=True)
         raise TooManyError("one value only, in single quotes and without parentheses: 'value'")
     value, sloppy = _unquoted(texts[0], lenient)

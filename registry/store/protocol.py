@@ -79,6 +79,8 @@ class KnownObject:
 class KnownVersion:
     """The latest version of a logical object; what follows ``unique_id`` is of a DocumentEntry alone.
 
+    ``patient_key`` is that of the patient it counts as: the one who survives where patients were merged.
+
     ``links`` are its Approved associations that a new version takes over: relationships with other entries, and
     memberships between an Approved folder and an entry. They are whole, as objects to copy.
     """

@@ -216,9 +216,7 @@ class SqlUnitOfWork:
         by_kind: dict[Kind, list[str]] = {}
         for row in rows:
             by_kind.setdefault(c.KIND_OF[row.kind], []).append(row.entry_uuid)
-        patients = {
-            row.entry_uuid: surviving[row.patient_key][0] if row.merged else row.patient_key for row in rows
-        }
+        patients = {row.entry_uuid: surviving[row.patient_key][0] if row.merged else row.patient_key for row in rows}
         found: dict[str, KnownObject] = {}
         for kind, uuids in sorted(by_kind.items(), key=lambda pair: c.KIND[pair[0]]):
             found.update(self._known(kind, uuids, patients))

@@ -12,6 +12,7 @@ from ihe.registry_objects import Kind, RegistryObject
 from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec, Filling, filled
+from registry.store.merges import survivors
 from registry.store.protocol import KnownVersion, Link, LostRace, StatusChange
 from schemas import parse_xml
 
@@ -29,7 +30,11 @@ def latest_versions(connection: Connection, logical_ids: Collection[str], codec:
         for row in _latest_rows(connection, table, logical_ids)
     ]
     links = _links(connection, [row.entry_uuid for _, row in rows], codec)
-    return {row.logical_id: _known(kind, row, links.get(row.entry_uuid, ())) for kind, row in rows}
+    patients = {key: who[0] for key, who in survivors(connection, {row.patient_key for _, row in rows}).items()}
+    return {
+        row.logical_id: _known(kind, row, patients[row.patient_key], links.get(row.entry_uuid, ()))
+        for kind, row in rows
+    }
 
 
 def _latest_rows(connection: Connection, table: Table, logical_ids: Collection[str]) -> Iterable[Any]:
@@ -39,11 +44,11 @@ def _latest_rows(connection: Connection, table: Table, logical_ids: Collection[s
     return connection.execute(wanted.order_by(table.c.logical_id).with_for_update()).all()
 
 
-def _known(kind: Kind, row: Any, links: Collection[RegistryObject]) -> KnownVersion:
+def _known(kind: Kind, row: Any, patient_key: int, links: Collection[RegistryObject]) -> KnownVersion:
     common = {
         "entry_uuid": row.entry_uuid,
         "kind": kind,
-        "patient_key": row.patient_key,
+        "patient_key": patient_key,
         "approved": row.status == c.APPROVED,
         "version": row.version,
         "unique_id": row.unique_id,

@@ -39,7 +39,7 @@ def test_one_text() -> None:
     assert q.one_text(["bare"], True) == q.Reading(("bare",), sloppy=True)
     with pytest.raises(q.BadValueError):
         q.one_text(["bare"], False)
-    for several in (["('a')"], ["'a'", "'b'"]):
+    for several in (["('a','b')"], ["'a'", "'b'"]):
         with pytest.raises(q.TooManyError):
             q.one_text(several, False)
 
@@ -130,7 +130,8 @@ def test_times_and_numbers_stand_alone() -> None:
             read(texts, True)
 
 
-def test_a_list_of_one_is_one_text_when_lenient() -> None:
-    assert q.one_text(["('a')"], True) == q.Reading(("a",), sloppy=True)
+def test_a_list_of_one_is_one_text() -> None:
+    for lenient in (True, False):
+        assert q.one_text(["('a')"], lenient) == q.Reading(("a",), sloppy=True)
     with pytest.raises(q.TooManyError):
         q.one_text(["('a','b')"], True)
