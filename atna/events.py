@@ -86,6 +86,7 @@ __all__ = [
     "calling",
     "link_changed",
     "node_authentication_failed",
+    "patient_changed_by_operator",
     "patient_feed",
     "provided",
     "registered",
@@ -104,6 +105,9 @@ UNKNOWN: Final = "unknown"
 
 DECISION_DETAIL: Final = "urn:dossier:access-rule"
 """Type of the detail that names the rule of the access policy."""
+
+OPERATION_DETAIL: Final = "urn:dossier:operation"
+"""Type of the detail that says what an operator did."""
 
 SEARCH_DETAIL: Final = "urn:dossier:search"
 """Type of the detail that holds the parameters of a search in the audit log."""
@@ -344,6 +348,15 @@ def patient_feed(
         PATIENT_RECORD, action, outcome, (transaction_code("ITI-8", "Patient Identity Feed"),), reason
     )
     details = (Detail("MSH-10", control_id.encode(errors="replace")), *_decided(decision))
+    return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
+
+
+def patient_changed_by_operator(
+    parties: Parties, *, patient_id: str, operation: str, outcome: Outcome, reason: str | None = None
+) -> AuditMessage:
+    """What an operator did to a patient by command (DICOM Patient Record, U); ``operation`` is one word of ours."""
+    event = EventIdentification(PATIENT_RECORD, Action.UPDATE, outcome, (), reason)
+    details = (Detail(OPERATION_DETAIL, operation.encode()),)
     return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
 
 

@@ -16,6 +16,7 @@ from dossier.commands import (
     feed,
     fetch,
     find,
+    patients,
     serve,
     store,
     submit,
@@ -45,6 +46,7 @@ app.command("demo")(demo.demo)
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")
 app.add_typer(store.app, name="store")
+app.add_typer(patients.app, name="patients")
 app.add_typer(database.app, name="db")
 
 

@@ -7,16 +7,28 @@ a merge locks both its patients in the order of their keys, and a subsumed id ne
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, or_, select, update
 from sqlalchemy.sql.expression import CTE
 
+from atna.store.engine import reading
+from registry.store.opening import open_registry
 from registry.store.patient_protocol import MergeRefused
 from registry.store.protocol import PatientId
 from registry.store.tables import patient, patient_merge
 
-__all__ = ["group_of", "is_subsumed", "locked", "merge", "standing", "survivors", "unmerge"]
+__all__ = [
+    "ListedMerge",
+    "group_of",
+    "is_subsumed",
+    "merge",
+    "read_merges",
+    "standing",
+    "survivors",
+    "unmerge",
+]
 
 _p, _m = patient.c, patient_merge.c
 _ACTIVE: Final = _m.undone_at.is_(None)
@@ -70,7 +82,7 @@ def merge(connection: Connection, subsumed: PatientId, surviving: PatientId, now
 
 def unmerge(connection: Connection, one: PatientId, other: PatientId | None, now: str) -> tuple[PatientId, PatientId]:
     """See ``FeedUnitOfWork.unmerge``."""
-    keys = locked(connection, (one,) if other is None else (one, other))
+    keys = _locked(connection, (one,) if other is None else (one, other))
     of_one = _m.subsumed_key == keys.get(one)
     if other is not None:
         pair = and_(of_one, _m.surviving_key == keys.get(other))
@@ -85,7 +97,7 @@ def unmerge(connection: Connection, one: PatientId, other: PatientId | None, now
 
 def standing(connection: Connection, wanted: Mapping[str, PatientId]) -> dict[PatientId, int]:
     """Keys of ids that are known and not merged, locked; raises MergeRefused, which calls an id by its name here."""
-    keys = locked(connection, list(wanted.values()))
+    keys = _locked(connection, list(wanted.values()))
     for name, who in wanted.items():
         if who not in keys:
             raise MergeRefused(f"the {name} id was never announced by a patient identity feed")
@@ -98,7 +110,7 @@ def standing(connection: Connection, wanted: Mapping[str, PatientId]) -> dict[Pa
     return keys
 
 
-def locked(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
+def _locked(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
     """Keys of the ids that are known, their rows locked in one order until the end of this transaction.
 
     Not against registrations for them: those only refer to the rows.
@@ -115,3 +127,31 @@ def locked(connection: Connection, wanted: Collection[PatientId]) -> dict[Patien
 def _ids(connection: Connection, keys: Collection[int]) -> Mapping[int, PatientId]:
     rows = connection.execute(select(_p.patient_key, _p.id, _p.authority).where(_p.patient_key.in_(keys)))
     return {row.patient_key: (row.id, row.authority) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMerge:
+    """A merge for the operator's eyes; times are 14 digits, UTC."""
+
+    subsumed: PatientId
+    surviving: PatientId
+    merged_at: str
+    undone_at: str | None
+
+
+def read_merges(database_url: str, *, undone: bool) -> tuple[ListedMerge, ...]:
+    """Oldest first; ``undone``: ended ones too. DatabaseRefused, and SQLAlchemyError when nothing answers."""
+    old, new = patient.alias("old"), patient.alias("new")
+    wanted = (
+        select(old.c.id, old.c.authority, new.c.id, new.c.authority, _m.merged_at, _m.undone_at)
+        .join(old, old.c.patient_key == _m.subsumed_key)
+        .join(new, new.c.patient_key == _m.surviving_key)
+        .order_by(_m.merge_key)
+    )
+    engine, _reader = open_registry(database_url)
+    try:
+        with reading(engine) as connection:
+            rows = connection.execute(wanted if undone else wanted.where(_ACTIVE)).all()
+    finally:
+        engine.dispose()
+    return tuple(ListedMerge((row[0], row[1]), (row[2], row[3]), row[4], row[5]) for row in rows)
