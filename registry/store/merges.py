@@ -1,28 +1,28 @@
 """Merged patients in SQL: who stands for whom (ITI TF-2: 3.8.4.2, 3.44.4.2). Functions take a connection.
 
-A merge is a row; rows of documents keep the patient key they came with. What follows from merges is worked out when
-somebody asks: ``group_of`` downwards (whose documents an id shows), ``survivors`` upwards (which id they are shown
-with). Chains A -> B -> C are followed; UNION drops what was seen, so that no chain is walked twice. No cycle can arise:
-a merge locks both its patients in the order of their keys, and a subsumed id neither survives nor is subsumed again.
+``patient_merge`` says who was merged into whom; ``patient.survivor_key`` who is left of a chain A -> B -> C in the end
+(C), and is none for an id that stands. Rows of documents keep the patient key they came with: queries ask for the keys
+of a patient and of all it survives, and show its id.
+
+Whoever changes a tree of merges holds its root: a merge locks the two ids, which must both stand, in the order of their
+keys; the end of a merge locks the id that survives of it. So no cycle can arise, and none is lost.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, insert, or_, select, update
-from sqlalchemy.sql.expression import CTE
+from sqlalchemy import ColumnElement, CompoundSelect, Connection, Select, and_, func, insert, or_, select, update
 
 from atna.store.engine import reading
 from registry.store.opening import open_registry
 from registry.store.patient_protocol import MergeRefused
-from registry.store.protocol import PatientId
+from registry.store.protocol import LostRace, PatientId
 from registry.store.tables import patient, patient_merge
 
 __all__ = [
     "ListedMerge",
-    "group_of",
-    "is_subsumed",
+    "keys_of",
     "merge",
     "read_merges",
     "standing",
@@ -31,41 +31,29 @@ __all__ = [
 ]
 
 _p, _m = patient.c, patient_merge.c
+_STANDS: Final = _p.survivor_key.is_(None)
 _ACTIVE: Final = _m.undone_at.is_(None)
 
 
-def is_subsumed(key: Any) -> ColumnElement[bool]:
-    """The condition that the patient with this key is merged into another."""
-    return exists().where(_m.subsumed_key == key, _ACTIVE)
-
-
-def group_of(identifier: Any, authority: Any) -> CTE:
-    """Column ``patient_key``: of a known id and of all that were merged into it; none for a subsumed or unknown id."""
-    known = select(_p.patient_key).where(_p.authority == authority, _p.id == identifier)
-    group = known.where(~is_subsumed(_p.patient_key)).cte("merged", recursive=True)
-    further = select(_m.subsumed_key).where(_m.surviving_key == group.c.patient_key, _ACTIVE)
-    return group.union(further)
+def keys_of(identifier: Any, authority: Any) -> CompoundSelect[Any]:
+    """Keys of an id that stands and of all that were merged into it; none for a subsumed or unknown id."""
+    who = patient.alias("who")
+    asked = and_(who.c.authority == authority, who.c.id == identifier, who.c.survivor_key.is_(None))
+    survived = select(_p.patient_key).join(who, _p.survivor_key == who.c.patient_key).where(asked)
+    return select(who.c.patient_key).where(asked).union_all(survived)
 
 
 def survivors(connection: Connection, keys: Collection[int]) -> dict[int, tuple[int, PatientId]]:
-    """Each key with the one that survives of its chain of merges, and that one's id."""
+    """Each key with the one that survives of it, its own where it was not merged, and that one's id."""
     if not keys:
         return {}
-    rows = connection.execute(_survivors(keys))
+    left = patient.alias("survivor")
+    rows = connection.execute(
+        select(_p.patient_key.label("origin"), left.c.patient_key, left.c.id, left.c.authority)
+        .join(left, left.c.patient_key == func.coalesce(_p.survivor_key, _p.patient_key))
+        .where(_p.patient_key.in_(sorted(keys)))
+    )
     return {row.origin: (row.patient_key, (row.id, row.authority)) for row in rows}
-
-
-def _survivors(keys: Collection[int]) -> Select[Any]:
-    begin = select(_p.patient_key.label("origin"), _p.patient_key.label("now")).where(_p.patient_key.in_(sorted(keys)))
-    chain = begin.cte("chain", recursive=True)
-    chain = chain.union(
-        select(chain.c.origin, _m.surviving_key).where(_m.subsumed_key == chain.c.now, _ACTIVE),
-    )
-    return (
-        select(chain.c.origin, _p.patient_key, _p.id, _p.authority)
-        .join(patient, _p.patient_key == chain.c.now)
-        .where(~is_subsumed(_p.patient_key))
-    )
 
 
 def merge(connection: Connection, subsumed: PatientId, surviving: PatientId, now: str) -> None:
@@ -75,52 +63,84 @@ def merge(connection: Connection, subsumed: PatientId, surviving: PatientId, now
     if subsumed[1] != surviving[1]:
         raise MergeRefused("the ids to be merged are of two assigning authorities")
     keys = standing(connection, {"surviving": surviving, "subsumed": subsumed})
-    connection.execute(
-        insert(patient_merge).values(subsumed_key=keys[subsumed], surviving_key=keys[surviving], merged_at=now)
-    )
+    old, new = keys[subsumed], keys[surviving]
+    connection.execute(insert(patient_merge).values(subsumed_key=old, surviving_key=new, merged_at=now))
+    of_old = or_(_p.patient_key == old, _p.survivor_key == old)
+    connection.execute(update(patient).where(of_old).values(survivor_key=new))
 
 
 def unmerge(connection: Connection, one: PatientId, other: PatientId | None, now: str) -> tuple[PatientId, PatientId]:
     """See ``FeedUnitOfWork.unmerge``."""
-    keys = _locked(connection, (one,) if other is None else (one, other))
-    of_one = _m.subsumed_key == keys.get(one)
-    if other is not None:
-        pair = and_(of_one, _m.surviving_key == keys.get(other))
-        of_one = or_(pair, and_(_m.subsumed_key == keys.get(other), _m.surviving_key == keys.get(one)))
-    row = connection.execute(select(_m.merge_key, _m.subsumed_key, _m.surviving_key).where(of_one, _ACTIVE)).first()
-    if row is None:
+    found = _active(connection, one, other)
+    if found is None:
         raise MergeRefused("the id is not merged" if other is None else "the ids are not merged into each other")
-    connection.execute(update(patient_merge).where(_m.merge_key == row.merge_key, _ACTIVE).values(undone_at=now))
-    ids = _ids(connection, (row.subsumed_key, row.surviving_key))
-    return ids[row.subsumed_key], ids[row.surviving_key]
+    root = connection.execute(_survivor_of(found.subsumed_key)).scalar_one()
+    connection.execute(select(_p.patient_key).where(_p.patient_key == root).with_for_update(key_share=True))
+    again = _active(connection, one, other)
+    if again is None or connection.execute(_survivor_of(found.subsumed_key)).scalar_one() != root:
+        raise LostRace
+    connection.execute(update(patient_merge).where(_m.merge_key == found.merge_key).values(undone_at=now))
+    connection.execute(update(patient).where(_p.patient_key == found.subsumed_key).values(survivor_key=None))
+    below = _merged_into(connection, found.subsumed_key)
+    if below:
+        connection.execute(update(patient).where(_p.patient_key.in_(below)).values(survivor_key=found.subsumed_key))
+    ids = _ids(connection, (found.subsumed_key, found.surviving_key))
+    return ids[found.subsumed_key], ids[found.surviving_key]
+
+
+def _survivor_of(key: int) -> Select[Any]:
+    return select(_p.survivor_key).where(_p.patient_key == key)
+
+
+def _active(connection: Connection, one: PatientId, other: PatientId | None) -> Any | None:
+    """The merge of ``one``, or the one between the two in either direction."""
+    keys = _keys(connection, (one,) if other is None else (one, other))
+    if len(keys) != (1 if other is None else len({one, other})):
+        return None
+    ends = _m.subsumed_key == keys[one]
+    if other is not None:
+        pair = and_(ends, _m.surviving_key == keys[other])
+        ends = or_(pair, and_(_m.subsumed_key == keys[other], _m.surviving_key == keys[one]))
+    return connection.execute(
+        select(_m.merge_key, _m.subsumed_key, _m.surviving_key).where(ends, _ACTIVE)
+    ).one_or_none()
+
+
+def _merged_into(connection: Connection, key: int) -> list[int]:
+    """Keys of all that are merged into a patient, through any chain; UNION walks none twice."""
+    below = select(_m.subsumed_key).where(_m.surviving_key == key, _ACTIVE).cte("below", recursive=True)
+    below = below.union(select(_m.subsumed_key).where(_m.surviving_key == below.c.subsumed_key, _ACTIVE))
+    return list(connection.execute(select(below.c.subsumed_key)).scalars())
 
 
 def standing(connection: Connection, wanted: Mapping[str, PatientId]) -> dict[PatientId, int]:
-    """Keys of ids that are known and not merged, locked; raises MergeRefused, which calls an id by its name here."""
-    keys = _locked(connection, list(wanted.values()))
-    for name, who in wanted.items():
-        if who not in keys:
-            raise MergeRefused(f"the {name} id was never announced by a patient identity feed")
-    merged = set(
-        connection.execute(select(_m.subsumed_key).where(_m.subsumed_key.in_(list(keys.values())), _ACTIVE)).scalars()
-    )
-    for name, who in wanted.items():
-        if keys[who] in merged:
-            raise MergeRefused(f"the {name} id is merged into another already")
-    return keys
+    """Keys of ids that are known and not merged, their rows locked in one order until the end of this transaction.
 
-
-def _locked(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
-    """Keys of the ids that are known, their rows locked in one order until the end of this transaction.
-
-    Not against registrations for them: those only refer to the rows.
+    Not against registrations for them: those only refer to the rows. Raises MergeRefused, which calls an id by its name
+    here.
     """
     rows = connection.execute(
-        select(_p.patient_key, _p.id, _p.authority)
-        .where(or_(*(and_(_p.authority == authority, _p.id == identifier) for identifier, authority in wanted)))
+        select(_p.patient_key, _p.id, _p.authority, _STANDS.label("stands"))
+        .where(_any_of(wanted.values()))
         .order_by(_p.patient_key)
         .with_for_update(key_share=True)
     )
+    found = {(row.id, row.authority): row for row in rows}
+    for name, who in wanted.items():
+        if who not in found:
+            raise MergeRefused(f"the {name} id was never announced by a patient identity feed")
+    for name, who in wanted.items():
+        if not found[who].stands:
+            raise MergeRefused(f"the {name} id is merged into another already")
+    return {who: row.patient_key for who, row in found.items()}
+
+
+def _any_of(wanted: Iterable[PatientId]) -> ColumnElement[bool]:
+    return or_(*(and_(_p.authority == authority, _p.id == identifier) for identifier, authority in wanted))
+
+
+def _keys(connection: Connection, wanted: Collection[PatientId]) -> dict[PatientId, int]:
+    rows = connection.execute(select(_p.patient_key, _p.id, _p.authority).where(_any_of(wanted)))
     return {(row.id, row.authority): row.patient_key for row in rows}
 
 

@@ -14,7 +14,7 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec, Filling, filled
 from registry.store.keys import KeyMaker
-from registry.store.merges import group_of, standing
+from registry.store.merges import keys_of, standing
 from registry.store.patient_protocol import MergeRefused, Movable, MovableFolder, Move, Movement
 from registry.store.protocol import Depositor, LostRace, PatientId
 from registry.store.rows import Rows
@@ -79,7 +79,7 @@ def movable(connection: Connection, codec: Codec, move: Move) -> Movable:
 
 
 def _group(connection: Connection, who: PatientId) -> set[int]:
-    return set(connection.execute(select(group_of(*who).c.patient_key)).scalars())
+    return set(connection.execute(keys_of(*who)).scalars())
 
 
 def _links(connection: Connection, uuids: Collection[str]) -> list[Any]:

@@ -14,7 +14,7 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.conditions import entry_conditions, folder_conditions, submission_set_conditions
 from registry.store.hits import HAS_MEMBER, Hit, hits, selected, uuids
-from registry.store.merges import group_of
+from registry.store.merges import keys_of
 
 _e, _a, _s, _f = t.entry.c, t.association.c, t.submission_set.c, t.folder.c
 
@@ -26,7 +26,7 @@ def _patient_keys(connection: Connection, criteria: Criteria) -> list[int]:
     """Of the patient asked for and of all merged into it; none when it is unknown or merged into another itself."""
     if criteria.patient is None:
         return []
-    return list(connection.execute(select(group_of(*criteria.patient).c.patient_key)).scalars())
+    return list(connection.execute(keys_of(*criteria.patient)).scalars())
 
 
 def find_documents(connection: Connection, criteria: Criteria, limit: int | None) -> list[Hit]:

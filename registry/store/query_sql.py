@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, literal_column, select
+from sqlalchemy import Connection, Select, bindparam, literal_column
 
 from atna.store.prepared import Prepared
 from atna.store.quick import Quick
@@ -17,7 +17,7 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec, Filling, filled
 from registry.store.hits import Hit, base
-from registry.store.merges import group_of, survivors
+from registry.store.merges import keys_of, survivors
 from registry.store.plans import PLANS
 from registry.store.protocol import Found
 
@@ -103,8 +103,8 @@ def is_plain(criteria: Criteria) -> bool:
 
 def _plain_statement(criteria: Criteria, limit: int | None) -> Select[Any]:
     # The merges are followed in the same statement: a round trip of their own would cost more than they do.
-    group = group_of(bindparam("patient_id"), bindparam("patient_authority"))
-    wanted = base(t.entry).where(_e.patient_key.in_(select(group.c.patient_key))).order_by(_e.entry_key)
+    keys = keys_of(bindparam("patient_id"), bindparam("patient_authority"))
+    wanted = base(t.entry).where(_e.patient_key.in_(keys)).order_by(_e.entry_key)
     for attribute, column, numbers in ((At.STATUS, _e.status, c.STATUS), (At.ENTRY_TYPE, _e.object_type, c.ENTRY_TYPE)):
         if attribute in criteria.values:
             known: dict[Any, int] = dict(numbers)

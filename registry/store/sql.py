@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Table, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, Dialect, Table, bindparam, exists, func, or_, select, update
 
 from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, is_disk_full, is_lost_race, reading
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, rows_of
@@ -19,7 +19,6 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec
 from registry.store.keys import KeyMaker
-from registry.store.merges import is_subsumed, survivors
 from registry.store.moves import read_codec
 from registry.store.protocol import (
     Asked,
@@ -112,7 +111,7 @@ class SqlRegistryStore:
 def _patient_statement(dialect: Dialect) -> Prepared:
     who = t.patient.c
     return Prepared(
-        select(who.patient_key, is_subsumed(who.patient_key).label("merged")).where(
+        select(who.patient_key, who.survivor_key).where(
             who.authority == bindparam("patient_authority"), who.id == bindparam("patient_id")
         ),
         dialect,
@@ -137,7 +136,7 @@ def _patients(
     for identifier, authority in sorted(wanted)[:_MOST_PATIENTS]:
         values = {"patient_id": identifier, "patient_authority": authority}
         row = statement.execute(connection, values).first()
-        if row is not None and row.merged:
+        if row is not None and row.survivor_key is not None:
             merged.add((identifier, authority))
         elif row is not None:
             found[identifier, authority] = row.patient_key
@@ -206,17 +205,16 @@ class SqlUnitOfWork:
     def _objects(self, wanted: Collection[str]) -> dict[str, KnownObject]:
         if not wanted:
             return {}
-        key = t.object_key.c
+        key, who = t.object_key.c, t.patient.c
         rows = self._connection.execute(
-            select(key.entry_uuid, key.kind, key.patient_key, is_subsumed(key.patient_key).label("merged")).where(
-                key.entry_uuid.in_(sorted(wanted))
-            )
+            select(key.entry_uuid, key.kind, func.coalesce(who.survivor_key, who.patient_key).label("patient_key"))
+            .join(t.patient, who.patient_key == key.patient_key)
+            .where(key.entry_uuid.in_(sorted(wanted)))
         ).all()
-        surviving = survivors(self._connection, {row.patient_key for row in rows if row.merged})
         by_kind: dict[Kind, list[str]] = {}
         for row in rows:
             by_kind.setdefault(c.KIND_OF[row.kind], []).append(row.entry_uuid)
-        patients = {row.entry_uuid: surviving[row.patient_key][0] if row.merged else row.patient_key for row in rows}
+        patients = {row.entry_uuid: row.patient_key for row in rows}
         found: dict[str, KnownObject] = {}
         for kind, uuids in sorted(by_kind.items(), key=lambda pair: c.KIND[pair[0]]):
             found.update(self._known(kind, uuids, patients))

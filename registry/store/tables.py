@@ -58,10 +58,15 @@ patient: Final = Table(
     Column("given", Text),
     Column("birth", Text),
     Column("sex", Text),
+    # Who is left of a chain of merges; none where nothing was merged
+    Column("survivor_key", Key, ForeignKey("patient.patient_key")),
     Column("known_since", Text, nullable=False),
     Column("changed_at", Text, nullable=False),
     UniqueConstraint("authority", "id", name="patient_identity"),
 )
+
+_merged: Final = patient.c.survivor_key.is_not(None)
+Index("patient_by_survivor", patient.c.survivor_key, sqlite_where=_merged, postgresql_where=_merged)
 
 # Who was merged into whom. A merge that was undone stays as history; of the others at most one for each subsumed id.
 patient_merge: Final = Table(

@@ -1,15 +1,19 @@
 """Merges in the real databases: what is refused, chains, undoing, and races."""
 
 import contextlib
+import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import select
 
-from atna.store.engine import begin_write, open_engine, reading
+from atna.store.engine import begin_write, open_engine, reading, write
 from registry.store.merges import merge, survivors, unmerge
 from registry.store.patient_protocol import MergeRefused
 from registry.store.patients import make_known
-from registry.store.tables import metadata, patient_merge
+from registry.store.protocol import LostRace
+from registry.store.tables import metadata, patient, patient_merge
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
 NOW = "20261122120000"
@@ -89,8 +93,6 @@ def test_only_a_merge_that_is_there_is_undone(engine, one, other):
 
 
 def test_merges_at_once_make_no_cycle_and_none_is_lost(engine):
-    from atna.store.engine import write
-
     for pairs in ([(A, B), (B, A)], [(A, B), (B, C), (C, A)], [(A, B), (A, C), (A, D)], [(A, B), (C, D), (D, A)]):
         begin, outcomes = threading.Barrier(len(pairs)), []
 
@@ -114,3 +116,36 @@ def test_merges_at_once_make_no_cycle_and_none_is_lost(engine):
             with contextlib.suppress(MergeRefused):
                 undone(engine, who)
         assert standing_for(engine) == {}
+
+
+def test_merges_and_their_ends_at_once_leave_a_tree_that_agrees(engine):
+    """survivor_key of every patient is what following its merges gives, whatever ran at the same time."""
+    chance = random.Random(1)
+    works = [(merge, *chance.sample([A, B, C, D], 2)) for _ in range(24)] + [
+        (unmerge, who, None) for who in (A, B, C, D) * 6
+    ]
+    chance.shuffle(works)
+
+    def one(work):
+        what, subsumed, surviving = work
+        for _ in range(20):
+            with contextlib.suppress(MergeRefused, LostRace):
+                write(engine, lambda connection: what(connection, subsumed, surviving, NOW))
+                return
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(one, works))
+    with reading(engine) as connection:
+        into = dict(
+            connection.execute(
+                select(patient_merge.c.subsumed_key, patient_merge.c.surviving_key).where(
+                    patient_merge.c.undone_at.is_(None)
+                )
+            ).all()
+        )
+        kept = dict(connection.execute(select(patient.c.patient_key, patient.c.survivor_key)).all())
+    for key, survivor in kept.items():
+        left = key
+        for _ in range(10):
+            left = into.get(left, left)
+        assert survivor == (left if left != key else None)
