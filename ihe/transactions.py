@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from ihe.vocabulary import LCM, QUERY, RS, XDSB
+from ihe.vocabulary import HL7, LCM, QUERY, RS, XDSB
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,16 @@ def _row(
     return Transaction(number, name, action, answer, request_root, response_root, mtom, f"ITI TF-2: 3.{number}")
 
 
+def _feed_row(name: str, interaction: str) -> Transaction:
+    """An interaction of ITI-44: actions are names of messages, the answer is always the accept acknowledgement."""
+    answer = "MCCI_IN000002UV01"
+    return Transaction(
+        *(44, name, f"{HL7}:{interaction}", f"{HL7}:{answer}", f"{{{HL7}}}{interaction}", f"{{{HL7}}}{answer}"),
+        mtom=False,
+        section="ITI TF-2: 3.44",
+    )
+
+
 _REMOVE = f"{{{LCM}}}RemoveObjectsRequest"
 _REGISTRY_RESPONSE = f"{{{RS}}}RegistryResponse"
 _SUBMIT = f"{{{LCM}}}SubmitObjectsRequest"
@@ -53,6 +63,9 @@ ITI_41: Final = _row(41, "Provide and Register Document Set-b", _A + "ProvideAnd
 ITI_42: Final = _row(42, "Register Document Set-b", _A + "RegisterDocumentSet-b", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)  # noqa: E501
 ITI_43: Final = _row(43, "Retrieve Document Set", _A + "RetrieveDocumentSet", _RETRIEVE, _RETRIEVED, mtom=True)
 ITI_18: Final = _row(18, "Registry Stored Query", _A + "RegistryStoredQuery", _ASK, _ANSWER, mtom=False)
+ITI_44_ADD: Final = _feed_row("Patient Identity Feed HL7 v3, add", "PRPA_IN201301UV02")
+ITI_44_REVISE: Final = _feed_row("Patient Identity Feed HL7 v3, revise", "PRPA_IN201302UV02")
+ITI_44_RESOLVE: Final = _feed_row("Patient Identity Feed HL7 v3, duplicates resolved", "PRPA_IN201304UV02")
 ITI_51: Final = _row(51, "Multi-Patient Stored Query", "urn:ihe:iti:2009:MultiPatientStoredQuery", _ASK, _ANSWER, mtom=False)  # noqa: E501
 ITI_57: Final = _row(57, "Update Document Set", _A2010 + "UpdateDocumentSet", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)
 ITI_61: Final = _row(61, "Register On-Demand Document Entry", _A2010 + "RegisterOnDemandDocumentEntry", _SUBMIT, _REGISTRY_RESPONSE, mtom=False, response_action=_A2010 + "RegisterOnDemandDocumentResponse")  # noqa: E501
@@ -60,4 +73,17 @@ ITI_62: Final = _row(62, "Remove Metadata", _A2010 + "DeleteDocumentSet", _REMOV
 ITI_92: Final = _row(92, "Restricted Update Document Set", "urn:ihe:iti:2018:RestrictedUpdateDocumentSet", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)  # noqa: E501
 # fmt: on
 
-TRANSACTIONS: Final = (ITI_18, ITI_41, ITI_42, ITI_43, ITI_51, ITI_57, ITI_61, ITI_62, ITI_92)
+TRANSACTIONS: Final = (
+    ITI_18,
+    ITI_41,
+    ITI_42,
+    ITI_43,
+    ITI_44_ADD,
+    ITI_44_REVISE,
+    ITI_44_RESOLVE,
+    ITI_51,
+    ITI_57,
+    ITI_61,
+    ITI_62,
+    ITI_92,
+)

@@ -26,12 +26,14 @@ _LONGEST_NAME: Final = 60
 
 _E: Final = etree.ErrorTypes
 _RIM: Final = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
+_HL7: Final = "urn:hl7-org:v3"
 _PREFIXES: Final = {
     "urn:ihe:iti:xds-b:2007": "xdsb",
     "urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0": "lcm",
     "urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0": "query",
     "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0": "rs",
     _RIM: "rim",
+    _HL7: "hl7",
     "http://www.w3.org/2004/08/xop/include": "xop",
     "http://www.w3.org/2001/XMLSchema-instance": "xsi",
     "http://www.w3.org/XML/1998/namespace": "xml",
@@ -50,6 +52,10 @@ _ROOTS: Final = frozenset(
         "{urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0}AdhocQueryRequest",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0}AdhocQueryResponse",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0}RegistryResponse",
+        f"{{{_HL7}}}PRPA_IN201301UV02",
+        f"{{{_HL7}}}PRPA_IN201302UV02",
+        f"{{{_HL7}}}PRPA_IN201304UV02",
+        f"{{{_HL7}}}MCCI_IN000002UV01",
     }
 )
 
@@ -199,6 +205,7 @@ _KINDS: Final[dict[int, Callable[[str], str]]] = {
     _E.SCHEMAV_CVC_TYPE_3_1_1: lambda _: "attribute not allowed",
     _E.SCHEMAV_CVC_ENUMERATION_VALID: _not_in_set,
     _E.SCHEMAV_CVC_MAXLENGTH_VALID: _too_long,
+    _E.SCHEMAV_CVC_PATTERN_VALID: lambda _: "not written in the form its type asks for",
     _E.SCHEMAV_CVC_DATATYPE_VALID_1_2_1: _not_of_type,
     _E.SCHEMAV_CVC_ELT_4_2: lambda _: "xsi:type names no type known here",
     _E.SCHEMAV_CVC_ELT_4_3: lambda _: "xsi:type names a type not allowed here",

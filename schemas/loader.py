@@ -19,8 +19,8 @@ _compiling: Final = threading.Lock()
 
 _FILES: Final = Path(__file__).parent
 _ACTORS: Final = ("registry", "repository")
-_PUBLISHED: Final = ("xml.xsd", "rim.xsd", "rs.xsd", "lcm.xsd", "query.xsd", "xdsb.xsd")
-_LOCATION: Final = re.compile(rb'schemaLocation="(?:strict/)?([a-z]+\.xsd)"')
+_PUBLISHED: Final = ("xml.xsd", "rim.xsd", "rs.xsd", "lcm.xsd", "query.xsd", "xdsb.xsd", "hl7v3.xsd")
+_LOCATION: Final = re.compile(rb'schemaLocation="(?:strict/)?([a-z0-9]+\.xsd)"')
 _ADDRESS: Final = re.compile(rb'(<soap12:address location=)"[^"]*"')
 
 
@@ -31,7 +31,7 @@ def compiled(kind: str) -> etree.XMLSchema:
 
 
 def wsdl(actor: str, address: str) -> bytes:
-    """The WSDL of ``registry`` (ITI-42, ITI-18) or ``repository`` (ITI-41, ITI-43) for the endpoint ``address``.
+    """The WSDL of the actor ``registry`` or ``repository`` for the endpoint ``address``.
 
     ``address`` is the URL without query; the schemas are imported from ``address?xsd=NAME``. Raises ValueError for
     another actor.

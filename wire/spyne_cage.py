@@ -87,7 +87,7 @@ def _operation(name: str) -> Any:
 def _table() -> Mapping[Transaction, Any]:
     """Transaction to spyne method descriptor."""
     bare = rpc(AnyXml, _returns=AnyXml, _body_style="bare")
-    names = {t: t.code.replace("-", "_") for t in TRANSACTIONS}
+    names = {t: f"{t.code.replace('-', '_')}_{t.request_root.rpartition('}')[2]}" for t in TRANSACTIONS}
     service = type("XdsService", (ServiceBase,), {name: bare(_operation(name)) for name in names.values()})
     application = Application([service], tns=v.XDSB, in_protocol=Soap12(), out_protocol=Soap12())
     known = application.interface.service_method_map

@@ -190,6 +190,9 @@ ANSWERS = {"urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:R
             {
                 "DocumentRegistry_RegisterDocumentSet-b": "urn:ihe:iti:2007:RegisterDocumentSet-b",
                 "DocumentRegistry_RegistryStoredQuery": "urn:ihe:iti:2007:RegistryStoredQuery",
+                "DocumentRegistry_PRPA_IN201301UV02": "urn:hl7-org:v3:PRPA_IN201301UV02",
+                "DocumentRegistry_PRPA_IN201302UV02": "urn:hl7-org:v3:PRPA_IN201302UV02",
+                "DocumentRegistry_PRPA_IN201304UV02": "urn:hl7-org:v3:PRPA_IN201304UV02",
                 "DocumentRegistry_UpdateDocumentSet": "urn:ihe:iti:2010:UpdateDocumentSet",
                 "DocumentRegistry_RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
                 "DocumentRegistry_DeleteDocumentSet": "urn:ihe:iti:2010:DeleteDocumentSet",
@@ -219,7 +222,8 @@ def test_operations_have_the_names_and_actions_of_the_framework(actor, operation
         for addressing in ("2006/05/addressing/wsdl", "2007/05/addressing/metadata"):
             key = f"{{http://www.w3.org/{addressing}}}Action"
             assert row.find(f"{WSDL}input").get(key) == action
-            assert row.find(f"{WSDL}output").get(key) == ANSWERS.get(action, f"{action}Response")
+            answer = "urn:hl7-org:v3:MCCI_IN000002UV01" if ":PRPA_" in action else f"{action}Response"
+            assert row.find(f"{WSDL}output").get(key) == ANSWERS.get(action, answer)
 
 
 def test_the_address_is_escaped_everywhere():
