@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ihe.datatypes import is_mime_type, normalise_oid
+from ihe.matricule import MatriculePolicy
 
 COLUMNS: Final = ("attribute", "code", "scheme", "display_name", "valid_from", "valid_to")
 CODED_ATTRIBUTES: Final = frozenset(
@@ -72,6 +73,7 @@ class AffinityDomain:
     codes: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     mime_types: frozenset[str] = frozenset()
     agreed: Mapping[tuple[str, str, str], AgreedCode] = field(default_factory=dict)
+    matricules: MatriculePolicy = field(default_factory=MatriculePolicy)
 
     def accepts_authority(self, oid: str) -> bool:
         """Whether patient ids of this assigning authority belong here."""
@@ -98,7 +100,10 @@ class AffinityDomain:
 
 
 def affinity_domain(
-    home_community_id: str, assigning_authorities: Iterable[str] = (), agreed: Iterable[AgreedCode] = ()
+    home_community_id: str,
+    assigning_authorities: Iterable[str] = (),
+    agreed: Iterable[AgreedCode] = (),
+    matricules: MatriculePolicy | None = None,
 ) -> AffinityDomain:
     """Join settings and code file into the value the rules ask."""
     sets: dict[str, set[tuple[str, str]]] = {}
@@ -117,6 +122,7 @@ def affinity_domain(
         MappingProxyType(codes),
         frozenset(mime_types),
         MappingProxyType(lines),
+        matricules or MatriculePolicy(),
     )
 
 

@@ -13,12 +13,14 @@ _LONGEST_ID: Final = 128
 class Finding:
     """One fault. ``lenient`` faults are decided by the strictness setting, the others refuse the submission.
 
-    ``rule`` names the row (``DocumentEntry.creationTime``) or the function that found it.
+    ``rule`` names the row (``DocumentEntry.creationTime``) or the function that found it. ``only_noted`` faults refuse
+    nothing, whatever the strictness: a setting of their own says so.
     """
 
     error: RegistryError
     lenient: bool
     rule: str = ""
+    only_noted: bool = False
 
 
 def shortened(identifier: str) -> str:
@@ -44,6 +46,7 @@ def finding(
     *,
     code: ErrorCode = ErrorCode.REGISTRY_METADATA,
     lenient: bool = False,
+    only_noted: bool = False,
 ) -> Finding:
     """``where`` is ``named(object)`` or the message; ``wrong`` says what is wrong and what is allowed."""
-    return Finding(RegistryError(code, f"{where}, {attribute}: {wrong}"), lenient, rule)
+    return Finding(RegistryError(code, f"{where}, {attribute}: {wrong}"), lenient, rule, only_noted)

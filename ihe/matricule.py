@@ -11,10 +11,11 @@ exchange of the check digits themselves spoils both.
 
 import re
 from calendar import monthrange
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["MatriculeFault", "check_digits", "former_check_digit", "matricule_fault"]
+__all__ = ["MatriculeFault", "MatriculePolicy", "check_digits", "former_check_digit", "matricule_fault"]
 
 _DIGITS: Final = re.compile(r"[0-9]+")
 _LENGTH: Final = 13
@@ -94,10 +95,10 @@ def matricule_fault(number: str) -> MatriculeFault | None:
         return MatriculeFault.LENGTH
     if not _is_date(number):
         return MatriculeFault.DATE
-    luhn, verhoeff = check_digits(number[:_BASE])
-    if number[_BASE] != luhn:
+    expected = check_digits(number[:_BASE])
+    if number[_BASE] != expected[0]:
         return MatriculeFault.LUHN
-    return None if number[-1] == verhoeff else MatriculeFault.VERHOEFF
+    return None if number[-1] == expected[1] else MatriculeFault.VERHOEFF
 
 
 def _former_fault(number: str) -> MatriculeFault:
@@ -114,3 +115,15 @@ def _is_date(number: str) -> bool:
     if year == 0 or month > 12:
         return False
     return day <= (monthrange(year, month)[1] if month else 31)
+
+
+@dataclass(frozen=True, slots=True)
+class MatriculePolicy:
+    """Whose ids are matricules (OIDs of ``authorities``), and whether a wrong one is refused or only recorded."""
+
+    authorities: frozenset[str] = frozenset()
+    strict: bool = True
+
+    def fault(self, identifier: str, authority: str) -> MatriculeFault | None:
+        """What is wrong with an id of this authority; ``None`` when nothing, or when it is no matricule."""
+        return matricule_fault(identifier) if authority in self.authorities else None

@@ -59,6 +59,7 @@ _ANY_SUBMISSION: Final = (
     s.service_starts_before_it_stops,
     s.unique_ids_are_used_once,
     s.patient_ids_agree,
+    s.matricules_are_right,
     a.memberships_carry_no_documentation,
 )
 

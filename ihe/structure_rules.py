@@ -9,7 +9,7 @@ from typing import Final
 
 from ihe import vocabulary as v
 from ihe.affinity_domain import AffinityDomain
-from ihe.datatypes import is_urn, loose_dtm
+from ihe.datatypes import is_urn, loose_dtm, parse_cx
 from ihe.errors import ErrorCode
 from ihe.findings import Finding, finding, named, shortened
 from ihe.registry_objects import Kind, RegistryObject, Slot, SubmittedObjects
@@ -158,6 +158,23 @@ def patient_ids_agree(case: Case) -> Iterator[Finding]:
             wrong = f"{shortened(patient)!r} is not {shortened(expected)!r}, the patientId of {named(first)}"
             code = ErrorCode.PATIENT_ID_DOES_NOT_MATCH
             yield finding(named(obj), "patientId", wrong, "patient_ids_agree", code=code)
+
+
+def matricules_are_right(case: Case) -> Iterator[Finding]:
+    """Ids of the authority of matricules satisfy their check digits; no number stands in the text."""
+    policy = case.domain.matricules
+    for obj in case.objects.objects if policy.authorities else ():
+        sent = [("patientId", obj.identifier(PATIENT_ID[obj.kind]))] if obj.kind in PATIENT_ID else []
+        sent += [("sourcePatientId", text) for text in obj.slot("sourcePatientId") or ()]
+        for attribute, text in sent:
+            try:
+                cx = parse_cx(text or "")
+            except ValueError:
+                continue  # the rows say so
+            fault = policy.fault(cx.id, cx.authority)
+            if fault is not None:
+                wrong = f"the matricule is wrong: {fault}"
+                yield finding(named(obj), attribute, wrong, "matricules_are_right", only_noted=not policy.strict)
 
 
 def service_starts_before_it_stops(case: Case) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ def read_submission(
     errors: list[RegistryError] = []
     defects: list[Defect] = []
     for finding in rules.check(submitted, domain, on_demand=on_demand, rules=book):
-        if finding.lenient and lenient:
+        if finding.only_noted or (finding.lenient and lenient):
             defects.append(Defect(finding.error.code, finding.error.context))
         else:
             errors.append(finding.error)

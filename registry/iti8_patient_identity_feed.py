@@ -19,7 +19,7 @@ Not checked: MSH-5 and MSH-6 (which name us), MSH-11, MSH-12.
 import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -44,10 +44,11 @@ from ihe.hl7v2 import (
     read_header,
 )
 from ihe.hl7v2_print import print_acknowledgement
+from ihe.matricule import MatriculePolicy
 from ihe.xua import Caller
 from registry.settings import OtherEvents
 from registry.store.patient_protocol import FeedMessageKey, FeedUnitOfWork, MergeRefused, PatientStore
-from registry.store.protocol import LostRace, PatientId, StoreUnavailable
+from registry.store.protocol import Defect, LostRace, PatientId, StoreUnavailable
 
 __all__ = [
     "Change",
@@ -64,6 +65,7 @@ __all__ = [
     "judge",
     "known_here",
     "refusal",
+    "wrong_matricules",
 ]
 
 _log = structlog.get_logger(__name__)
@@ -99,6 +101,7 @@ class FeedRules:
     assigning_authorities: frozenset[str] = frozenset()
     authority_names: Mapping[str, str] | None = None
     other_events: OtherEvents = "accept"
+    matricules: MatriculePolicy = field(default_factory=MatriculePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +146,12 @@ class Handling:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """These ids are known from now on, and this is told of them."""
+    """These ids are known from now on, and this is told of them; ``defects`` were let pass."""
 
     patients: tuple[PatientId, ...]
     told: Mapping[str, str | None]
     action: Action
+    defects: tuple[Defect, ...] = ()
 
     def write(self, work: FeedUnitOfWork, now: str) -> Effect:
         """Make them known."""
@@ -191,7 +195,11 @@ def judge(message: FeedMessage, rules: FeedRules, handlings: Mapping[str, Handli
     patients = tuple(dict.fromkeys(known_here(message.identifiers, rules)))
     if not patients:
         raise refusal(AckCode.ERROR, ErrorCode.UNKNOWN_KEY_IDENTIFIER, expected("PID-3", rules), "PID^1^3")
-    return Change(patients, _told(message.demographics), ACTIONS[header.event])
+    wrong = [f"PID-3: {text}" for text in wrong_matricules(patients, rules)]
+    if wrong and rules.matricules.strict:
+        raise refusal(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, wrong[0], "PID^1^3")
+    defects = tuple(Defect(TRANSACTION, text) for text in wrong)
+    return Change(patients, _told(message.demographics), ACTIONS[header.event], defects)
 
 
 def refusal(ack: AckCode, code: ErrorCode, text: str, location: str) -> Refused:
@@ -218,6 +226,12 @@ def known_here(identifiers: Sequence[Identifier], rules: FeedRules) -> list[Pati
         if authority is not None and listed and len(identifier.id) <= MAX_ID_CHARACTERS:
             found.append((identifier.id, authority))
     return found
+
+
+def wrong_matricules(patients: Sequence[PatientId], rules: FeedRules) -> list[str]:
+    """For each wrong matricule among the ids which rule it breaks; no number stands in the text."""
+    faults = (rules.matricules.fault(*patient) for patient in patients)
+    return [f"the matricule is wrong: {fault}" for fault in faults if fault is not None]
 
 
 def authority_of(identifier: Identifier, rules: FeedRules) -> str | None:
@@ -375,6 +389,8 @@ class PatientIdentityFeed:
                         return earlier
                     now = self._time(self._now())
                     done = effect.write(work, now)
+                    if isinstance(done, Change):
+                        work.note(caller.partner, done.defects, now)
                     work.remember(key, answer, now)
                     work.record([self._recorder.record(event) for event in done.audited(occasion)])
             except LostRace as error:

@@ -16,6 +16,7 @@ from ihe import vocabulary as v
 from ihe.affinity_domain import affinity_domain, read_codes
 from ihe.ebrim import write_object
 from ihe.ebrs import submit_objects_request
+from ihe.matricule import MatriculePolicy
 from ihe.registry_objects import (
     Classification,
     ExternalIdentifier,
@@ -34,14 +35,16 @@ PATIENT = f"P-4711^^^&{AUTHORITY}&ISO"
 LOINC, SNOMED = "2.16.840.1.113883.6.1", "2.16.840.1.113883.6.96"
 FORMATS, CONFIDENTIALITY = "1.3.6.1.4.1.19376.1.2.3", "2.16.840.1.113883.5.25"
 LOCAL = "1.3.6.1.4.1.21367.2017.3"
+MATRICULES = "1.3.182.4.4"
 CONTENT = b"Haemoglobin 14.1 g/dl\n"
 CODE_FILE = Path(__file__).parent.parent / "ihe" / "codes.csv"
 
 
 @cache
 def domain():
-    """The affinity domain of the shipped code file, any assigning authority."""
-    return affinity_domain(HOME, (), read_codes(CODE_FILE.read_text(encoding="utf-8")))
+    """The affinity domain of the shipped code file, any assigning authority; ids of ``MATRICULES`` are checked."""
+    codes = read_codes(CODE_FILE.read_text(encoding="utf-8"))
+    return affinity_domain(HOME, (), codes, MatriculePolicy(frozenset({MATRICULES})))
 
 
 def new_oid():

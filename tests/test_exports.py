@@ -33,7 +33,7 @@ COMMANDS = {
 }
 SETTINGS = {
     "affinity_domain": "home_community_id assigning_authorities codes unknown_patient strictness authority_names partners "
-    "environment",
+    "matricule_authority matricule environment",
     "registry": "listen workers database_url read_database_url max_leaf_results max_registration_s feed_listen "
     "feed_other_events",
     "repository": "listen workers unique_id database_url store registry_url max_document_bytes max_request_bytes "

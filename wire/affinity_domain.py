@@ -14,4 +14,4 @@ def agreed_codes(domain: AffinityDomainSettings) -> AffinityDomain:
         text = domain.codes.read_text(encoding="utf-8")
     else:
         text = (resources.files("ihe") / "codes.csv").read_text(encoding="utf-8")
-    return affinity_domain(domain.home_community_id, domain.assigning_authorities, read_codes(text))
+    return affinity_domain(domain.home_community_id, domain.assigning_authorities, read_codes(text), domain.matricules)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from cryptography import x509
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ihe.matricule import MatriculePolicy
 
 __all__ = ["AffinityDomainSettings", "LimitSettings", "PartnerSettings", "Strictness", "TlsSettings"]
 
@@ -167,6 +169,11 @@ def _partner_key(text: str) -> str:
         raise ValueError(f"partner {text!r} is neither sha256:<fingerprint> nor an RFC 4514 subject") from error
 
 
+def _listed(value: object) -> object:
+    """One text where a list is asked for is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 PartnerKey = Annotated[str, AfterValidator(_partner_key)]
 
 
@@ -180,6 +187,9 @@ class AffinityDomainSettings(_Section):
     strictness              what deviates without changing meaning is refused (``reject``) or recorded (``warn``)
     authority_names         namespace of a CX (HD.1) to the OID it stands for
     partners                by RFC 4514 subject or ``sha256:`` fingerprint of the peer's certificate
+    matricule_authority     OIDs whose ids are Luxembourg matricules; empty: none are checked
+    matricule               a wrong one is refused (``strict``), recorded as a defect (``warn``) or not looked at
+                            (``off``); ``None``: strict in production, else warn
     environment             shown in every page, log line and audit record
     """
 
@@ -190,7 +200,23 @@ class AffinityDomainSettings(_Section):
     strictness: Strictness = "reject"
     authority_names: Mapping[str, Oid] = Field(default_factory=dict)
     partners: Mapping[PartnerKey, PartnerSettings] = Field(default_factory=dict)
+    matricule_authority: Annotated[tuple[Oid, ...], BeforeValidator(_listed)] = ()
+    matricule: Literal["strict", "warn", "off"] | None = None
     environment: Literal["test", "production"] = "test"
+
+    @model_validator(mode="after")
+    def _matricules_have_an_authority(self) -> Self:
+        if self.matricule in {"strict", "warn"} and not self.matricule_authority:
+            raise ValueError("matricule_authority is missing: matricule says how to treat the ids of its OID")
+        return self
+
+    @property
+    def matricules(self) -> MatriculePolicy:
+        """What is to be checked, and how strictly."""
+        if self.matricule == "off":
+            return MatriculePolicy()
+        strict = self.matricule == "strict" or (self.matricule is None and self.environment == "production")
+        return MatriculePolicy(frozenset(self.matricule_authority), strict)
 
     def partner(self, node: str | None, fingerprint: str | None) -> PartnerSettings | None:
         """The partner's settings by what its certificate says; the fingerprint, being exact, is asked first."""

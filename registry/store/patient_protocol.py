@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ihe.registry_objects import RegistryObject
-from registry.store.protocol import Depositor, PatientId, Registration
+from registry.store.protocol import Defect, Depositor, PatientId, Registration
 
 __all__ = [
     "FeedMessageKey",
@@ -135,6 +135,10 @@ class FeedUnitOfWork(Protocol):
 
     def remember(self, message: FeedMessageKey, answer: bytes, now: str) -> None:
         """Keep the answer for a repetition; an older message of the same sender and MSH-10 gives way."""
+        ...
+
+    def note(self, partner: str, defects: Sequence[Defect], now: str) -> None:
+        """Keep what was let pass, for the list of defects by partner. ``now``: 14 digits, UTC."""
         ...
 
     def record(self, messages: Sequence[bytes]) -> None:

@@ -12,11 +12,11 @@ from registry.store import merges
 from registry.store.keys import KeyMaker
 from registry.store.moves import apply_move, movable, read_codec
 from registry.store.patient_protocol import FeedMessageKey, Movable, Move, Movement
-from registry.store.protocol import PatientId, StoreUnavailable
+from registry.store.protocol import Defect, PatientId, StoreUnavailable
 from registry.store.sql import named_failures
-from registry.store.tables import feed_message, outbox, patient
+from registry.store.tables import defect, feed_message, outbox, patient
 
-__all__ = ["SqlPatientStore", "answer_to", "forget_answers", "make_known", "remember"]
+__all__ = ["SqlPatientStore", "answer_to", "forget_answers", "make_known", "note", "remember"]
 
 
 def make_known(connection: Connection, patients: Sequence[PatientId], told: Mapping[str, str | None], now: str) -> int:
@@ -62,6 +62,13 @@ def remember(connection: Connection, message: FeedMessageKey, answer: bytes, now
     if not connection.execute(update(feed_message).where(_of(message)).values(**values)).rowcount:
         key = {"sender": message.sender, "control_id": message.control_id}
         connection.execute(insert(feed_message).values(**key, **values))
+
+
+def note(connection: Connection, partner: str, defects: Sequence[Defect], now: str) -> None:
+    """See ``FeedUnitOfWork.note``."""
+    rows = [{"found_at": now, "partner": partner, "code": one.code, "context": one.context} for one in defects]
+    if rows:
+        connection.execute(insert(defect), rows)
 
 
 def forget_answers(connection: Connection, before: str) -> int:
@@ -139,6 +146,10 @@ class SqlFeedUnitOfWork:
     def remember(self, message: FeedMessageKey, answer: bytes, now: str) -> None:
         """Keep the answer."""
         remember(self._connection, message, answer, now)
+
+    def note(self, partner: str, defects: Sequence[Defect], now: str) -> None:
+        """Keep what was let pass."""
+        note(self._connection, partner, defects, now)
 
     def record(self, messages: Sequence[bytes]) -> None:
         """Put audit records into the outbox."""

@@ -12,7 +12,7 @@ METADATA = ErrorCode.REGISTRY_METADATA
 
 @dataclass(frozen=True)
 class Violation:
-    """``rule`` found it; its context holds all of ``words``."""
+    """``rule`` found it; its context holds all of ``words``. ``by_setting``: only where a domain wants it checked."""
 
     rule: str
     objects: SubmittedObjects
@@ -20,6 +20,7 @@ class Violation:
     lenient: bool = False
     code: str = METADATA
     on_demand: bool = False
+    by_setting: bool = False
 
 
 def entry(rule, change, *words, **more):
@@ -209,6 +210,8 @@ STRUCTURE = (
     whole("unique_ids_are_used_once", b.submission(entry=b.with_identifier(v.ENTRY_UNIQUE_ID, "2.25.1"), unique_id="2.25.1"), "DocumentEntry Document01", "2.25.1", "SubmissionSet01", code=ErrorCode.REGISTRY_DUPLICATE_UNIQUE_ID_IN_MESSAGE),
     whole("patient_ids_agree", b.submission(entry=b.with_identifier(v.ENTRY_PATIENT_ID, OTHER_PATIENT)), "DocumentEntry Document01", "P-0815", "P-4711", code=ErrorCode.PATIENT_ID_DOES_NOT_MATCH),
     whole("patient_ids_agree", b.submission(0, 1, folder=b.with_identifier(v.FOLDER_PATIENT_ID, OTHER_PATIENT)), "Folder Folder01", "patientId", code=ErrorCode.PATIENT_ID_DOES_NOT_MATCH),
+    whole("matricules_are_right", b.submission(entry=b.with_slot("sourcePatientId", f"1893120105742^^^&{b.MATRICULES}&ISO")), "DocumentEntry Document01", "sourcePatientId", "Luhn", by_setting=True),
+    whole("matricules_are_right", b.submission(0, patient=f"19751224330^^^&{b.MATRICULES}&ISO"), "SubmissionSet", "patientId", "11 digits", by_setting=True),
 )  # fmt: skip
 
 UUID = b.new_uuid()

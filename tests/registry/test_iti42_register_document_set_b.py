@@ -11,6 +11,7 @@ from atna.store.engine import reading
 from ihe import vocabulary as v
 from ihe.ebrim import write_object
 from ihe.ebrs import submit_objects_request
+from ihe.matricule import MatriculePolicy
 from ihe.registry_objects import Kind, Slot
 from registry.store import tables
 from registry.store.codes import KIND
@@ -18,6 +19,7 @@ from schemas import parse_xml
 from tests.builders import (
     AUTHORITY,
     CONTENT,
+    MATRICULES,
     PATIENT,
     association,
     document_entry,
@@ -517,3 +519,14 @@ def test_warn_keeps_what_deviates_in_the_form_the_framework_gives_it(lenient_reg
     assert [slot.values for slot in entry.slots if slot.name == "languageCode"] == [("fr-LU",)]
     assert entry.slot("urn:example:empty") is None
     assert entry.slot("creationTime") == ("20240229110000",)
+
+
+def test_a_matricule_that_is_only_noted_is_let_pass_by_a_strict_registry(registry):
+    noting = MatriculePolicy(frozenset({MATRICULES}), strict=False)
+    registry.actor = replace(registry.actor, domain=replace(registry.actor.domain, matricules=noting))
+    wrong = f"1893120105742^^^&{MATRICULES}&ISO"
+    registry.accept(submission(entry=with_slot("sourcePatientId", wrong)))
+    with reading(registry.engine) as connection:
+        ((code, context),) = connection.execute(select(tables.defect.c.code, tables.defect.c.context)).all()
+    assert code == "XDSRegistryMetadataError"
+    assert "Luhn" in context and "1893" not in context

@@ -16,7 +16,7 @@ from ihe.xua import Caller
 from registry.feed import FeedActor
 from registry.iti8_patient_identity_feed import FeedRules, Refused, judge
 from registry.settings import RegistrySettings
-from registry.store.tables import feed_message, metadata, outbox, patient
+from registry.store.tables import defect, feed_message, metadata, outbox, patient
 from tests.feed_server import adt, ask, mllp_server, msa
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 from wire.mllp import MllpLimits
@@ -407,3 +407,34 @@ def test_judge_is_pure_and_names_a_few_authorities_only():
 def test_no_listed_authority_means_any():
     change = judge(parse_feed(adt(pid3="1^^^&1.2.3&ISO~2^^^&1.2.4&ISO")), FeedRules())
     assert change.patients == (("1", "1.2.3"), ("2", "1.2.4"))
+
+
+# ------------------------------------------------------------------------------------------ matricules
+
+MATRICULE, WRONG_MATRICULE = "1893120105732", "1893120105742"
+
+
+def test_a_wrong_matricule_is_refused_by_the_rule_it_breaks(small):
+    room = small(domain={"matricule_authority": OID, "matricule": "strict"})
+    answer = room.send(adt(pid3=f"{WRONG_MATRICULE}^^^&{OID}&ISO~1^^^&{OTHER}&ISO"))
+    code, _control, text = msa(answer)
+    assert code == "AE"
+    assert "Luhn digit" in text and WRONG_MATRICULE.encode() not in answer
+    assert b"ERR|PID^1^3^102&" in answer
+    assert room.patients() == {}
+    assert msa(room.send(adt(pid3=f"{MATRICULE}^^^&{OID}&ISO~1^^^&{OTHER}&ISO")))[0] == "AA"
+
+
+def test_a_wrong_matricule_is_let_pass_and_listed(url):
+    room = Room(url, domain={"matricule_authority": [OID]})
+    try:
+        assert msa(room.send(adt(pid3=f"{WRONG_MATRICULE}^^^&{OID}&ISO")))[0] == "AA"
+        with reading(room.engine) as connection:
+            ((partner, code, context),) = connection.execute(
+                select(defect.c.partner, defect.c.code, defect.c.context)
+            ).all()
+        assert (partner, code) == ("CN=adt,O=Hospital A", "ITI-8")
+        assert "Luhn" in context and WRONG_MATRICULE not in context
+        assert set(room.patients()) == {(WRONG_MATRICULE, OID)}
+    finally:
+        room.engine.dispose()

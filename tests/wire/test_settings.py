@@ -106,3 +106,26 @@ class TestAffinityDomain:
     def test_partner_transactions(self):
         [fault] = faults(PartnerSettings, transactions=["ITI-57", "57", "XDS"])
         assert fault == "no transaction is called 57, XDS: write them as ITI-57"
+
+
+@pytest.mark.parametrize(
+    ("values", "authorities", "strict"),
+    [
+        ({}, set(), False),
+        ({"matricule_authority": "urn:oid:1.3.182.4.4"}, {"1.3.182.4.4"}, False),
+        ({"matricule_authority": ["1.2", "1.3"], "environment": "production"}, {"1.2", "1.3"}, True),
+        ({"matricule_authority": ["1.2"], "environment": "production", "matricule": "warn"}, {"1.2"}, False),
+        ({"matricule_authority": ["1.2"], "matricule": "strict"}, {"1.2"}, True),
+        ({"matricule_authority": ["1.2"], "environment": "production", "matricule": "off"}, set(), True),
+        ({"environment": "production"}, set(), True),
+    ],
+)
+def test_matricules_are_checked_as_configured(values, authorities, strict):
+    policy = AffinityDomainSettings(**values).matricules
+    assert (policy.authorities, policy.strict) == (authorities, strict)
+
+
+def test_a_way_to_treat_matricules_needs_their_authority():
+    assert "matricule_authority is missing" in faults(AffinityDomainSettings, matricule="strict")[0]
+    assert "is no OID" in faults(AffinityDomainSettings, matricule_authority="1.02")[0]
+    assert AffinityDomainSettings(matricule="off").matricules.authorities == frozenset()
