@@ -12,6 +12,7 @@ ITI-62   Patient Record, D (both)                Patient 0..n, each object named
 ITI-18   Query, E            Query, E            Patient 0..1, Query (ITI-51: one record a patient)
 ITI-43   Import, C           Export, R           Patient 0..1, Document 1..n
 ITI-8    Patient Record, C U D (both)            Patient, with MSH-10
+ITI-44   Patient Record, C U D (both)            Patient, with the II of the message
 ITI-64   Patient Record, U (both)                Patient 3..4 by role, with MSH-10; SubmissionSet
 ITI-81   Audit Log Used, R (both)                the log
 =======  ==================  ==================  ===========================================
@@ -88,6 +89,7 @@ __all__ = [
     "node_authentication_failed",
     "patient_changed_by_operator",
     "patient_feed",
+    "patient_feed_v3",
     "provided",
     "registered",
     "removed",
@@ -357,6 +359,27 @@ def patient_changed_by_operator(
     """What an operator did to a patient by command (DICOM Patient Record, U); ``operation`` is one word of ours."""
     event = EventIdentification(PATIENT_RECORD, Action.UPDATE, outcome, (), reason)
     details = (Detail(OPERATION_DETAIL, operation.encode()),)
+    return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
+
+
+def patient_feed_v3(
+    parties: Parties,
+    *,
+    patient_id: str | None,
+    message_id: str,
+    action: Action,
+    outcome: Outcome,
+    reason: str | None = None,
+    decision: str | None = None,
+) -> AuditMessage:
+    """ITI-44 Patient Identity Feed HL7 V3 (ITI TF-2: 3.44.5.1): CREATE for 201301, UPDATE for 201302.
+
+    A merge (201304) takes two records: DELETE for the subsumed id, UPDATE for the surviving one. ``message_id`` is the
+    II of the message: root, or root^extension.
+    """
+    code = transaction_code("ITI-44", "Patient Identity Feed HL7 V3")
+    event = EventIdentification(PATIENT_RECORD, action, outcome, (code,), reason)
+    details = (Detail("II", message_id.encode(errors="replace")), *_decided(decision))
     return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
 
 

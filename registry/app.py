@@ -1,7 +1,7 @@
 """Joins the parts of a registry process; the only place that picks the real ones.
 
-``worker`` serves SOAP (ITI-42, ITI-18); ``single`` is what there must be only one of: the patient feed (ITI-8), the
-sender of audit records, the admin port. Both block until ``stop``.
+``worker`` serves SOAP (ITI-42, ITI-18, ITI-44 …); ``single`` is what there must be only one of: the patient feed
+(ITI-8), the sender of audit records, the admin port. Both block until ``stop``.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from atna.settings import AuditSettings
 from atna.store.engine import Engine
 from atna.store.outbox import GroupCommit, Outbox
 from registry.actor import RegistryActor
-from registry.feed import FeedActor
+from registry.feed import FeedActor, feed_v3
+from registry.joined import Joined
 from registry.settings import RegistrySettings
 from registry.store.opening import open_registry
 from registry.store.sql import SqlRegistryStore
@@ -75,8 +76,9 @@ def worker(
     """Serve SOAP on ``sockets["soap"]``."""
     room = _open(registry, domain, audit)
     actor = RegistryActor(room.store, room.recorder, agreed_codes(domain), domain, registry)
+    feed = feed_v3(room.engine, room.outbox, room.recorder, domain, registry)
     app = soap_app(
-        actor,
+        Joined([actor, feed]),
         path=PATH,
         wsdl=lambda address: wsdl("registry", address),
         limits=limits,

@@ -1,7 +1,8 @@
-"""The patient identity feed of a registry process: ITI-8 joined with its store, settings, clock and ids."""
+"""The patient identity feeds of a registry: ITI-8 and ITI-44 joined with their store, settings, clock and ids."""
 
 import secrets
 import time
+import uuid
 from collections.abc import Callable
 
 from atna.recorder import Recorder
@@ -12,16 +13,18 @@ from registry import iti8_merge
 from registry import iti64_notify_xad_pid_link_change as iti64
 from registry.desk import new_uuid
 from registry.iti8_patient_identity_feed import FeedRules, PatientIdentityFeed
+from registry.iti44_patient_identity_feed_hl7v3 import PatientIdentityFeedV3
 from registry.settings import RegistrySettings
 from registry.store.patients import SqlPatientStore
 from wire.settings import AffinityDomainSettings
 
-__all__ = ["FeedActor", "feed_rules"]
+__all__ = ["FeedActor", "feed_rules", "feed_v3"]
 
 
 def feed_rules(domain: AffinityDomainSettings, registry: RegistrySettings) -> FeedRules:
     """What the settings say about feeds."""
-    return FeedRules(frozenset(domain.assigning_authorities), dict(domain.authority_names), registry.feed_other_events)
+    authorities, names = frozenset(domain.assigning_authorities), dict(domain.authority_names)
+    return FeedRules(authorities, names, registry.feed_other_events, domain.matricules)
 
 
 class FeedActor:
@@ -51,3 +54,23 @@ class FeedActor:
     def handle(self, data: bytes, caller: Caller) -> bytes:
         """One message in, its acknowledgement out."""
         return self._feed(data, caller)
+
+
+def feed_v3(  # noqa: PLR0917 - the parts, in the order of the room's app
+    engine: Engine,
+    audit: Outbox,
+    recorder: Recorder,
+    domain: AffinityDomainSettings,
+    registry: RegistrySettings,
+    now: Callable[[], float] = time.time,
+) -> PatientIdentityFeedV3:
+    """ITI-44, for a worker's SOAP address."""
+    return PatientIdentityFeedV3(
+        SqlPatientStore(engine, audit),
+        recorder,
+        feed_rules(domain, registry),
+        granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
+        now=now,
+        new_id=lambda: str(uuid.uuid4()),
+        answer_days=registry.feed_answer_days,
+    )

@@ -1,0 +1,355 @@
+"""ITI-44 Patient Identity Feed HL7 v3, Document Registry side (ITI TF-2: 3.44), over SOAP.
+
+Request  PRPA_IN201301UV02 (add), 201302UV02 (revise; an unknown id is added, since sources differ), 201304UV02
+         (duplicates resolved): a patient's ids with root = assigning authority
+Effect   as of ITI-8: every id of one of the domain's authorities becomes known, name, birth and sex are kept; 201304
+         merges each id of replacementOf into the patient's one id of the same authority, and changes nothing else
+Reply    MCCI_IN000002UV01: AA when it is durable, with its audit records, in one transaction
+         AE  refused, with a detail for each reason: form, no usable id, a merge that cannot be; or nothing could be
+             stored now
+Repeats  the same message (its id, its canonical XML) of the same sender gets the answer it got, and does nothing again;
+         only AA is kept, so that a message refused for a setting is judged anew once the setting is right
+Who      201301 and 201302: any trusted node; 201304: partners that list ITI-44, and plaintext loopback
+Not checked: receiver, processingCode, processingModeCode, acceptAckCode (it is always answered).
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from lxml import etree
+
+from atna import events
+from atna.message import Action, AuditMessage, Outcome
+from atna.recorder import Recorder
+from consent import Decision, decide
+from ihe.datatypes import CX, print_cx
+from ihe.errors import FaultCode, SoapFault
+from ihe.hl7v2 import AckCode, ErrorCode, Identifier, Problem
+from ihe.hl7v3 import PATIENT_ID, PRIOR_ID, PatientFeed, print_acknowledgement, read_feed
+from ihe.transactions import ITI_44_ADD, ITI_44_RESOLVE, ITI_44_REVISE, Transaction
+from ihe.xua import Caller
+from registry.iti8_patient_identity_feed import (
+    FORGET_EVERY_S,
+    MAX_ID_CHARACTERS,
+    PATIENCE_S,
+    FeedRules,
+    authority_of,
+    known_here,
+    wrong_matricules,
+)
+from registry.store.patient_protocol import FeedMessageKey, FeedUnitOfWork, MergeRefused, PatientStore
+from registry.store.protocol import Defect, LostRace, PatientId, StoreUnavailable
+from schemas import violations
+from wire.messages import Handler, Reply, Request, StagedPart
+
+__all__ = ["FeedRefused", "PatientIdentityFeedV3", "judge"]
+
+_log = structlog.get_logger(__name__)
+
+TRANSACTION: Final = "ITI-44"
+MAX_IDENTIFIERS: Final = 100
+MAX_MESSAGE_ID: Final = 250
+NAMED_AUTHORITIES: Final = 3
+"""How many of the domain's authorities a refusal names."""
+
+ACTIONS: Final[Mapping[Transaction, Action]] = {
+    ITI_44_ADD: Action.CREATE,
+    ITI_44_REVISE: Action.UPDATE,
+    ITI_44_RESOLVE: Action.UPDATE,
+}
+
+_XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Exactly what to write: ids to be known with what is told of them, or merges as (subsumed, surviving)."""
+
+    patients: tuple[PatientId, ...] = ()
+    told: Mapping[str, str | None] | None = None
+    merges: tuple[tuple[PatientId, PatientId], ...] = ()
+    defects: tuple[Defect, ...] = ()
+
+
+class FeedRefused(Exception):  # noqa: N818 - an outcome
+    """Understood and refused; every one of ``problems`` goes to the sender, there is at least one."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(problems[0].text)
+        self.problems = tuple(problems)
+
+
+def judge(message: PatientFeed, rules: FeedRules) -> Change:
+    """What the message is to change. Raises FeedRefused."""
+    _well_formed(message)
+    patients = tuple(dict.fromkeys(known_here(message.identifiers, rules)))
+    if not patients:
+        raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, _expected("patient/id", rules), message, PATIENT_ID)
+    if message.name == _name(ITI_44_RESOLVE):
+        return Change(merges=_merges(message, patients, rules))
+    wrong = [f"patient/id: {text}" for text in wrong_matricules(patients, rules)]
+    if wrong and rules.matricules.strict:
+        place = f"/{message.name}/{PATIENT_ID}"
+        raise FeedRefused([Problem(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, text, place) for text in wrong])
+    told = {name: value for name, value in asdict(message.demographics).items() if value is not None}
+    return Change(patients, told, defects=tuple(Defect(TRANSACTION, text) for text in wrong))
+
+
+def _name(transaction: Transaction) -> str:
+    return transaction.request_root.rpartition("}")[2]
+
+
+def _refused(code: ErrorCode, text: str, message: PatientFeed, place: str) -> FeedRefused:
+    return FeedRefused([Problem(AckCode.ERROR, code, text, f"/{message.name}/{place}")])
+
+
+def _well_formed(message: PatientFeed) -> None:
+    if message.interaction is not None and message.interaction != message.name:
+        text = f"interactionId names another interaction than the message, which is a {message.name}"
+        raise _refused(ErrorCode.UNSUPPORTED_EVENT_CODE, text, message, "interactionId")
+    if message.message_id is None:
+        raise _refused(ErrorCode.REQUIRED_FIELD_MISSING, "the id of the message is required", message, "id")
+    if len(str(message.message_id)) > MAX_MESSAGE_ID:
+        text = f"the id of the message is longer than {MAX_MESSAGE_ID} characters"
+        raise _refused(ErrorCode.DATA_TYPE_ERROR, text, message, "id")
+    if message.registrations != 1:
+        text = f"a message is about one patient: exactly one registrationEvent, found {message.registrations}"
+        code = ErrorCode.DATA_TYPE_ERROR if message.registrations else ErrorCode.REQUIRED_FIELD_MISSING
+        raise _refused(code, text, message, "controlActProcess/subject/registrationEvent")
+    for identifiers, place in ((message.identifiers, PATIENT_ID), (message.prior_identifiers, PRIOR_ID)):
+        if len(identifiers) > MAX_IDENTIFIERS:
+            raise _refused(ErrorCode.DATA_TYPE_ERROR, f"more than {MAX_IDENTIFIERS} identifiers", message, place)
+
+
+def _expected(what: str, rules: FeedRules) -> str:
+    text = (
+        f"{what} has no id of an assigning authority of this domain; expected root=OID extension=ID with at most "
+        f"{MAX_ID_CHARACTERS} characters"
+    )
+    listed = sorted(rules.assigning_authorities)
+    if not listed:
+        return text
+    more = f" or {len(listed) - NAMED_AUTHORITIES} more" if len(listed) > NAMED_AUTHORITIES else ""
+    return f"{text} and OID {', '.join(listed[:NAMED_AUTHORITIES])}{more}"
+
+
+def _merges(
+    message: PatientFeed, patients: Sequence[PatientId], rules: FeedRules
+) -> tuple[tuple[PatientId, PatientId], ...]:
+    """Each subsumed id with the patient's id of the same authority, which must be one."""
+    subsumed = dict.fromkeys(known_here(message.prior_identifiers, rules))
+    if not subsumed:
+        raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, _expected("replacementOf", rules), message, PRIOR_ID)
+    pairs = []
+    for prior in subsumed:
+        surviving = [patient for patient in patients if patient[1] == prior[1]]
+        if len(surviving) != 1:
+            text = (
+                f"patient/id has {len(surviving)} ids of the assigning authority of a replaced one; "
+                "exactly one survives a merge"
+            )
+            raise _refused(ErrorCode.DATA_TYPE_ERROR, text, message, PATIENT_ID)
+        pairs.append((prior, surviving[0]))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request, read as far as it can be."""
+
+    request: Request
+    message: PatientFeed
+    decision: Decision
+    parties: events.Parties
+
+    def audited(self, patient_id: str | None, action: Action, outcome: Outcome, reason: str | None) -> AuditMessage:
+        return events.patient_feed_v3(
+            self.parties,
+            patient_id=patient_id,
+            message_id=str(self.message.message_id or ""),
+            action=action,
+            outcome=outcome,
+            reason=reason,
+            decision=self.decision.rule,
+        )
+
+    def accepted(self, change: Change) -> list[AuditMessage]:
+        """A record for each patient; of a merge DELETE for the subsumed and UPDATE for the surviving id."""
+        acts = [(patient, ACTIONS[self.request.transaction]) for patient in change.patients]
+        for subsumed, surviving in change.merges:
+            acts += [(subsumed, Action.DELETE), (surviving, Action.UPDATE)]
+        return [
+            self.audited(print_cx(CX(*patient)), action, Outcome.SUCCESS, None)
+            for patient, action in dict.fromkeys(acts)
+        ]
+
+    def refusal(self, problems: Sequence[Problem], rules: FeedRules) -> list[AuditMessage]:
+        """A record for each id as it came, one without a patient when there is none."""
+        reason = "; ".join(dict.fromkeys(f"{one.ack} {one.code} {one.code.text}" for one in problems))
+        named = (*self.message.identifiers, *self.message.prior_identifiers)[:MAX_IDENTIFIERS]
+        ids = dict.fromkeys(_cx_text(one, rules) for one in named)
+        action = ACTIONS[self.request.transaction]
+        return [self.audited(patient_id, action, Outcome.SERIOUS_FAILURE, reason) for patient_id in ids or (None,)]
+
+
+def _cx_text(identifier: Identifier, rules: FeedRules) -> str:
+    """An id for the audit record, also one whose root is no OID."""
+    return print_cx(CX(identifier.id, authority_of(identifier, rules) or identifier.universal_id or ""))
+
+
+class PatientIdentityFeedV3:
+    """The actor of the three interactions. Thread safe.
+
+    ``granted`` gives the transactions the settings list for a caller, ``now`` seconds since 1970, ``new_id`` the id of
+    an answer (a UUID). ``answer_days``: how long answers are kept for repetitions.
+    """
+
+    def __init__(
+        self,
+        store: PatientStore,
+        recorder: Recorder,
+        rules: FeedRules,
+        *,
+        granted: Callable[[Caller], Collection[str]],
+        now: Callable[[], float],
+        new_id: Callable[[], str],
+        answer_days: int = 30,
+    ) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._rules = rules
+        self._granted = granted
+        self._now = now
+        self._new_id = new_id
+        self._answer_days = answer_days
+        self._forget_at = 0.0
+
+    @property
+    def handlers(self) -> Mapping[Transaction, Handler]:
+        """The interactions answered."""
+        return dict.fromkeys(ACTIONS, self.handle)
+
+    def stage(self, request_id: str) -> StagedPart:
+        """Refuse: a feed carries no documents."""
+        del request_id
+        raise SoapFault(FaultCode.SENDER, "a patient identity feed carries no attachments")
+
+    def handle(self, request: Request) -> Reply:
+        """One interaction in, its acknowledgement out; whatever is wrong with it or with the store is an answer."""
+        asked = self._read(request)
+        try:
+            self._admit(asked)
+            # Before anything is changed in the tree: it is what tells a repetition.
+            digest = hashlib.sha256(etree.tostring(request.body, method="c14n", exclusive=True)).hexdigest()
+            self._check_form(request.body)
+            answer = self._apply(asked, judge(asked.message, self._rules), digest)
+            self._forget_old_answers()
+        except FeedRefused as refused:
+            return self._refuse(asked, refused.problems)
+        except StoreUnavailable as error:
+            return self._unavailable(asked, error)
+        return Reply([answer])
+
+    def failure(self, request: Request, error: Exception) -> Reply:
+        """Answer when the handler failed by our own defect: AE with the request's number in our log, audited."""
+        asked = self._read(request)
+        if isinstance(error, StoreUnavailable):
+            return self._unavailable(asked, error)
+        text = f"internal error, request {request.request_id}; nothing was changed"
+        return self._refuse(asked, [Problem(AckCode.ERROR, ErrorCode.APPLICATION_INTERNAL_ERROR, text)])
+
+    def _read(self, request: Request) -> _Asked:
+        granted, merging = self._granted(request.caller), request.transaction is ITI_44_RESOLVE
+        decision = decide(request.caller, TRANSACTION, granted, restricted=merging)
+        parties = events.serving(request.caller, request.address, self._recorder.process_id, user_id=request.reply_to)
+        return _Asked(request, read_feed(request.body), decision, parties)
+
+    def _admit(self, asked: _Asked) -> None:
+        if self._store.busy():
+            raise StoreUnavailable("too many audit records wait to be delivered")
+        if not asked.decision.permit:
+            text = f"refused by rule {asked.decision.rule}"
+            raise FeedRefused([Problem(AckCode.ERROR, ErrorCode.APPLICATION_INTERNAL_ERROR, text)])
+
+    @staticmethod
+    def _check_form(body: Any) -> None:
+        # Senders write xsi:type with names of HL7's own schemas; the few elements read here have one type each.
+        etree.strip_attributes(body, _XSI_TYPE)
+        wrong = violations(body)
+        if wrong:
+            raise FeedRefused([Problem(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, text) for text in wrong])
+
+    def _apply(self, asked: _Asked, change: Change, digest: str) -> bytes:
+        message, caller = asked.message, asked.request.caller
+        sender = "|".join(map(str, message.sender))[:MAX_MESSAGE_ID]
+        key = FeedMessageKey(f"{caller.partner}|v3|{sender}", str(message.message_id), digest)
+        records = [self._recorder.record(event) for event in asked.accepted(change)]
+        answer = self._acknowledge(message)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with self._store.unit_of_work() as work:
+                    earlier = work.answer_to(key)
+                    if earlier is not None:
+                        return earlier
+                    now = self._time(self._now())
+                    _write(work, change, caller.partner, now)
+                    work.remember(key, answer, now)
+                    work.record(records)
+            except LostRace as error:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable("others write the same patients at the same time") from error
+                continue
+            except MergeRefused as refused:
+                raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, refused.reason, message, PRIOR_ID) from refused
+            return answer
+
+    def _refuse(self, asked: _Asked, problems: Sequence[Problem]) -> Reply:
+        """Record a refusal and give its answer; when it cannot be recorded, that is the answer."""
+        request = asked.request
+        codes = sorted({str(problem.code) for problem in problems})
+        try:
+            refusal = asked.refusal(problems, self._rules)
+            self._store.record_alone([self._recorder.record(event) for event in refusal])
+        except StoreUnavailable as error:
+            return self._unavailable(asked, error)
+        _log.info("feed refused", codes=codes, partner=request.caller.partner, request=request.request_id)
+        return Reply([self._acknowledge(asked.message, problems)])
+
+    def _unavailable(self, asked: _Asked, error: StoreUnavailable) -> Reply:
+        _log.error("feed not stored", reason=str(error), full=error.full, request=asked.request.request_id)
+        reason = "no room is left in the database" if error.full else "the registry can't store now"
+        text = f"{reason}; nothing was kept, send the message again"
+        problem = Problem(AckCode.ERROR, ErrorCode.APPLICATION_INTERNAL_ERROR, text)
+        return Reply([self._acknowledge(asked.message, [problem])])
+
+    def _acknowledge(self, message: PatientFeed, problems: Sequence[Problem] = ()) -> bytes:
+        sent = self._time(self._now()) + "+0000"
+        return print_acknowledgement(message, message_id=self._new_id(), time=sent, problems=problems)
+
+    def _forget_old_answers(self) -> None:
+        now = self._now()
+        if now < self._forget_at:
+            return
+        self._forget_at = now + FORGET_EVERY_S
+        try:
+            self._store.forget_answers(self._time(now - self._answer_days * 86_400))
+        except (LostRace, StoreUnavailable) as error:  # the message itself is safe; the next hour tries again
+            _log.warning("old feed answers not removed", reason=str(error))
+
+    @staticmethod
+    def _time(seconds: float) -> str:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%S")
+
+
+def _write(work: FeedUnitOfWork, change: Change, partner: str, now: str) -> None:
+    if change.patients:
+        work.make_known(change.patients, change.told or {}, now)
+    for subsumed, surviving in change.merges:
+        work.merge(subsumed, surviving, now)
+    work.note(partner, change.defects, now)
