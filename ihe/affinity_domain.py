@@ -1,22 +1,26 @@
 """What an affinity domain agreed on: code sets, mime types, who assigns patient ids (ITI TF-1: Appendix L).
 
-Code file: CSV, UTF-8, comma, first line ``attribute,code,scheme,display_name,valid_from,valid_to``. ``attribute`` is
-the framework's name; a mimeType has no scheme; dates are YYYY-MM-DD, inclusive, empty for no bound; ``#`` begins a
-comment line. An attribute without any line is not restricted.
+Code file: CSV, UTF-8, comma; the first line names the columns ``attribute,code,scheme,display_name`` and, where
+wanted, ``valid_from`` and ``valid_to``, in any order. ``attribute`` is the framework's name; a mimeType has no scheme;
+dates are YYYY-MM-DD, inclusive, empty for no bound; ``#`` begins a comment line. An attribute without any line is not
+restricted.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
 from ihe.datatypes import is_mime_type, normalise_oid
 from ihe.matricule import MatriculePolicy
 
-COLUMNS: Final = ("attribute", "code", "scheme", "display_name", "valid_from", "valid_to")
+REQUIRED_COLUMNS: Final = ("attribute", "code", "scheme", "display_name")
+COLUMNS: Final = (*REQUIRED_COLUMNS, "valid_from", "valid_to")
 CODED_ATTRIBUTES: Final = frozenset(
     {
         "associationDocumentation",
@@ -34,6 +38,11 @@ CODED_ATTRIBUTES: Final = frozenset(
 """Attributes a code file may list, beside mimeType; ``codeList`` is the Folder's."""
 _MIME_TYPE: Final = "mimeType"
 _LONGEST: Final = 256
+_SHOWN_CODES: Final = 8
+_SHOWN_MIME_TYPES: Final = 20
+"""As many as a refusal lists; of a longer set it names the nearest."""
+_NEAREST: Final = 3
+_LONGEST_SHOWN: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +60,17 @@ class AgreedCode:
         """Whether the code may be used on ``day`` (YYYYMMDD)."""
         return (self.valid_from or day) <= day <= (self.valid_to or day)
 
+    def out_of_date(self, day: str) -> str:
+        """What to say of a code that may not be used on ``day``."""
+        if self.valid_to is not None and day > self.valid_to:
+            bound = f"expired on {_iso(self.valid_to)}"
+        else:
+            bound = f"is valid from {_iso(self.valid_from or day)} on"
+        return f"{bound} and cannot be used on {_iso(day)}, the day of submissionTime"
+
 
 class CodeFileError(ValueError):
-    """The code file cannot be used; ``faults`` names every one, each beginning with its line number."""
+    """The code file cannot be used; ``faults`` names every one, each beginning with its line and, if one, column."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -64,8 +81,9 @@ class CodeFileError(ValueError):
 class AffinityDomain:
     """The agreement as a value. Empty ``assigning_authorities`` means any; OIDs without ``urn:oid:``.
 
-    ``codes`` maps an attribute to its (code, scheme) pairs, ``agreed`` holds the lines behind them: names and validity.
-    An attribute that is missing in ``codes`` and an empty ``mime_types`` restrict nothing.
+    ``codes`` maps an attribute to its (code, scheme) pairs, ``agreed`` holds the lines behind them: names and validity
+    (of a mime type under its name in lower case, without scheme). An attribute that is missing in ``codes`` and an
+    empty ``mime_types`` restrict nothing. ``code_file`` is the name of the file, for messages.
     """
 
     home_community_id: str
@@ -74,6 +92,7 @@ class AffinityDomain:
     mime_types: frozenset[str] = frozenset()
     agreed: Mapping[tuple[str, str, str], AgreedCode] = field(default_factory=dict)
     matricules: MatriculePolicy = field(default_factory=MatriculePolicy)
+    code_file: str = "the code file"
 
     def accepts_authority(self, oid: str) -> bool:
         """Whether patient ids of this assigning authority belong here."""
@@ -89,9 +108,48 @@ class AffinityDomain:
         agreed = self.agreed.get((attribute, code, scheme))
         return agreed is None or day is None or agreed.valid_on(day)
 
-    def accepts_mime_type(self, mime_type: str) -> bool:
-        """Whether documents of this type are taken; letter case does not count (RFC 2045: 5.1)."""
-        return not self.mime_types or mime_type.lower() in self.mime_types
+    def accepts_mime_type(self, mime_type: str, day: str | None = None) -> bool:
+        """Whether documents of this type are taken, on ``day`` if known; letter case does not count (RFC 2045: 5.1)."""
+        if not self.mime_types:
+            return True
+        agreed = self.agreed.get((_MIME_TYPE, mime_type.lower(), ""))
+        return mime_type.lower() in self.mime_types and (agreed is None or day is None or agreed.valid_on(day))
+
+    def why_not(self, attribute: str, code: str, scheme: str, day: str | None = None) -> str:
+        """Why a code (or mime type, without scheme) is not accepted: names it, its scheme, and what is allowed."""
+        known = code.lower() if attribute == _MIME_TYPE else code
+        asked = f"{_shown(code)} of scheme {_shown(scheme)}" if attribute != _MIME_TYPE else _shown(code)
+        agreed = self.agreed.get((attribute, known, scheme))
+        if agreed is not None and day is not None and not agreed.valid_on(day):
+            return f"code {asked} {agreed.out_of_date(day)}; {self._allowed(attribute, code, day)}"
+        wrong = f"code {asked} is not in the set of this affinity domain"
+        others = sorted(
+            {one.scheme for one in self._listed(attribute, day) if one.code == code and one.scheme != scheme}
+        )
+        if others:
+            wrong += f", though it is with scheme {' and '.join(others[:_NEAREST])}"
+        return f"{wrong}; {self._allowed(attribute, code, day)}"
+
+    def _listed(self, attribute: str, day: str | None) -> list[AgreedCode]:
+        """The lines of an attribute that are valid, in the order of their codes."""
+        lines = (one for (name, _, _), one in self.agreed.items() if name == attribute)
+        return sorted(
+            (one for one in lines if day is None or one.valid_on(day)), key=lambda one: (one.code, one.scheme)
+        )
+
+    def _allowed(self, attribute: str, code: str, day: str | None) -> str:
+        """The whole set where it is short, else the codes most like this one and how many there are."""
+        lines = self._listed(attribute, day)
+        if len(lines) > (_SHOWN_MIME_TYPES if attribute == _MIME_TYPE else _SHOWN_CODES):
+            alike = get_close_matches(code[:_LONGEST], [one.code for one in lines], _NEAREST)
+            near = [one for one in lines if one.code in alike][:_NEAREST]
+            shown = f"allowed are {_named(near)} and {len(lines) - len(near)} more" if near else ""
+            return f"{shown or f'allowed are {len(lines)} codes'}, listed for {attribute} in {self.code_file}"
+        return f"allowed are {_named(lines)}" if lines else f"no code of {attribute} is valid on that day"
+
+    def how_many(self) -> Mapping[str, int]:
+        """Lines of the code file by attribute, in the order of their names."""
+        return dict(sorted(Counter(attribute for attribute, _code, _scheme in self.agreed).items()))
 
     def display_name(self, attribute: str, code: str, scheme: str) -> str | None:
         """The agreed name of a code, if the code file has it."""
@@ -104,6 +162,7 @@ def affinity_domain(
     assigning_authorities: Iterable[str] = (),
     agreed: Iterable[AgreedCode] = (),
     matricules: MatriculePolicy | None = None,
+    code_file: str = "the code file",
 ) -> AffinityDomain:
     """Join settings and code file into the value the rules ask."""
     sets: dict[str, set[tuple[str, str]]] = {}
@@ -112,6 +171,7 @@ def affinity_domain(
     for one in agreed:
         if one.attribute == _MIME_TYPE:
             mime_types.add(one.code.lower())
+            lines[one.attribute, one.code.lower(), ""] = one
             continue
         sets.setdefault(one.attribute, set()).add((one.code, one.scheme))
         lines[one.attribute, one.code, one.scheme] = one
@@ -123,32 +183,55 @@ def affinity_domain(
         frozenset(mime_types),
         MappingProxyType(lines),
         matricules or MatriculePolicy(),
+        code_file,
     )
 
 
+def _iso(day: str) -> str:
+    return f"{day[:4]}-{day[4:6]}-{day[6:8]}"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…")
+
+
+def _named(lines: Iterable[AgreedCode]) -> str:
+    return ", ".join(f"{one.code} ({one.scheme})" if one.scheme else one.code for one in lines)
+
+
 def read_codes(text: str) -> tuple[AgreedCode, ...]:
-    """Read a code file; raises ``CodeFileError`` with every fault and its line number."""
+    """Read a code file; raises ``CodeFileError`` with every fault, its line and its column."""
     lines = _lines(text)
     number, header = next(lines, (1, []))
-    if tuple(cell.strip() for cell in header) != COLUMNS:
-        raise CodeFileError([f"line {number}: the first line must be {','.join(COLUMNS)}"])
+    columns = [cell.strip() for cell in header]
+    _check_header(number, columns)
     faults: list[str] = []
     found: dict[tuple[str, str, str], AgreedCode] = {}
     for number, cells in lines:
-        if len(cells) != len(COLUMNS):
-            faults.append(f"line {number}: {len(cells)} columns instead of {len(COLUMNS)}")
+        if len(cells) != len(columns):
+            faults.append(f"line {number}: {len(cells)} columns instead of {len(columns)}")
             continue
-        row = dict(zip(COLUMNS, (cell.strip() for cell in cells), strict=True))
-        key = (row["attribute"], row["code"], normalise_oid(row["scheme"]))
+        row = dict.fromkeys(COLUMNS, "") | dict(zip(columns, (cell.strip() for cell in cells), strict=True))
+        code = row["code"].lower() if row["attribute"] == _MIME_TYPE else row["code"]
+        key = (row["attribute"], code, normalise_oid(row["scheme"]))
         wrong = list(_faults(row))
         if key in found:
-            wrong.append("this attribute, code and scheme stand on an earlier line already")
-        faults += [f"line {number}: {fault}" for fault in wrong]
+            wrong.append(("code", "this attribute, code and scheme stand on an earlier line already"))
+        faults += [f"line {number}, column {column}: {fault}" for column, fault in wrong]
         if not wrong:
-            found[key] = AgreedCode(*key, row["display_name"], _day(row["valid_from"]), _day(row["valid_to"]))
+            found[key] = AgreedCode(
+                key[0], row["code"], key[2], row["display_name"], _day(row["valid_from"]), _day(row["valid_to"])
+            )
     if faults:
         raise CodeFileError(faults)
     return tuple(found.values())
+
+
+def _check_header(number: int, columns: Sequence[str]) -> None:
+    needed, known = set(REQUIRED_COLUMNS), set(COLUMNS)
+    if len(set(columns)) != len(columns) or not needed <= set(columns) <= known:
+        text = f"the first line must name the columns {','.join(REQUIRED_COLUMNS)} and may name valid_from,valid_to"
+        raise CodeFileError([f"line {number}: {text}"])
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -162,37 +245,39 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
         raise CodeFileError([f"line {reader.line_num}: not CSV: {error}"]) from error
 
 
-def _faults(row: Mapping[str, str]) -> Iterator[str]:
+def _faults(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(column, what is wrong) of one line."""
     attribute, code = row["attribute"], row["code"]
     if attribute == _MIME_TYPE:
         if not is_mime_type(code):
-            yield f"{code!r} is no mime type; write type/subtype without parameters"
+            yield "code", f"{_shown(code)} is no mime type; write type/subtype without parameters"
         if row["scheme"]:
-            yield "a mimeType has no scheme"
+            yield "scheme", "a mimeType has no scheme"
     elif attribute not in CODED_ATTRIBUTES:
-        yield f"{attribute!r} is no coded attribute; allowed: {', '.join(sorted({_MIME_TYPE, *CODED_ATTRIBUTES}))}"
+        allowed = ", ".join(sorted({_MIME_TYPE, *CODED_ATTRIBUTES}))
+        yield "attribute", f"{_shown(attribute)} is no coded attribute; allowed: {allowed}"
     elif not row["scheme"]:
-        yield "the scheme is missing"
+        yield "scheme", "the scheme is missing"
     if not code:
-        yield "the code is missing"
+        yield "code", "the code is missing"
     if not row["display_name"] and attribute != _MIME_TYPE:
-        yield "the display_name is missing"
+        yield "display_name", "the name is missing"
     for column in ("code", "scheme"):
         if len(row[column]) > _LONGEST:
-            yield f"{column} is longer than {_LONGEST} characters"
+            yield column, f"longer than {_LONGEST} characters"
     yield from _date_faults(row["valid_from"], row["valid_to"])
 
 
-def _date_faults(valid_from: str, valid_to: str) -> Iterator[str]:
+def _date_faults(valid_from: str, valid_to: str) -> Iterator[tuple[str, str]]:
     bad = False
     for column, text in (("valid_from", valid_from), ("valid_to", valid_to)):
         try:
             _day(text)
         except ValueError:
             bad = True
-            yield f"{column} must be a day YYYY-MM-DD or empty"
+            yield column, "must be a day YYYY-MM-DD or empty"
     if not bad and valid_from and valid_to and valid_from > valid_to:
-        yield "valid_from is later than valid_to"
+        yield "valid_from", "is later than valid_to"
 
 
 def _day(text: str) -> str | None:

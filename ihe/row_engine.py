@@ -10,11 +10,10 @@ from typing import Final
 from ihe import vocabulary as v
 from ihe.affinity_domain import AffinityDomain
 from ihe.datatypes import is_mime_type
-from ihe.findings import Finding, finding, named, shortened
+from ihe.findings import Finding, finding, named
 from ihe.registry_objects import Classification, RegistryObject, Slot
 from ihe.rule_rows import AUTHOR_IS_ONE_OF, Datatype, Place, Row
 
-_SHOWN_CODES: Final = 8
 _MANY: Final = 2**31
 _BOUNDS: Final = {"0": (0, 0), "1": (1, 1), "0..1": (0, 1), "0..*": (0, _MANY), "1..*": (1, _MANY)}
 _ALLOWED: Final = {"1": "exactly one", "0..1": "at most one", "1..*": "at least one"}
@@ -74,15 +73,12 @@ class Judge:
         if not any(text.value.strip() for text in one.name):
             sheet.says(row, row.attribute, "the display name (Name) of the code is missing", lenient=True)
         if code and len(schemes) == 1 and not self.domain.accepts_code(row.attribute, code, schemes[0], self.day):
-            asked = f"code {shortened(code)!r} of scheme {shortened(schemes[0])!r}"
-            allowed = _some_of(self.domain, row.attribute)
-            wrong = f"{asked} is not in the set of this affinity domain; {allowed}"
+            wrong = self.domain.why_not(row.attribute, code, schemes[0], self.day)
             sheet.says(row, row.attribute, wrong, lenient=True)
 
     def _mime_type(self, sheet: "_Sheet", row: Row, mime_type: str | None) -> None:
-        if mime_type and is_mime_type(mime_type) and not self.domain.accepts_mime_type(mime_type):
-            allowed = ", ".join(sorted(self.domain.mime_types))
-            wrong = f"{shortened(mime_type)!r} is not taken by this affinity domain; allowed are {allowed}"
+        if mime_type and is_mime_type(mime_type) and not self.domain.accepts_mime_type(mime_type, self.day):
+            wrong = self.domain.why_not(row.attribute, mime_type, "", self.day)
             sheet.says(row, row.attribute, wrong, lenient=True)
 
     def _author(self, sheet: "_Sheet", row: Row, number: int, author: Classification) -> None:
@@ -171,10 +167,3 @@ def _identifier(sheet: _Sheet, row: Row, how_often: str, obj: RegistryObject) ->
     if any([text.value.strip() for text in one.name] != [name] for one in identifiers):
         sheet.says(row, row.attribute, f"the Name of this ExternalIdentifier must be {name}")
     sheet.values(row, row.attribute, how_often, [one.value for one in identifiers if one.value.strip()])
-
-
-def _some_of(domain: AffinityDomain, attribute: str) -> str:
-    pairs = sorted(domain.codes.get(attribute, ()))
-    shown = ", ".join(f"{code} ({scheme})" for code, scheme in pairs[:_SHOWN_CODES])
-    more = len(pairs) - _SHOWN_CODES
-    return f"allowed are {shown}" + (f" and {more} more" if more > 0 else "")

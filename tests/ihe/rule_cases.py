@@ -73,7 +73,7 @@ ENTRY = (
     entry("creationTime", b.with_slot("creationTime", "20240229120000+0100"), "no zone", lenient=True),
     Violation("DocumentEntry.creationTime", on_demand(b.with_slot("creationTime", "2024")), ("not allowed",), on_demand=True),
     entry("documentAvailability", b.with_slot("documentAvailability", "Online"), v.AVAILABLE_ONLINE),
-    entry("eventCodeList", b.with_code(v.ENTRY_EVENT, "none", b.LOCAL), "allowed are", "more", lenient=True),
+    entry("eventCodeList", b.with_code(v.ENTRY_EVENT, "none", b.LOCAL), "allowed are", "codes, listed for eventCodeList", lenient=True),
     entry("formatCode", b.without_code(v.ENTRY_FORMAT), "missing"),
     entry("hash", b.without_slot("hash"), "missing"),
     entry("hash", b.with_slot("hash", SHA256), "40 hexadecimal digits"),

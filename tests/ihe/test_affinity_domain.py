@@ -117,12 +117,16 @@ def test_every_fault_is_told_with_its_line():
     )
     with pytest.raises(CodeFileError) as refused:
         read_codes(text)
-    lines = [fault.partition(":")[0] for fault in refused.value.faults]
-    assert lines == [f"line {number}" for number in (3, 4, 5, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13)]
+    places = [fault.partition(":")[0] for fault in refused.value.faults]
+    columns = ("attribute", "code", "code", "scheme", "display_name", "valid_from", "valid_from", "valid_to")
+    columns += ("valid_from", None, "code", "scheme", "code")
+    numbers = (3, 4, 5, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13)
+    wanted = zip(numbers, columns, strict=True)
+    assert places == [f"line {number}" + (f", column {column}" if column else "") for number, column in wanted]
     for fault, word in zip(
         refused.value.faults,
-        ("classcode", "earlier line", "code is missing", "scheme is missing", "display_name", "valid_from", "valid_from",
-         "valid_to", "later", "3 columns", "type/subtype", "no scheme", "longer"),
+        ("classcode", "earlier line", "code is missing", "scheme is missing", "name is missing", "YYYY-MM-DD", "YYYY-MM-DD",
+         "YYYY-MM-DD", "later", "3 columns", "type/subtype", "no scheme", "longer"),
         strict=True,
     ):  # fmt: skip
         assert word in fault
@@ -132,3 +136,83 @@ def test_every_fault_is_told_with_its_line():
 def test_a_file_without_the_columns_is_refused(text):
     with pytest.raises(CodeFileError, match="line 1"):
         read_codes(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["attribute,code,scheme,display_name,valid_to,valid_to\n", "attribute,code,scheme,display_name,until\n"],
+    ids=["twice", "unknown"],
+)
+def test_columns_nobody_knows_are_refused(text):
+    with pytest.raises(CodeFileError, match="line 1: the first line must name"):
+        read_codes(text)
+
+
+def test_dates_are_optional_and_the_columns_stand_in_any_order():
+    (one,) = read_codes("code,attribute,display_name,scheme\nA,classCode,a,1.2\n")
+    assert (one.attribute, one.code, one.scheme, one.display_name, one.valid_from) == (
+        "classCode",
+        "A",
+        "1.2",
+        "a",
+        None,
+    )
+    (one,) = read_codes("valid_to,code,attribute,display_name,scheme\n2024-12-31,A,classCode,a,1.2\n")
+    assert (one.valid_from, one.valid_to) == (None, "20241231")
+
+
+def test_mime_types_have_validity_too():
+    agreed = read_codes(f"{HEAD}\nmimeType,text/xml,,,,2024-12-31\nmimeType,text/plain,,,,\n")
+    here = affinity_domain("urn:oid:1.2.3", (), agreed)
+    assert here.accepts_mime_type("Text/XML", "20241231")
+    assert here.accepts_mime_type("text/xml")
+    assert not here.accepts_mime_type("text/xml", "20250101")
+    why = here.why_not("mimeType", "Text/XML", "", "20250101")
+    assert "'Text/XML' expired on 2024-12-31" in why
+    assert why.endswith("allowed are text/plain")
+    with pytest.raises(CodeFileError, match="earlier line"):
+        read_codes(f"{HEAD}\nmimeType,text/xml,,,,\nmimeType,TEXT/XML,,,,\n")
+
+
+DATED = f"""{HEAD}
+typeCode,11502-2,1.2,Laboratory report,2024-01-01,2024-12-31
+typeCode,11502-3,1.2,Laboratory report,2025-01-01,
+typeCode,11502-2,1.3,Laboratory report,,
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "scheme", "day", "words"),
+    [
+        ("11502-2", "1.2", "20250101", ("'11502-2' of scheme '1.2' expired on 2024-12-31", "used on 2025-01-01")),
+        ("11502-3", "1.2", "20241231", ("is valid from 2025-01-01 on", "allowed are 11502-2 (1.2), 11502-2 (1.3)")),
+        ("11502-2", "1.4", "20240601", ("not in the set", "with scheme 1.2 and 1.3")),
+        ("11502-2", "1.4", "20250601", ("not in the set", "with scheme 1.3;")),
+        ("x" * 300, "1.2", None, ("x…'", "allowed are 11502-2 (1.2), 11502-2 (1.3), 11502-3 (1.2)")),
+    ],
+    ids=["expired", "not yet", "other scheme", "other scheme, valid", "long"],
+)
+def test_a_refusal_says_what_is_wrong_and_what_is_allowed(code, scheme, day, words):
+    here = affinity_domain("urn:oid:1.2.3", (), read_codes(DATED))
+    why = here.why_not("typeCode", code, scheme, day)
+    assert all(word in why for word in words), why
+    assert len(why) < 500
+
+
+def test_of_a_long_set_the_nearest_and_the_rest_counted():
+    lines = "".join(f"typeCode,115{number:02}-1,1.2,x,,\n" for number in range(30))
+    here = affinity_domain("urn:oid:1.2.3", (), read_codes(f"{HEAD}\n{lines}"), code_file="ours.csv")
+    near = here.why_not("typeCode", "11502-2", "1.2")
+    assert "11502-1 (1.2)" in near
+    assert near.endswith("and 27 more, listed for typeCode in ours.csv")
+    assert here.why_not("typeCode", "Ω", "1.2").endswith("allowed are 30 codes, listed for typeCode in ours.csv")
+
+
+def test_an_attribute_without_a_valid_code_allows_none():
+    here = affinity_domain("urn:oid:1.2.3", (), read_codes(f"{HEAD}\nclassCode,A,1.2,a,,2024-12-31\n"))
+    assert here.why_not("classCode", "A", "1.2", "20250101").endswith("no code of classCode is valid on that day")
+
+
+def test_lines_are_counted_by_attribute():
+    agreed = read_codes(f"{DATED}mimeType,text/xml,,,,\nclassCode,A,1.2,a,,\n")
+    assert affinity_domain("urn:oid:1.2.3", (), agreed).how_many() == {"classCode": 1, "mimeType": 1, "typeCode": 3}
