@@ -8,11 +8,12 @@ restricted.
 
 import csv
 import io
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from difflib import get_close_matches
+from itertools import groupby
 from types import MappingProxyType
 from typing import Final
 
@@ -42,6 +43,9 @@ _SHOWN_CODES: Final = 8
 _SHOWN_MIME_TYPES: Final = 20
 """As many as a refusal lists; of a longer set it names the nearest."""
 _NEAREST: Final = 3
+_COMPARED: Final = 12
+"""Neighbours in the order of codes, on either side, that the nearest are sought among: a message may hold thousands of
+wrong codes, and each comparison takes microseconds."""
 _LONGEST_SHOWN: Final = 128
 
 
@@ -83,7 +87,8 @@ class AffinityDomain:
 
     ``codes`` maps an attribute to its (code, scheme) pairs, ``agreed`` holds the lines behind them: names and validity
     (of a mime type under its name in lower case, without scheme). An attribute that is missing in ``codes`` and an
-    empty ``mime_types`` restrict nothing. ``code_file`` is the name of the file, for messages.
+    empty ``mime_types`` restrict nothing. ``code_file`` is the name of the file, for messages; ``lines`` are those of each
+    attribute in the order of their codes.
     """
 
     home_community_id: str
@@ -93,6 +98,7 @@ class AffinityDomain:
     agreed: Mapping[tuple[str, str, str], AgreedCode] = field(default_factory=dict)
     matricules: MatriculePolicy = field(default_factory=MatriculePolicy)
     code_file: str = "the code file"
+    lines: Mapping[str, tuple[AgreedCode, ...]] = field(default_factory=dict)
 
     def accepts_authority(self, oid: str) -> bool:
         """Whether patient ids of this assigning authority belong here."""
@@ -123,33 +129,29 @@ class AffinityDomain:
         if agreed is not None and day is not None and not agreed.valid_on(day):
             return f"code {asked} {agreed.out_of_date(day)}; {self._allowed(attribute, code, day)}"
         wrong = f"code {asked} is not in the set of this affinity domain"
-        others = sorted(
-            {one.scheme for one in self._listed(attribute, day) if one.code == code and one.scheme != scheme}
-        )
+        others = {one.scheme for one in self._valid(attribute, day) if one.code == code} - {scheme}
         if others:
-            wrong += f", though it is with scheme {' and '.join(others[:_NEAREST])}"
+            wrong += f", though it is with scheme {' and '.join(sorted(others)[:_NEAREST])}"
         return f"{wrong}; {self._allowed(attribute, code, day)}"
 
-    def _listed(self, attribute: str, day: str | None) -> list[AgreedCode]:
-        """The lines of an attribute that are valid, in the order of their codes."""
-        lines = (one for (name, _, _), one in self.agreed.items() if name == attribute)
-        return sorted(
-            (one for one in lines if day is None or one.valid_on(day)), key=lambda one: (one.code, one.scheme)
-        )
+    def _valid(self, attribute: str, day: str | None) -> list[AgreedCode]:
+        return [one for one in self.lines.get(attribute, ()) if day is None or one.valid_on(day)]
 
     def _allowed(self, attribute: str, code: str, day: str | None) -> str:
         """The whole set where it is short, else the codes most like this one and how many there are."""
-        lines = self._listed(attribute, day)
+        lines = self._valid(attribute, day)
         if len(lines) > (_SHOWN_MIME_TYPES if attribute == _MIME_TYPE else _SHOWN_CODES):
-            alike = get_close_matches(code[:_LONGEST], [one.code for one in lines], _NEAREST)
-            near = [one for one in lines if one.code in alike][:_NEAREST]
+            place = bisect_left(lines, code, key=lambda one: one.code)
+            around = lines[max(0, place - _COMPARED) : place + _COMPARED]
+            alike = get_close_matches(code[:_LONGEST_SHOWN], [one.code for one in around], _NEAREST)
+            near = [one for one in around if one.code in alike][:_NEAREST]
             shown = f"allowed are {_named(near)} and {len(lines) - len(near)} more" if near else ""
             return f"{shown or f'allowed are {len(lines)} codes'}, listed for {attribute} in {self.code_file}"
         return f"allowed are {_named(lines)}" if lines else f"no code of {attribute} is valid on that day"
 
     def how_many(self) -> Mapping[str, int]:
         """Lines of the code file by attribute, in the order of their names."""
-        return dict(sorted(Counter(attribute for attribute, _code, _scheme in self.agreed).items()))
+        return {attribute: len(lines) for attribute, lines in self.lines.items()}
 
     def display_name(self, attribute: str, code: str, scheme: str) -> str | None:
         """The agreed name of a code, if the code file has it."""
@@ -176,6 +178,8 @@ def affinity_domain(
         sets.setdefault(one.attribute, set()).add((one.code, one.scheme))
         lines[one.attribute, one.code, one.scheme] = one
     codes = {attribute: frozenset(pairs) for attribute, pairs in sets.items()}
+    ordered = sorted(lines.values(), key=lambda one: (one.attribute, one.code, one.scheme))
+    by_attribute = {attribute: tuple(group) for attribute, group in groupby(ordered, lambda one: one.attribute)}
     return AffinityDomain(
         home_community_id,
         frozenset(assigning_authorities),
@@ -184,6 +188,7 @@ def affinity_domain(
         MappingProxyType(lines),
         matricules or MatriculePolicy(),
         code_file,
+        MappingProxyType(by_attribute),
     )
 
 
