@@ -214,7 +214,7 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
     feed = "mllps" if registry == "https" else "mllp"
     rows = {
         "registry": [
-            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18 (?wsdl)"),
+            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44 (?wsdl)"),
             ("patient feed", f"{feed}://{settings.registry.feed_listen}", "ITI-8"),
             ("registry admin", f"http://{settings.admin.registry_listen}", "/health/live /health/ready /metrics"),
         ],

@@ -87,8 +87,8 @@ class AffinityDomain:
 
     ``codes`` maps an attribute to its (code, scheme) pairs, ``agreed`` holds the lines behind them: names and validity
     (of a mime type under its name in lower case, without scheme). An attribute that is missing in ``codes`` and an
-    empty ``mime_types`` restrict nothing. ``code_file`` is the name of the file, for messages; ``lines`` are those of each
-    attribute in the order of their codes.
+    empty ``mime_types`` restrict nothing. ``code_file`` is the name of the file, for messages; ``lines`` are those of
+    each attribute in the order of their codes.
     """
 
     home_community_id: str

@@ -26,7 +26,7 @@ from registry.store.sql import SqlRegistryStore
 from registry.store.tables import outbox
 from schemas import wsdl
 from wire.admin import admin_app
-from wire.affinity_domain import agreed_codes
+from wire.affinity_domain import Agreement
 from wire.http_server import serve_http
 from wire.mllp import MllpLimits, serve_mllp
 from wire.records_client import records_client
@@ -75,7 +75,8 @@ def worker(
 ) -> None:
     """Serve SOAP on ``sockets["soap"]``."""
     room = _open(registry, domain, audit)
-    actor = RegistryActor(room.store, room.recorder, agreed_codes(domain), domain, registry)
+    agreement = Agreement(domain)
+    actor = RegistryActor(room.store, room.recorder, agreement, domain, registry)
     feed = feed_v3(room.engine, room.outbox, room.recorder, domain, registry)
     app = soap_app(
         Joined([actor, feed]),
@@ -102,6 +103,7 @@ def worker(
             handshake_failed=alerts.handshake_failed,
         )
 
+    agreement.watch(stop)
     try:
         run_listeners([serve], started, stop)
     finally:
@@ -132,6 +134,8 @@ def single(
         message_timeout_s=registry.feed_message_timeout_s,
     )
     alerts = Alerts(room.recorder, room.store.record_alone)
+    agreement = Agreement(domain)
+    agreement.watch(stop)
     _note_activity(room, started=True)
     sender = threading.Thread(target=Sender(room.outbox, records_client(tls)).run, args=(stop,), name="audit sender")
     sender.start()
@@ -149,7 +153,8 @@ def single(
 
     async def serve_admin(ending: asyncio.Event, ready: Callable[[], None]) -> None:
         app = admin_app(
-            {"database": lambda: room.outbox.backlog() is not None, "outbox": lambda: not room.outbox.full()}
+            {"database": lambda: room.outbox.backlog() is not None, "outbox": lambda: not room.outbox.full()},
+            notes={"code_file": lambda: agreement.up_to_date},
         )
         await serve_http(
             app,

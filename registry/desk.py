@@ -28,14 +28,22 @@ def new_uuid() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Everything a worker needs to answer; ``now`` gives seconds since 1970."""
+    """Everything a worker needs to answer; ``now`` gives seconds since 1970.
+
+    ``current_domain`` gives the agreement with the codes of this moment: the operator may change them while we serve.
+    """
 
     store: RegistryStore
     recorder: Recorder
-    domain: AffinityDomain
+    current_domain: Callable[[], AffinityDomain]
     agreed: AffinityDomainSettings
     settings: RegistrySettings
     now: Callable[[], float] = time.time
+
+    @property
+    def domain(self) -> AffinityDomain:
+        """The agreement as it is now; a request asks once and is judged by that one throughout."""
+        return self.current_domain()
 
     def today(self) -> str:
         """Now, as a DTM of 14 digits, UTC."""

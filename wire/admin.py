@@ -1,7 +1,8 @@
 """The admin port of a service: is it alive, is it ready, what does it count. Loopback, plain HTTP, read only.
 
 ``GET /health/live``   200 while the process answers at all
-``GET /health/ready``  200 when every check holds, else 503; JSON names each check, never a reason with data in it
+``GET /health/ready``  200 when every check holds, else 503; JSON names each check, never a reason with data in it;
+                       notes are things an operator has to see to while the service goes on
 ``GET /metrics``       Prometheus text of every process of the service (directory ``PROMETHEUS_MULTIPROC_DIR``)
 """
 
@@ -29,10 +30,11 @@ CHECK_TIMEOUT_S: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
-def admin_app(checks: Mapping[str, Check]) -> Starlette:
+def admin_app(checks: Mapping[str, Check], notes: Mapping[str, Check] | None = None) -> Starlette:
     """The ASGI application for a single child's ``admin`` socket.
 
-    ``checks`` maps a short name (``database``, ``outbox``) to what has to hold for the service to take requests.
+    ``checks`` maps a short name (``database``, ``outbox``) to what has to hold for the service to take requests;
+    ``notes`` (``code_file``) are shown beside them and never make it "not ready".
     Serve it with ``wire.http_server.serve_http`` without TLS.
     """
 
@@ -40,11 +42,12 @@ def admin_app(checks: Mapping[str, Check]) -> Starlette:
         return JSONResponse({"status": "live", "process": os.getpid()})
 
     async def ready(_request: Request) -> Response:
-        names = list(checks)
-        results = await asyncio.gather(*(_holds(name, checks[name]) for name in names))
-        status = "ready" if all(results) else "not ready"
-        found = {name: "ok" if result else "failed" for name, result in zip(names, results, strict=True)}
-        return JSONResponse({"status": status, "checks": found}, status_code=200 if all(results) else 503)
+        found = await _ask(checks)
+        status = "ready" if all(found.values()) else "not ready"
+        told: dict[str, object] = {"status": status, "checks": {k: "ok" if v else "failed" for k, v in found.items()}}
+        if notes:
+            told["notes"] = {k: "ok" if v else "failed" for k, v in (await _ask(notes)).items()}
+        return JSONResponse(told, status_code=200 if all(found.values()) else 503)
 
     async def metrics(_request: Request) -> Response:
         text = await asyncio.to_thread(_metrics)
@@ -53,6 +56,11 @@ def admin_app(checks: Mapping[str, Check]) -> Starlette:
     return Starlette(
         routes=[Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)],
     )
+
+
+async def _ask(checks: Mapping[str, Check]) -> dict[str, bool]:
+    results = await asyncio.gather(*(_holds(name, check) for name, check in checks.items()))
+    return dict(zip(checks, results, strict=True))
 
 
 async def _holds(name: str, check: Check) -> bool:

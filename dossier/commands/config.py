@@ -1,15 +1,17 @@
-"""``dossier config check``: what is wrong with the settings, all of it."""
+"""``dossier config check``: what is wrong with settings, certificates and code file, all of it; else what they say."""
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from dossier.console import print_json
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.services import SERVICES, check_certificates, endpoints
-from dossier.settings import SettingsError
-from ihe.affinity_domain import CodeFileError
-from wire.affinity_domain import agreed_codes
+from dossier.settings import Settings, SettingsError
+from ihe.affinity_domain import CODED_ATTRIBUTES, CodeFileError
+from wire.affinity_domain import SHIPPED, agreed_codes
 from wire.settings import AffinityDomainSettings
 
 __all__ = ["app"]
@@ -24,28 +26,60 @@ def _group() -> None:
 
 @app.command()
 def check(config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000, as_json: AsJson = False) -> None:
-    """Check settings, certificates and the code file; print every fault, or the table of endpoints."""
+    """Check settings, certificates and the code file; print every fault, or the endpoints and what the file lists."""
     try:
         settings = load_settings(config, data, base_port)
-        check_certificates(settings)
-        _check_codes(settings.affinity_domain)
+        codes = _checked(settings)
     except SettingsError as error:
         if as_json:
             print_json({"faults": error.faults})
         raise
     rows = endpoints(settings, list(SERVICES.values()))
     if as_json:
-        print_json({"faults": [], "endpoints": rows})
+        print_json({"faults": [], "endpoints": rows, "codes": codes})
         return
     for row in rows:
         typer.echo(f"{row['service']:<18} {row['address']:<48} {row['speaks']}")
+    typer.echo(f"codes: {codes['file']}")
+    for attribute, counted in codes["attributes"].items():
+        typer.echo(f"  {attribute:<30} {_counted(counted)}")
+    if codes["not_restricted"]:
+        typer.echo(f"  not restricted: {', '.join(codes['not_restricted'])}")
     typer.echo(f"environment: {settings.affinity_domain.environment}; settings are right")
 
 
-def _check_codes(domain: AffinityDomainSettings) -> None:
+def _checked(settings: Settings) -> dict[str, Any]:
+    """What the code file lists; raises SettingsError with every fault of certificates and code file together."""
+    faults: list[str] = []
+    codes: dict[str, Any] = {}
     try:
-        agreed_codes(domain)
+        check_certificates(settings)
+    except SettingsError as error:
+        faults += error.faults
+    try:
+        codes = _codes(settings.affinity_domain)
     except CodeFileError as error:
-        raise SettingsError([f"affinity_domain.codes: {fault}" for fault in error.faults]) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"affinity_domain.codes: cannot be read: {type(error).__name__}"]) from error
+        faults += [f"affinity_domain.codes: {fault}" for fault in error.faults]
+    except OSError as error:
+        faults.append(f"affinity_domain.codes: cannot be read: {error.strerror}")
+    if faults:
+        raise SettingsError(faults)
+    return codes
+
+
+def _codes(domain: AffinityDomainSettings) -> dict[str, Any]:
+    """File and attributes; of each how many codes it has, and how many of them cannot be used today."""
+    agreed = agreed_codes(domain)
+    today = datetime.now(UTC).strftime("%Y%m%d")
+    attributes = {}
+    for attribute, lines in agreed.lines.items():
+        expired = sum(one.valid_to is not None and one.valid_to < today for one in lines)
+        later = sum(one.valid_from is not None and one.valid_from > today for one in lines)
+        attributes[attribute] = {"codes": len(lines), "expired": expired, "not_yet_valid": later}
+    free = sorted({*CODED_ATTRIBUTES, "mimeType"} - set(attributes))
+    return {"file": str(domain.codes or SHIPPED), "attributes": attributes, "not_restricted": free}
+
+
+def _counted(counted: dict[str, int]) -> str:
+    more = [f"{counted[key]} {key.replace('_', ' ')}" for key in ("expired", "not_yet_valid") if counted[key]]
+    return f"{counted['codes']} codes" + (f" ({', '.join(more)})" if more else "")

@@ -55,6 +55,41 @@ def test_a_code_file_with_faults_is_told_line_by_line(run_command, tmp_path):
     assert "affinity_domain.codes: line 3" in err
 
 
+def test_config_check_says_what_the_code_file_lists(run_command, tmp_path):
+    codes = tmp_path / "codes.csv"
+    codes.write_text(
+        "attribute,code,scheme,display_name,valid_from,valid_to\ntypeCode,1,1.2,x,,2001-01-01\n"
+        "typeCode,2,1.2,x,2999-01-01,\ntypeCode,3,1.2,x,,\nmimeType,text/xml,,,,\n"
+    )
+    path = tmp_path / "dossier.toml"
+    path.write_text(f'[affinity_domain]\ncodes = "{codes}"\n')
+    status, out, err = run_command("config", "check", "--config", str(path), "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)["codes"]
+    assert told["file"] == str(codes)
+    assert told["attributes"] == {
+        "mimeType": {"codes": 1, "expired": 0, "not_yet_valid": 0},
+        "typeCode": {"codes": 3, "expired": 1, "not_yet_valid": 1},
+    }
+    assert "classCode" in told["not_restricted"] and "typeCode" not in told["not_restricted"]
+    _status, out, _err = run_command("config", "check", "--config", str(path))
+    assert "3 codes (1 expired, 1 not yet valid)" in out
+    assert "not restricted: associationDocumentation, classCode" in out
+
+
+def test_faults_of_certificates_and_code_file_are_told_together(run_command, tmp_path):
+    for name, text in (("codes.csv", b"\xff"), ("server.pem", b"x"), ("server.key", b"x"), ("ca.pem", b"x")):
+        (tmp_path / name).write_bytes(text)
+    path = tmp_path / "dossier.toml"
+    names = "".join(f'{key} = "{tmp_path}/{file}"\n' for key, file in
+                    (("certificate", "server.pem"), ("key", "server.key"), ("ca", "ca.pem")))  # fmt: skip
+    path.write_text(f'[affinity_domain]\ncodes = "{tmp_path}/codes.csv"\n[tls]\n{names}')
+    status, _out, err = run_command("config", "check", "--config", str(path))
+    assert status == 2
+    assert "affinity_domain.codes: line 1: not UTF-8 text" in err
+    assert "settings: registry.tls: " in err
+
+
 def test_the_gateway_is_not_there_yet(run_command):
     status, _out, err = run_command("serve", "gateway")
     assert (status, err) == (2, "dossier: the gateway is not in this version\n")

@@ -42,7 +42,7 @@ class RegistryRoom:
         self.actor = RegistryActor(
             self.store,
             Recorder("test", None, "dossier-registry", "localhost"),
-            domain(),
+            domain,
             AffinityDomainSettings(strictness=strictness, unknown_patient=unknown_patient),
             RegistrySettings(max_leaf_results=max_leaf_results),
         )

@@ -502,7 +502,8 @@ def test_a_relation_from_a_document_registered_before_is_told_once(registry):
 def test_a_patient_of_an_authority_that_is_listed_no_more_is_unknown(tmp_path):
     room = RegistryRoom(f"sqlite:///{tmp_path}/r.db")
     room.know()
-    room.actor = replace(room.actor, domain=replace(room.actor.domain, assigning_authorities=frozenset({"1.2.3"})))
+    here = replace(room.actor.domain, assigning_authorities=frozenset({"1.2.3"}))
+    room.actor = replace(room.actor, current_domain=lambda: here)
     response = room.submit(submission())
     assert codes_of(response) == {"XDSUnknownPatientId"}
     assert "assigning authority" in response.errors[0].context
@@ -523,7 +524,8 @@ def test_warn_keeps_what_deviates_in_the_form_the_framework_gives_it(lenient_reg
 
 def test_a_matricule_that_is_only_noted_is_let_pass_by_a_strict_registry(registry):
     noting = MatriculePolicy(frozenset({MATRICULES}), strict=False)
-    registry.actor = replace(registry.actor, domain=replace(registry.actor.domain, matricules=noting))
+    here = replace(registry.actor.domain, matricules=noting)
+    registry.actor = replace(registry.actor, current_domain=lambda: here)
     wrong = f"1893120105742^^^&{MATRICULES}&ISO"
     registry.accept(submission(entry=with_slot("sourcePatientId", wrong)))
     with reading(registry.engine) as connection:

@@ -61,3 +61,15 @@ def test_metrics_of_one_process(ask, monkeypatch):
 
 def test_there_is_nothing_else(ask):
     assert ask({}, "/").status_code == 404
+
+
+def test_a_note_is_shown_and_stops_nothing():
+    app = admin.admin_app({"database": lambda: True}, notes={"code_file": lambda: False, "other": lambda: True})
+    with TestClient(app) as client:
+        answer = client.get("/health/ready")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "ready",
+        "checks": {"database": "ok"},
+        "notes": {"code_file": "failed", "other": "ok"},
+    }
