@@ -69,6 +69,9 @@ EVERY = {
     "iti8": events.patient_feed(
         ANSWERING, patient_id=PATIENT, control_id="M1", action=Action.CREATE, outcome=Outcome.SUCCESS
     ),
+    "iti44": events.patient_feed_v3(
+        ANSWERING, patient_id=PATIENT, message_id="1.2^M1", action=Action.DELETE, outcome=Outcome.SUCCESS
+    ),
     "start": events.application_activity(started=True, application="dossier-registry", process_id="1", address="host"),
     "stop": events.application_activity(started=False, application="dossier-registry", process_id="1", address="::1"),
     "log used": events.audit_log_used(

@@ -216,3 +216,9 @@ def test_an_attribute_without_a_valid_code_allows_none():
 def test_lines_are_counted_by_attribute():
     agreed = read_codes(f"{DATED}mimeType,text/xml,,,,\nclassCode,A,1.2,a,,\n")
     assert affinity_domain("urn:oid:1.2.3", (), agreed).how_many() == {"classCode": 1, "mimeType": 1, "typeCode": 3}
+
+
+def test_the_example_of_the_manual_is_right():
+    manual = (Path(__file__).parents[2] / "docs" / "code_file.md").read_text(encoding="utf-8")
+    example = manual.partition("```csv\n")[2].partition("```")[0]
+    assert affinity_domain("urn:oid:1.2.3", (), read_codes(example)).how_many() == {"mimeType": 1, "typeCode": 2}

@@ -294,3 +294,24 @@ def test_many_threads_check_at_once(submit, entry):
     for thread in threads:
         thread.join()
     assert faults == []
+
+
+HL7 = "urn:hl7-org:v3"
+
+
+def test_hl7_v3_takes_any_element_and_checks_what_is_read():
+    """Senders add elements of their own to these messages; what a registry reads is checked wherever it stands."""
+    inner = '<m:local><m:deeper><m:birthTime value="19700101"/></m:deeper></m:local><o:x xmlns:o="urn:o"/>'
+    assert violations(message("PRPA_IN201301UV02", HL7, inner)) == ()
+    wrong = f'<m:a><m:birthTime value="1970-SECRET"/></m:a><m:id root="{"SECRET" * 60}"/>'
+    found = violations(message("PRPA_IN201302UV02", HL7, wrong))
+    assert found == (
+        "hl7:PRPA_IN201302UV02/hl7:a/hl7:birthTime/@value: not written in the form its type asks for",
+        "hl7:PRPA_IN201302UV02/hl7:id/@root: longer than 256 characters",
+    )
+    assert violations(message("PRPA_IN201305UV02", HL7)) == ("hl7:PRPA_IN201305UV02: not a message known here",)
+
+
+@pytest.mark.parametrize("value", ["1970", "197001", "19700131", "1970013112", "19700131121500.123+0100", " 1970 "])
+def test_hl7_v3_times_of_every_precision(value):
+    assert violations(message("PRPA_IN201301UV02", HL7, f'<m:birthTime value="{value}"/>')) == ()
