@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.errors import ErrorCode, FaultCode, RegistryError, Rejected, SoapFault
-from ihe.transactions import ITI_18, ITI_42, ITI_57, ITI_61, ITI_62, ITI_92, Transaction
+from ihe.transactions import ITI_18, ITI_42, ITI_51, ITI_57, ITI_61, ITI_62, ITI_92, Transaction
 from registry import iti62_remove_metadata as iti62
 from registry import queries, submissions
 from registry.asked import Asked, QueryAsked, RemovalAsked, SubmissionAsked
@@ -36,6 +36,7 @@ class RegistryActor(Desk):
             ITI_92: self.submit,
             ITI_62: self.remove,
             ITI_18: self.query,
+            ITI_51: self.query,
         }
 
     def stage(self, request_id: str) -> StagedPart:

@@ -17,11 +17,14 @@ from ihe import vocabulary as v
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from ihe.transactions import ITI_92
 from registry.desk import Desk
-from registry.store.protocol import StoreUnavailable
+from registry.store.protocol import Defect, LetPass, StoreUnavailable
 from schemas import violations
 from wire.messages import Request
 
 _log = structlog.get_logger(__name__)
+
+MOST_RECORDED_BYTES: Final = 16 * 2**20
+"""Of the text of one query, over all its audit records."""
 
 _QUERY_ROOT: Final = f"{{{v.QUERY}}}AdhocQueryRequest"
 
@@ -36,6 +39,17 @@ class Asked:
         self.parties = events.serving(
             request.caller, request.address, desk.recorder.process_id, user_id=request.reply_to
         )
+
+    def on_the_way(self) -> tuple[Defect, ...]:
+        """What ``warn`` let pass of the message around the request."""
+        return tuple(Defect(ErrorCode.REGISTRY_ERROR, text) for text in self.request.defects)
+
+    def let_pass(self, found: Sequence[Defect] = ()) -> LetPass | None:
+        """What ``warn`` let pass of a request that writes nothing else; None when it was right."""
+        defects = (*self.on_the_way(), *found)
+        if not defects:
+            return None
+        return LetPass(self.desk.partner_of(self.request), self.desk.today(), defects)
 
     def admit(self) -> None:
         """Refuse what may not be done, what cannot be recorded, and what is not in the right form."""
@@ -120,15 +134,26 @@ class RemovalAsked(Asked):
 
 
 class QueryAsked(Asked):
-    """ITI-18 and 51: about one patient, several (a record for each), or objects named by their ids."""
+    """ITI-18 and 51: about one patient, several (a record for each), or objects named by their ids.
+
+    Each record repeats the whole query, so that many patients and a long query are bounded together.
+    """
 
     patient_ids: Sequence[str] = ()
     query_id = events.UNKNOWN
     home: str | None = None
 
+    def recordable(self, patient_ids: Sequence[str], most: int) -> bool:
+        """Whether a record for each of these patients can be kept."""
+        few = len(patient_ids) <= 1
+        return few or (len(patient_ids) <= most and len(patient_ids) * len(self._text()) <= MOST_RECORDED_BYTES)
+
+    def _text(self) -> bytes:
+        return serialised(self.request.body)
+
     def audited(self, outcome: Outcome, reason: str | None) -> tuple[AuditMessage, ...]:
         """The query as it was asked, once for each patient (ITI TF-2: 3.18.5.1)."""
-        text = serialised(self.request.body)
+        text = self._text()
         return tuple(
             events.stored_query(
                 self.parties,

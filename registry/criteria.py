@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
+from ihe.datatypes import CX
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 
-Value = str | Code | EntryType | AvailabilityStatus
+Value = str | Code | EntryType | AvailabilityStatus | CX
 Groups = tuple[tuple[Value, ...], ...]
 """Alternatives inside a group are OR-ed, groups are AND-ed."""
 
@@ -28,6 +30,9 @@ class Query(StrEnum):
     GET_FOLDERS_FOR_DOCUMENT = "GetFoldersForDocument"
     GET_RELATED_DOCUMENTS = "GetRelatedDocuments"
     FIND_DOCUMENTS_BY_REFERENCE_ID = "FindDocumentsByReferenceId"
+    FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS = "FindDocumentsForMultiplePatients"
+    FIND_DOCUMENTS_BY_REFERENCE_ID_FOR_MULTIPLE_PATIENTS = "FindDocumentsByReferenceIdForMultiplePatients"
+    FIND_FOLDERS_FOR_MULTIPLE_PATIENTS = "FindFoldersForMultiplePatients"
 
 
 class Attribute(StrEnum):
@@ -67,17 +72,27 @@ class Attribute(StrEnum):
     LAST_UPDATE_TO = "lastUpdateTime to"
     FOLDER_CODE = "codeList"
     ASSOCIATION_TYPE = "associationType"
+    ASSOCIATION_STATUS = "availabilityStatus of the Association"
+
+
+ALL_VERSIONS: Final = "2"
+"""The metadata level that shows every version of an object; level 1 shows the latest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """A query with its values; ``patient`` is (id, authority) for queries about one patient, else None."""
+    """A query with its values; ``patients`` are (id, authority) of those asked for: one in ITI-18, 0..n in ITI-51."""
 
     query: Query
     values: Mapping[Attribute, Groups]
-    patient: tuple[str, str] | None = None
+    patients: tuple[tuple[str, str], ...] = ()
 
     def any_of(self, attribute: Attribute) -> tuple[Value, ...]:
         """All alternatives of an attribute that takes one group."""
         groups = self.values.get(attribute, ())
         return groups[0] if groups else ()
+
+    @property
+    def all_versions(self) -> bool:
+        """Whether old versions of objects are shown too."""
+        return ALL_VERSIONS in self.any_of(Attribute.METADATA_LEVEL)

@@ -74,6 +74,10 @@ class Desk:
         names = (told.get("node"), told.get("fingerprint"), told.get("organisation"), told.get("person"))
         return Caller(caller.address, *names)
 
+    def partner_of(self, request: Request) -> str:
+        """Whose deviations those of this request are, for the list of defects."""
+        return self.sender_of(request).node or request.caller.partner
+
     def is_lenient(self, request: Request) -> bool:
         """Whether what deviates without changing meaning is recorded rather than refused."""
         for one in (self.sender_of(request), request.caller):

@@ -1,4 +1,4 @@
-"""ITI-18 Registry Stored Query, Document Registry side (ITI TF-2: 3.18).
+"""ITI-18 Registry Stored Query and ITI-51 Multi-Patient Stored Query, Document Registry side (ITI TF-2: 3.18, 3.51).
 
 Request  query:AdhocQueryRequest: a query id and its parameters (``registry.stored_queries``), LeafClass or ObjectRef
 Reply    query:AdhocQueryResponse: Success with 0..n objects, or Failure with every error and an empty list
@@ -16,7 +16,8 @@ from consent.policy import Visibility
 from ihe import vocabulary as v
 from ihe.ebrs import QueryRequest, adhoc_query_frame, adhoc_query_response, object_ref, read_adhoc_query_request
 from ihe.errors import ErrorCode, RegistryError, Rejected
-from registry.store.protocol import Defect, Found, RegistryStore
+from ihe.transactions import ITI_18, ITI_51, Transaction
+from registry.store.protocol import Defect, Found, RegistryStore, TooManyFound
 from registry.stored_queries import MAX_VALUES, Understood, read_query
 
 # Objects that are joined before a piece of a long answer is handed on.
@@ -39,7 +40,7 @@ class StoredQuery:
 
 
 def read_request(
-    body: Any, *, lenient: bool, max_values: int = MAX_VALUES
+    body: Any, transaction: Transaction = ITI_18, *, lenient: bool, max_values: int = MAX_VALUES
 ) -> tuple[QueryRequest, StoredQuery | tuple[RegistryError, ...]]:
     """Read a request; the second value holds every error when it cannot be answered."""
     request = read_adhoc_query_request(body)
@@ -47,46 +48,65 @@ def read_request(
     if return_type is None:
         text = "ResponseOption/@returnType must be LeafClass or ObjectRef"
         return request, (RegistryError(ErrorCode.REGISTRY_ERROR, text),)
-    understood = read_query(request, lenient=lenient, max_values=max_values)
+    understood = read_query(request, transaction, lenient=lenient, max_values=max_values)
     if isinstance(understood, tuple):
         return request, understood
     return request, StoredQuery(understood, return_type)
 
 
-def answer(
-    query: StoredQuery,
-    store: RegistryStore,
-    visibility: Visibility,
-    *,
-    max_leaf_results: int,
-    unknown_patient_is_error: bool,
-) -> Found:
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many objects an answer may hold in full or as references, and of how many patients (ITI-51)."""
+
+    leaf_results: int
+    object_refs: int
+    patients: int
+
+
+def check_patients(query: StoredQuery, bounds: Bounds, store: RegistryStore, *, unknown_is_error: bool) -> None:
+    """Raise Rejected for too many patients, and for those nobody knows where that is an error."""
+    patients = query.understood.criteria.patients
+    if len(patients) > bounds.patients:
+        text = (
+            f"the query names {len(patients)} patients; allowed are at most {bounds.patients}: ask in several requests"
+        )
+        raise Rejected((RegistryError(ErrorCode.REGISTRY_ERROR, text),))
+    if unknown_is_error:
+        unknown = [patient for patient in patients if not store.knows_patient(patient)]
+        more = "was never announced by a patient identity feed, or is merged into another patient id"
+        if unknown:
+            raise Rejected(
+                RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, "{}^^^&{}&ISO {}".format(*patient, more))
+                for patient in unknown
+            )
+
+
+def answer(query: StoredQuery, store: RegistryStore, visibility: Visibility, bounds: Bounds) -> Found:
     """Select what the query asks for, or raise Rejected; no byte of the answer is made before all checks passed."""
-    criteria, leaf = query.understood.criteria, query.return_type is ReturnType.LEAF_CLASS
-    if unknown_patient_is_error and criteria.patient is not None and not store.knows_patient(criteria.patient):
-        sent = f"{criteria.patient[0]}^^^&{criteria.patient[1]}&ISO"
-        text = f"{sent} was never announced by a patient identity feed, or is merged into another patient id"
-        raise Rejected((RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, text),))
-    found = store.find(criteria, visibility, max_leaf_results if leaf else None)
-    if not leaf:
-        return found
-    if len(found.entry_uuids) > max_leaf_results:
-        text = f"more than {max_leaf_results} objects match; ask for ObjectRef and fetch them in groups, or narrow it"
-        raise Rejected((RegistryError(ErrorCode.TOO_MANY_RESULTS, text),))
-    if query.understood.row.single_patient and len(found.patient_ids) > 1:
-        text = f"{criteria.query} selects objects of {len(found.patient_ids)} patients; ask for ObjectRef, or for fewer"
+    row, leaf = query.understood.row, query.return_type is ReturnType.LEAF_CLASS
+    limit = bounds.leaf_results if leaf else bounds.object_refs
+    try:
+        found = store.find(query.understood.criteria, visibility, limit, full=leaf)
+    except TooManyFound as many:
+        instead = "ask for ObjectRef and fetch them in groups, or narrow it" if leaf else "narrow it"
+        text = f"more than {many.limit} objects match; {instead}"
+        raise Rejected((RegistryError(ErrorCode.TOO_MANY_RESULTS, text),)) from many
+    if leaf and row.single_patient and len(found.patient_ids) > 1:
+        text = f"{row.query} selects objects of {len(found.patient_ids)} patients; ask for ObjectRef, or for fewer"
         raise Rejected((RegistryError(ErrorCode.RESULT_NOT_SINGLE_PATIENT, text),))
+    if row.transaction is ITI_51 and len(found.patient_ids) > bounds.patients:
+        text = f"objects of more than {bounds.patients} patients match; narrow it"
+        raise Rejected((RegistryError(ErrorCode.TOO_MANY_RESULTS, text),))
     return found
 
 
 def response(query: StoredQuery, found: Found) -> Iterator[bytes]:
     """The answer piece by piece; objects are unpacked as they are sent."""
-    if query.return_type is ReturnType.OBJECT_REF:
-        yield adhoc_query_response(v.SUCCESS, (), (object_ref(uuid) for uuid in found.entry_uuids))
-        return
+    leaf = query.return_type is ReturnType.LEAF_CLASS
+    objects = found.objects if leaf else (object_ref(uuid) for uuid in found.entry_uuids)
     head, tail = adhoc_query_frame(v.SUCCESS)
     block = [head]
-    for item in found.objects:
+    for item in objects:
         block.append(item)
         if len(block) >= _BLOCK:
             yield b"".join(block)

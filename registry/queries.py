@@ -2,20 +2,17 @@
 
 from itertools import chain, islice
 
-import structlog
-
 from atna import events
-from ihe.errors import Rejected
+from ihe.errors import ErrorCode, RegistryError, Rejected
+from ihe.transactions import ITI_51
 from registry import iti18_registry_stored_query as iti18
 from registry.asked import QueryAsked
 from registry.desk import Desk
-from registry.iti18_registry_stored_query import refusal
-from registry.store.protocol import StoreUnavailable
+from registry.iti18_registry_stored_query import Bounds, refusal
+from registry.store.protocol import Found, StoreUnavailable
 from wire.messages import Reply, Request
 
 __all__ = ["answer", "refusal"]
-
-_log = structlog.get_logger(__name__)
 
 
 def answer(desk: Desk, request: Request) -> Reply:
@@ -24,38 +21,44 @@ def answer(desk: Desk, request: Request) -> Reply:
     try:
         asked.admit()
         query = _read(asked)
-        found = iti18.answer(
-            query,
-            desk.store,
-            asked.decision.visibility,
-            max_leaf_results=desk.settings.max_leaf_results,
-            unknown_patient_is_error=desk.agreed.unknown_patient == "error",
-        )
+        found = _found(asked, query)
         pieces = iti18.response(query, found)
         # The first piece is made before the record, so that an object that cannot be read fails as an error.
         first = list(islice(pieces, 1))
-        desk.store.record_alone(asked.records())
-        _note(query, request)
+        desk.store.record_alone(asked.records(), asked.let_pass(iti18.defects_of(query)))
     except (Rejected, StoreUnavailable) as refused:
         return Reply([refusal(asked.refused(refused))])
     return Reply(chain(first, pieces))
 
 
 def _read(asked: QueryAsked) -> iti18.StoredQuery:
-    """Understand the query; its id and patient are known for the record even when the rest is wrong."""
-    desk = asked.desk
-    request, query = iti18.read_request(
-        asked.request.body, lenient=desk.is_lenient(asked.request), max_values=desk.settings.max_query_values
+    """Understand the query; its id and home are known for the record even when the rest is wrong."""
+    desk, request = asked.desk, asked.request
+    read, query = iti18.read_request(
+        request.body,
+        request.transaction,
+        lenient=desk.is_lenient(request),
+        max_values=desk.settings.max_query_values,
     )
-    asked.query_id, asked.home = request.query_id or events.UNKNOWN, request.home or None
+    asked.query_id, asked.home = read.query_id or events.UNKNOWN, read.home or None
     if isinstance(query, tuple):
         raise Rejected(query)
-    if query.understood.criteria.patient is not None:
-        asked.patient_ids = ("{}^^^&{}&ISO".format(*query.understood.criteria.patient),)
     return query
 
 
-def _note(query: iti18.StoredQuery, request: Request) -> None:
-    """Leave a trace of leniency; a query changes nothing, so its defects go to the log alone."""
-    for defect in iti18.defects_of(query):
-        _log.info("defect let pass", partner=request.caller.partner, code=defect.code, defect=defect.context)
+def _found(asked: QueryAsked, query: iti18.StoredQuery) -> Found:
+    """Select; whose objects were asked for and found is known for the record."""
+    desk, settings = asked.desk, asked.desk.settings
+    bounds = Bounds(settings.max_leaf_results, settings.max_object_refs, settings.max_query_patients)
+    named = ["{}^^^&{}&ISO".format(*patient) for patient in query.understood.criteria.patients]
+    if asked.recordable(named, bounds.patients):
+        asked.patient_ids = named
+    iti18.check_patients(query, bounds, desk.store, unknown_is_error=desk.agreed.unknown_patient == "error")
+    found = iti18.answer(query, desk.store, asked.decision.visibility, bounds)
+    if asked.request.transaction is ITI_51:
+        everyone = list(dict.fromkeys((*named, *sorted(found.patient_ids))))
+        if not asked.recordable(everyone, 2 * bounds.patients):
+            text = f"objects of {len(everyone)} patients match, too many to record for a query of this size; narrow it"
+            raise Rejected((RegistryError(ErrorCode.TOO_MANY_RESULTS, text),))
+        asked.patient_ids = everyone
+    return found

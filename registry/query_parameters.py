@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ihe import vocabulary as v
-from ihe.datatypes import DTM, normalise_oid, normalise_uuid, parse_cx
+from ihe.datatypes import DTM, loose_dtm, normalise_oid, normalise_uuid, parse_cx
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry.criteria import Value
 
@@ -192,35 +192,52 @@ def association_types(texts: Sequence[str], lenient: bool) -> Reading:
     return Reading(tuple(t for t in read.values if t in _RELATIONSHIPS), read.sloppy)
 
 
-def time(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding
-    """A DTM, bare or in single quotes; becomes the first instant it names, 14 digits."""
+def time(texts: Sequence[str], lenient: bool) -> Reading:
+    """A DTM, bare or in single quotes; becomes the first instant it names, 14 digits. Leniency reads a zone too."""
     if len(texts) != 1:
         raise TooManyError("one time only")
     match = _QUOTED.fullmatch(texts[0])
+    text = (match.group(1) if match else texts[0]).strip()
     try:
-        return Reading((DTM((match.group(1) if match else texts[0]).strip()).lower,))
+        return Reading((DTM(text).lower,))
     except ValueError as reason:
+        if lenient and (loose := _loose_time(text)) is not None:
+            return Reading((loose,), sloppy=True)
         raise BadValueError(f"write the time as YYYY[MM[DD[hh[mm[ss]]]]] in UTC: {reason}") from reason
 
 
-def number(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding
-    """Bare digits; quotes around them do no harm."""
+def _loose_time(text: str) -> str | None:
+    try:
+        return loose_dtm(text).lower
+    except ValueError:
+        return None
+
+
+def metadata_level(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding
+    """Bare 1 or 2 (XDS Metadata Update); quotes around it do no harm."""
     if len(texts) != 1:
         raise TooManyError("one number only")
     text = texts[0].strip().strip("'").strip()
-    if not text.isascii() or not text.isdigit():
-        raise BadValueError("write a number in digits")
+    if text not in ("1", "2"):
+        raise BadValueError("write 1 for the latest versions, 2 for all versions")
     return Reading((text,))
 
 
 def patient(texts: Sequence[str], lenient: bool) -> Reading:
-    """``'id^^^&OID&ISO'``; becomes the id and the authority as two values."""
-    read = one_text(texts, lenient)
+    """``'id^^^&OID&ISO'``."""
+    return _patients(one_text(texts, lenient), "'id^^^&OID&ISO'")
+
+
+def many_patients(texts: Sequence[str], lenient: bool) -> Reading:
+    """A list of them (ITI-51)."""
+    return _patients(many_texts(texts, lenient), "('id^^^&OID&ISO')")
+
+
+def _patients(read: Reading, form: str) -> Reading:
     try:
-        cx = parse_cx(str(read.values[0]))
+        return Reading(tuple(dict.fromkeys(parse_cx(str(text)) for text in read.values)), read.sloppy)
     except ValueError as reason:
-        raise BadValueError(f"write the patient id as 'id^^^&OID&ISO': {reason}") from reason
-    return Reading((cx.id, cx.authority), read.sloppy)
+        raise BadValueError(f"write the patient id as {form}: {reason}") from reason
 
 
 def entry_uuids(texts: Sequence[str], lenient: bool) -> Reading:

@@ -60,11 +60,13 @@ def _submit(asked: SubmissionAsked, rules: SubmissionRules) -> None:
     wanted = rules.asked_about(submission)
     sender = desk.sender_of(request)
     depositor = Depositor(sender.node, sender.organisation, sender.person)
+    partner, on_the_way = desk.partner_of(request), asked.on_the_way()
     for _ in range(_ATTEMPTS):
         try:
             with desk.store.unit_of_work() as work:
                 registration = rules.judge(submission, work.facts_about(wanted), desk.today(), new_uuid)
-                work.apply(replace(registration, depositor=depositor, partner=sender.node or request.caller.partner))
+                defects = (*on_the_way, *registration.defects)
+                work.apply(replace(registration, depositor=depositor, partner=partner, defects=defects))
                 work.record(asked.records())
                 if time.monotonic() > deadline or desk.given_up(request):
                     # A repository that heard nothing judges this submission lost from here on: it must not appear.

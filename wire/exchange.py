@@ -30,6 +30,8 @@ SECONDS: Final = Histogram(
     "dossier_request_seconds", "From a whole request to the first block of its answer", ["transaction"]
 )
 
+ACTION_MISSING: Final = "the header wsa:Action is missing"
+
 _MAX_CAUSES: Final = 5
 
 
@@ -111,7 +113,7 @@ class Exchange:
             raise SoapFault(FaultCode.RECEIVER, f"an attachment could not be kept, request {self.request_id}")
         call = self._open(inbound.root, inbound.charset)
         if call.action_missing:
-            log.warning("soap.defect", defect="wsa:Action missing", peer=self.caller.partner, request=self.request_id)
+            log.warning("soap.defect", defect=ACTION_MISSING, peer=self.caller.partner, request=self.request_id)
         try:
             return self._handle(call, inbound, failed)
         except SoapFault as fault:
@@ -162,6 +164,7 @@ class Exchange:
             request_id=self.request_id,
             headers=call.headers,
             attachments=self._attachments,
+            defects=(ACTION_MISSING,) if call.action_missing else (),
         )
 
     def _begin(self, request: Request) -> Outgoing:

@@ -40,6 +40,8 @@ class Request:
     ``attachments`` maps an unescaped content id to the part; ``address`` is the endpoint URI we were called at;
     ``reply_to`` and ``message_id`` are the WS-Addressing headers (``None`` when absent); ``headers`` are the other SOAP
     header elements, e.g. our own depositor header. ``request_id`` stands in our logs and in answers to our own faults.
+    ``defects`` tell how the message around the body deviates from the framework, where this caller's strictness allows
+    it: for the actor's own list.
     """
 
     transaction: Transaction
@@ -51,6 +53,7 @@ class Request:
     request_id: str
     headers: tuple[Any, ...] = ()
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
+    defects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from atna.store.engine import DRIVER_ERRORS, reading, write
 from atna.store.prepared import insert_rows, insertion
-from atna.store.quick import Quick
+from atna.store.quick import Quick, StatementRows
 
 __all__ = ["Backlog", "GroupCommit", "NotRecorded", "Outbox", "OutboxUnavailable", "Row", "add", "outbox_table"]
 
@@ -228,6 +228,7 @@ class _Ticket:
     """One caller of ``GroupCommit.commit``: woken when its records are settled, or when its turn to lead has come."""
 
     messages: Sequence[bytes]
+    beside: Sequence[StatementRows] = ()
     wake: threading.Event = field(default_factory=threading.Event)
     settled: bool = False
     error: Exception | None = None
@@ -249,9 +250,12 @@ class GroupCommit:
         self._waiting: list[_Ticket] = []
         self._led = False
 
-    def commit(self, messages: Sequence[bytes]) -> None:
-        """Return when the records are durable. Raises NotRecorded when the database refuses."""
-        ticket = _Ticket(messages)
+    def commit(self, messages: Sequence[bytes], beside: Sequence[StatementRows] = ()) -> None:
+        """Return when the records, and the few rows ``beside`` them, are durable in one commit.
+
+        Raises NotRecorded when the database refuses.
+        """
+        ticket = _Ticket(messages, beside)
         with self._lock:
             self._waiting.append(ticket)
             leads, self._led = not self._led, True
@@ -269,8 +273,10 @@ class GroupCommit:
         error: Exception | None = NotRecorded("the commit did not return")
         try:
             rows = rows_of([message for ticket in group for message in ticket.messages], self._sinks, self._clock)
-            if rows:
-                self._quick.insert(self._statement, rows)
+            insertions = [(self._statement, rows), *(one for ticket in group for one in ticket.beside)]
+            wanted = [one for one in insertions if one[1]]
+            if wanted:
+                self._quick.insert(*wanted)
             error = None
         except DRIVER_ERRORS as refused:
             error = refused

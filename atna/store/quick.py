@@ -6,16 +6,20 @@ takes the driver's connection from the engine's pool, an insertion is an ordinar
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import psycopg
 
 from atna.store.engine import POSTGRESQL_OPTIONS, POSTGRESQL_SESSION, Engine, begin_write
 from atna.store.prepared import Prepared
 
-__all__ = ["Quick"]
+__all__ = ["Quick", "StatementRows"]
 
+StatementRows = tuple[Prepared, Sequence[Mapping[str, Any]]]
+"""An insertion and the rows for it."""
+
+T = TypeVar("T")
 _MOST_IDLE: Final = 40
 
 
@@ -33,8 +37,7 @@ class Quick:
     def select(self, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
         """All rows of one query, as tuples."""
         if self._postgresql:
-            rows: list[Any] = self._run(statement.sql, [values], rows=True)
-            return rows
+            return self._with_connection(lambda connection: _selected(connection, statement, values))
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
@@ -43,18 +46,19 @@ class Quick:
         finally:
             connection.close()
 
-    def insert(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows in one commit, durable when it returns."""
+    def insert(self, *insertions: StatementRows) -> None:
+        """Insert rows, of one table or several, in one commit, durable when it returns."""
         if self._postgresql:
-            self._run(statement.sql, rows, rows=False)
+            self._with_connection(lambda connection: _inserted(connection, insertions))
             return
         with begin_write(self._engine) as connection:
-            connection.exec_driver_sql(statement.sql, [statement.bound(row) for row in rows])
+            for statement, rows in insertions:
+                connection.exec_driver_sql(statement.sql, [statement.bound(row) for row in rows])
 
-    def _run(self, sql: str, parameters: Sequence[Any], *, rows: bool) -> Any:
+    def _with_connection(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         connection, fresh = self._lent()
         try:
-            found = _executed(connection, sql, parameters, rows=rows)
+            found = work(connection)
         except psycopg.OperationalError:
             # Idle connections die with their server. Both kinds of statement may be run again: a query changes
             # nothing, and an audit record that is written twice is known by its bytes as one.
@@ -64,7 +68,7 @@ class Quick:
                 raise
             self._forget()
             connection, _ = self._lent()
-            found = _executed(connection, sql, parameters, rows=rows)
+            found = work(connection)
         except BaseException:
             connection.close()
             raise
@@ -99,12 +103,20 @@ def _close_all(connections: list[psycopg.Connection[Any]]) -> None:
         connections.pop().close()
 
 
-def _executed(connection: psycopg.Connection[Any], sql: str, parameters: Sequence[Any], *, rows: bool) -> Any:
+def _selected(connection: psycopg.Connection[Any], statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
     with connection.cursor(binary=True) as cursor:
-        if rows:
-            return cursor.execute(sql, parameters[0]).fetchall()
-        if len(parameters) == 1:
-            cursor.execute(sql, parameters[0])
+        return cursor.execute(statement.sql, values).fetchall()
+
+
+def _inserted(connection: psycopg.Connection[Any], insertions: Sequence[StatementRows]) -> None:
+    if len(insertions) > 1:
+        with connection.transaction():
+            for one in insertions:
+                _inserted(connection, [one])
+        return
+    ((statement, rows),) = insertions
+    with connection.cursor(binary=True) as cursor:
+        if len(rows) == 1:
+            cursor.execute(statement.sql, rows[0])
         else:
-            cursor.executemany(sql, parameters)
-    return None
+            cursor.executemany(statement.sql, rows)

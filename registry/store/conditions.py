@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, exists, or_, tuple_
+from sqlalchemy import ColumnElement, and_, exists, or_, select, tuple_
 
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry.criteria import Attribute as At
@@ -11,7 +11,8 @@ from registry.criteria import Criteria
 from registry.store import codes as c
 from registry.store import tables as t
 
-_e, _s, _f = t.entry.c, t.submission_set.c, t.folder.c
+_e, _s, _f, _a = t.entry.c, t.submission_set.c, t.folder.c, t.association.c
+_NUMBERS: Final = {status: c.STATUS[status] for status in AvailabilityStatus}
 
 Condition = Callable[[At, Sequence[Any]], ColumnElement[bool]]
 """Makes the condition for one group of alternatives."""
@@ -59,6 +60,29 @@ def submission_set_conditions(criteria: Criteria) -> list[ColumnElement[bool]]:
 def folder_conditions(criteria: Criteria) -> list[ColumnElement[bool]]:
     """The conditions that a Folder must meet."""
     return _conditions(criteria, FOLDER_CONDITIONS)
+
+
+def association_conditions(criteria: Criteria) -> list[ColumnElement[bool]]:
+    """Approved associations, unless the query says otherwise (XDS Metadata Update)."""
+    wanted = criteria.any_of(At.ASSOCIATION_STATUS) or (AvailabilityStatus.APPROVED,)
+    return [_numbered(_a.status, _NUMBERS)(At.ASSOCIATION_STATUS, wanted)]
+
+
+def way_in(criteria: Criteria) -> list[ColumnElement[bool]]:
+    """What lets SQLite find entries or folders of any patient by the index of a side table (PostgreSQL sees it itself).
+
+    ``EXISTS`` is asked for each row of the outer table, which is right for the few rows of one patient; a list of keys
+    is read first.
+    """
+    found: list[ColumnElement[bool]] = []
+    for group in criteria.values.get(At.EVENT_CODE, ()):
+        row = t.entry_code.c
+        wanted = select(row.entry_key).where(row.attribute == c.EVENT, _is_code(row.code, row.scheme, group))
+        found.append(_e.entry_key.in_(wanted))
+    for group in criteria.values.get(At.FOLDER_CODE, ()):
+        folder = t.folder_code.c
+        found.append(_f.folder_key.in_(select(folder.folder_key).where(_is_code(folder.code, folder.scheme, group))))
+    return found
 
 
 def _conditions(criteria: Criteria, known: Mapping[At, Condition]) -> list[ColumnElement[bool]]:
@@ -148,12 +172,10 @@ ENTRY_CONDITIONS: Final[dict[At, Condition]] = {
     **dict.fromkeys(_TIMES, _time),
     At.AUTHOR_PERSON: _person(t.entry_author.c, t.entry_author.c.entry_key == _e.entry_key),
     At.REFERENCE_ID: _reference,
-    At.STATUS: _numbered(_e.status, {status: c.STATUS[status] for status in AvailabilityStatus}),
+    At.STATUS: _numbered(_e.status, _NUMBERS),
     At.ENTRY_TYPE: _numbered(_e.object_type, {kind: c.ENTRY_TYPE[kind] for kind in EntryType}),
     At.AVAILABILITY: _numbered(_e.availability, dict(c.AVAILABILITY)),
 }
-
-_NUMBERS: Final = {status: c.STATUS[status] for status in AvailabilityStatus}
 
 SUBMISSION_SET_CONDITIONS: Final[dict[At, Condition]] = {
     At.SUBMISSION_SET_STATUS: _numbered(_s.status, _NUMBERS),

@@ -34,6 +34,14 @@ Link = tuple[str, str, str]
 """An association by its type, source and target."""
 
 
+class TooManyFound(Exception):  # noqa: N818 - an outcome: the query is answered with XDSTooManyResults
+    """More objects answer a query than may be found; ``limit`` is how many may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} objects")
+        self.limit = limit
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a judge needs to know: patients, uniqueIds, entryUUIDs; ``replaced`` are targets of replacements.
@@ -152,6 +160,15 @@ class StatusChange:
 
 
 @dataclass(frozen=True, slots=True)
+class LetPass:
+    """Defects of a request that changes nothing: whose, and when it came (14 digits, UTC)."""
+
+    partner: str
+    found_at: str
+    defects: tuple[Defect, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """Exactly what to write; each object comes as domain value and as the wire object to keep.
 
@@ -196,7 +213,11 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a stored query selected: ids in answer order, whose patients, and the objects' bytes on demand."""
+    """What a stored query selected: ids in answer order, whose patients, and the objects' bytes on demand.
+
+    ``objects`` is read once, in any time: only about one block of it is held, and no connection between two blocks. It
+    is empty where no objects were wanted in full. It raises StoreUnavailable, also when an object was removed since.
+    """
 
     entry_uuids: Sequence[str]
     patient_ids: frozenset[str]
@@ -225,12 +246,12 @@ class RegistryStore(Protocol):
         """Whether a feed made this patient known and nothing has merged it into another since."""
         ...
 
-    def find(self, criteria: Criteria, visibility: Visibility, limit: int | None) -> Found:
-        """Select objects in one snapshot; at most ``limit`` + 1 are looked at, None for no limit."""
+    def find(self, criteria: Criteria, visibility: Visibility, limit: int, *, full: bool) -> Found:
+        """Select objects in one snapshot; ``full``: with their bytes. Raises TooManyFound above ``limit``."""
         ...
 
-    def record_alone(self, messages: Sequence[bytes]) -> None:
-        """Write audit records of a request that changes nothing; durable when it returns."""
+    def record_alone(self, messages: Sequence[bytes], let_pass: LetPass | None = None) -> None:
+        """Write audit records of a request that changes nothing, and its defects; durable when it returns."""
         ...
 
     def busy(self) -> bool:

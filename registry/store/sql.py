@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Dialect, Table, bindparam, exists, func, or_,
 
 from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, is_disk_full, is_lost_race, reading
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, rows_of
-from atna.store.prepared import Prepared, insert_rows
-from atna.store.quick import Quick
+from atna.store.prepared import Prepared, insert_rows, insertion
+from atna.store.quick import Quick, StatementRows
 from consent.policy import Visibility
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
@@ -18,6 +18,7 @@ from registry.criteria import Criteria
 from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec
+from registry.store.hits import Hit, Look, kept_bytes
 from registry.store.keys import KeyMaker
 from registry.store.moves import read_codec
 from registry.store.protocol import (
@@ -25,6 +26,7 @@ from registry.store.protocol import (
     Facts,
     Found,
     KnownObject,
+    LetPass,
     LostRace,
     PatientId,
     Registration,
@@ -32,7 +34,7 @@ from registry.store.protocol import (
     StoreUnavailable,
     UniqueIdUse,
 )
-from registry.store.query_sql import Selector, is_plain
+from registry.store.query_sql import KeptBytes, Selector, is_plain
 from registry.store.removal import removable, remove
 from registry.store.rows import Rows
 from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes
@@ -70,7 +72,7 @@ class SqlRegistryStore:
         self._keys = KeyMaker()
         with reading(engine) as connection:
             self._codec = read_codec(connection)
-        self._select = Selector(self._codec)
+        self._select = Selector(self._codec, self._kept_bytes)
         self._quick = Quick(self._reader)
 
     @contextmanager
@@ -86,18 +88,28 @@ class SqlRegistryStore:
         with named_failures(), reading(self._reader) as connection:
             return bool(_patients(connection, {patient})[0])
 
-    def find(self, criteria: Criteria, visibility: Visibility, limit: int | None) -> Found:
+    def find(self, criteria: Criteria, visibility: Visibility, limit: int, *, full: bool) -> Found:
         """Select objects in one snapshot (ITI TF-2: 3.18.4.1.3)."""
         with named_failures():
             if is_plain(criteria):
-                return self._select.plain(self._quick, criteria, visibility, limit)
+                found = self._select.plain(self._quick, criteria, visibility, limit, full=full)
+                if found is not None:
+                    return found
             with reading(self._reader) as connection:
-                return self._select(connection, criteria, visibility, limit)
+                return self._select(Look(connection, criteria, limit, full), visibility)
 
-    def record_alone(self, messages: Sequence[bytes]) -> None:
+    def _kept_bytes(self, block: Sequence[Hit]) -> KeptBytes:
+        """The bytes of a further block of an answer, in a short transaction of their own."""
+        try:
+            with named_failures(), reading(self._reader) as connection:
+                return kept_bytes(connection, block)
+        except LookupError as gone:
+            raise StoreUnavailable("an object was removed while it was to be sent") from gone
+
+    def record_alone(self, messages: Sequence[bytes], let_pass: LetPass | None = None) -> None:
         """Write audit records of a request that changes nothing, together with those of its neighbours in time."""
         with named_failures():
-            self._group_commit.commit(messages)
+            self._group_commit.commit(messages, [] if let_pass is None else [_defects(self._engine.dialect, let_pass)])
 
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""
@@ -312,6 +324,12 @@ class SqlUnitOfWork:
         # A DocumentEntry of the same bytes shares the row of its uniqueId; two who are first at once: one loses here.
         fresh = [row for row in rows.unique_ids() if row["unique_id"] not in registration.known_unique_ids]
         self._rows += [*rows.all(), (t.unique_id_key, fresh)]
+
+
+def _defects(dialect: Dialect, let_pass: LetPass) -> StatementRows:
+    common = {"found_at": let_pass.found_at, "partner": let_pass.partner}
+    rows = [{**common, "code": one.code, "context": one.context} for one in let_pass.defects]
+    return insertion(t.defect, ("found_at", "partner", "code", "context"), dialect), rows
 
 
 def _grouped(pairs: Any) -> dict[str, tuple[str, ...]]:

@@ -174,6 +174,9 @@ Index("entry_by_unique_id", entry.c.unique_id)
 # Of two updates of one version the second loses here.
 Index("entry_by_logical_id", entry.c.logical_id, entry.c.version, unique=True)
 Index("entry_by_submission_set", entry.c.submission_set_key)
+# ITI-51 asks by code for entries of any patient.
+Index("entry_by_class", entry.c.class_code, entry.c.class_scheme)
+Index("entry_by_facility", entry.c.facility_code, entry.c.facility_scheme)
 
 entry_code: Final = Table(
     "entry_code",
@@ -184,6 +187,7 @@ entry_code: Final = Table(
     Column("scheme", Text, nullable=False),
 )
 Index("entry_code_by_entry", entry_code.c.entry_key, entry_code.c.attribute)
+Index("entry_code_by_code", entry_code.c.code, entry_code.c.scheme, entry_code.c.attribute)
 
 entry_author: Final = Table("entry_author", metadata, _of("entry", "entry_key"), Column("person", Text, nullable=False))
 Index("entry_author_by_entry", entry_author.c.entry_key)
@@ -231,6 +235,7 @@ folder_code: Final = Table(
     Column("scheme", Text, nullable=False),
 )
 Index("folder_code_by_folder", folder_code.c.folder_key)
+Index("folder_code_by_code", folder_code.c.code, folder_code.c.scheme)
 
 association: Final = Table(
     "association",

@@ -33,7 +33,7 @@ GET_SET_AND_CONTENTS = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
 class RegistryRoom:
     """One registry; every answer is checked against the strict schema on its way out."""
 
-    def __init__(self, url, *, strictness="reject", unknown_patient="empty", max_leaf_results=10_000):
+    def __init__(self, url, *, strictness="reject", unknown_patient="empty", **settings):
         self.engine, reader = open_registry(url)
         self.outbox = Outbox(self.engine, tables.outbox, ("http://127.0.0.1:1/records",), 1000)
         self.store = SqlRegistryStore(
@@ -44,7 +44,7 @@ class RegistryRoom:
             Recorder("test", None, "dossier-registry", "localhost"),
             domain,
             AffinityDomainSettings(strictness=strictness, unknown_patient=unknown_patient),
-            RegistrySettings(max_leaf_results=max_leaf_results),
+            RegistrySettings(**settings),
         )
 
     def close(self):

@@ -34,7 +34,7 @@ class Failing:
     def unit_of_work(self):
         raise self._error
 
-    def find(self, *_):
+    def find(self, *_, **__):
         raise self._error
 
 

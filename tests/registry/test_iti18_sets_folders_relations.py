@@ -57,7 +57,7 @@ def folders(registry, **more):
 
 def test_every_query_has_a_row_and_a_plan():
     assert {row.query for row in STORED_QUERIES} == set(Query) == set(PLANS)
-    assert len({row.id for row in STORED_QUERIES}) == len(STORED_QUERIES) == 14
+    assert len({row.id for row in STORED_QUERIES}) == len(STORED_QUERIES) == 17
 
 
 # ---------------------------------------------------------------------------------------------- FindSubmissionSets

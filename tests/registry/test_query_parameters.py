@@ -2,6 +2,7 @@
 
 import pytest
 
+from ihe.datatypes import CX
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry import query_parameters as q
 
@@ -65,6 +66,20 @@ def test_times_become_their_first_instant(text: str, instant: str) -> None:
     assert q.time([text], False).values == (instant,)
 
 
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("20040229120000+0200", "20040229100000"),
+        ("'20040229120000.5'", "20040229120000"),
+        ("20040229+0100", "20040229000000"),
+    ],
+)
+def test_a_zone_is_read_when_lenient_alone(text: str, instant: str) -> None:
+    assert q.time([text], True) == q.Reading((instant,), sloppy=True)
+    with pytest.raises(q.BadValueError):
+        q.time([text], False)
+
+
 @pytest.mark.parametrize("text", ["20040230", "yesterday", "", "'2004", "20041"])
 def test_times_that_are_none(text: str) -> None:
     with pytest.raises(q.BadValueError):
@@ -72,15 +87,22 @@ def test_times_that_are_none(text: str) -> None:
 
 
 def test_numbers_and_patients() -> None:
-    assert q.number(["2"], False).values == q.number(["'2'"], False).values == ("2",)
-    assert q.patient(["'91^^^&1.2.3&ISO'"], False).values == ("91", "1.2.3")
+    assert q.metadata_level(["2"], False).values == q.metadata_level(["'2'"], False).values == ("2",)
+    for bad in ("0", "3", "02", "two", ""):
+        with pytest.raises(q.BadValueError):
+            q.metadata_level([bad], False)
+    assert q.patient(["'91^^^&1.2.3&ISO'"], False).values == (CX("91", "1.2.3"),)
+    several = "('91^^^&1.2.3&ISO', '92^^^&1.2.3&ISO','91^^^&1.2.3&ISO^')"
+    assert q.many_patients([several], False).values == (CX("91", "1.2.3"), CX("92", "1.2.3"))
+    with pytest.raises(q.BadValueError):
+        q.many_patients(["('91^^^&1.2.3&ISO','92')"], False)
     for bad in ("'91'", "'91^^^1.2.3'"):
         with pytest.raises(q.BadValueError):
             q.patient([bad], False)
 
 
 def test_no_reason_repeats_the_value() -> None:
-    for read in (q.one_text, q.many_texts, q.codes, q.time, q.number, q.patient):
+    for read in (q.one_text, q.many_texts, q.codes, q.time, q.metadata_level, q.patient):
         with pytest.raises(q.BadValueError) as refused:
             read(["SECRET)("], False)
         assert "SECRET" not in str(refused.value)
@@ -119,13 +141,19 @@ def test_what_is_between_two_values_is_a_comma(lenient: bool) -> None:
 
 
 def test_a_slot_without_a_value_and_an_empty_value_are_refused() -> None:
-    for read, texts in ((q.many_texts, []), (q.one_text, []), (q.one_text, ["' '"]), (q.time, []), (q.number, [])):
+    for read, texts in (
+        (q.many_texts, []),
+        (q.one_text, []),
+        (q.one_text, ["' '"]),
+        (q.time, []),
+        (q.metadata_level, []),
+    ):
         with pytest.raises(q.BadValueError):
             read(texts, False)
 
 
 def test_times_and_numbers_stand_alone() -> None:
-    for read, texts in ((q.time, ["2024", "2025"]), (q.number, ["1", "2"])):
+    for read, texts in ((q.time, ["2024", "2025"]), (q.metadata_level, ["1", "2"])):
         with pytest.raises(q.TooManyError):
             read(texts, True)
 

@@ -3,11 +3,13 @@
 import pytest
 
 from ihe import vocabulary as v
+from ihe.datatypes import parse_cx
 from ihe.ebrs import QueryRequest
 from ihe.metadata import EntryType
+from ihe.transactions import ITI_18, ITI_51
 from registry import query_parameters as coding
 from registry.criteria import Attribute
-from registry.stored_queries import STORED_QUERIES, Understood, read_query
+from registry.stored_queries import MOST_DEFECTS, STORED_QUERIES, Understood, read_query
 from tests.builders import LOINC, PATIENT
 
 ENTRY, SET, FOLDER = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
@@ -22,7 +24,20 @@ NEEDED = {
     "GetAssociations": {"$uuid"},
     "GetSubmissionSets": {"$uuid"},
     "GetRelatedDocuments": {"$AssociationTypes"},
+    "FindDocumentsForMultiplePatients": {ENTRY + "Status"},
+    "FindDocumentsByReferenceIdForMultiplePatients": {ENTRY + "Status", ENTRY + "ReferenceIdList"},
+    "FindFoldersForMultiplePatients": {FOLDER + "Status"},
 }
+SOME_OF = {
+    "FindDocumentsForMultiplePatients": (
+        ENTRY + "PatientId",
+        ENTRY + "ClassCode",
+        ENTRY + "HealthcareFacilityTypeCode",
+        ENTRY + "EventCodeList",
+    ),
+    "FindFoldersForMultiplePatients": (FOLDER + "PatientId", FOLDER + "CodeList"),
+}
+SOME_OF["FindDocumentsByReferenceIdForMultiplePatients"] = SOME_OF["FindDocumentsForMultiplePatients"]
 ONE_OF = {
     "GetDocuments": (ENTRY + "EntryUUID", ENTRY + "UniqueId", ENTRY + "LogicalID"),
     "GetFolders": (FOLDER + "EntryUUID", FOLDER + "UniqueId", FOLDER + "LogicalID"),
@@ -49,11 +64,14 @@ SINGLE_PATIENT = {
 STABLE_BY_DEFAULT = {
     "FindDocuments",
     "FindDocumentsByReferenceId",
+    "FindDocumentsForMultiplePatients",
+    "FindDocumentsByReferenceIdForMultiplePatients",
     "GetAll",
     "GetSubmissionSetAndContents",
     "GetFolderAndContents",
     "GetRelatedDocuments",
 }
+CX_OF = parse_cx(PATIENT)
 GOOD = {
     coding.patient: f"'{PATIENT}'",
     coding.statuses: f"('{v.APPROVED}')",
@@ -62,7 +80,8 @@ GOOD = {
     coding.entry_types: f"('{v.ON_DEMAND}')",
     coding.availabilities: f"('{v.AVAILABLE_ONLINE}')",
     coding.association_types: f"('{v.RPLC}')",
-    coding.number: "2",
+    coding.metadata_level: "2",
+    coding.many_patients: f"('{PATIENT}')",
     coding.entry_uuids: f"('{UUID}')",
     coding.one_entry_uuid: f"'{UUID}'",
 }
@@ -82,12 +101,13 @@ def name_of(row):
 def reading(row, *slots, lenient=False):
     """What the reader makes of these (name, value) pairs."""
     request = QueryRequest(row.id, "LeafClass", None, tuple((name, (value,)) for name, value in slots))
-    return read_query(request, lenient=lenient)
+    return read_query(request, row.transaction, lenient=lenient)
 
 
 def needed(row, *but):
     """Pairs for everything the query needs, except ``but``; of alternatives the first."""
-    names = {*NEEDED.get(name_of(row), ()), *ONE_OF.get(name_of(row), ())[:1]} - set(but)
+    first = {*ONE_OF.get(name_of(row), ())[:1], *SOME_OF.get(name_of(row), ())[:1]}
+    names = {*NEEDED.get(name_of(row), ()), *first} - set(but)
     return [(one.name, good_of(one)) for one in row.parameters if one.name in names]
 
 
@@ -117,7 +137,7 @@ def test_each_parameter_is_read_or_refused_by_name(row, parameter):
     assert isinstance(understood, Understood), understood
     criteria = understood.criteria
     if parameter.attribute is Attribute.PATIENT_ID:
-        assert criteria.patient is not None
+        assert criteria.patients == ((CX_OF.id, CX_OF.authority),)
     else:
         assert criteria.values[parameter.attribute] == (parameter.read([good[1]], False).values,)
     for _, context in codes(reading(row, *others, (parameter.name, "( '"))):
@@ -138,7 +158,7 @@ def test_each_parameter_is_required_or_not(row, parameter):
         ((code, context),) = codes(result)
         assert code == "XDSStoredQueryMissingParam"
         assert context.startswith(parameter.name + " ")
-    elif parameter.name not in ONE_OF.get(name_of(row), ())[:1]:
+    elif parameter.name not in (*ONE_OF.get(name_of(row), ())[:1], *SOME_OF.get(name_of(row), ())[:1]):
         assert isinstance(result, Understood), result
 
 
@@ -156,11 +176,36 @@ def test_of_alternatives_exactly_one_is_given(query):
         assert all(name in context for name in ONE_OF[query])
 
 
-def test_a_query_nobody_knows_is_refused():
-    request = QueryRequest(UUID, "LeafClass", None, ())
-    ((code, context),) = codes(read_query(request, lenient=False))
+@pytest.mark.parametrize("query", SOME_OF)
+def test_of_what_narrows_a_query_of_all_patients_one_at_least_is_given(query):
+    row = next(one for one in STORED_QUERIES if name_of(one) == query)
+    values = [(one.name, good_of(one)) for one in row.parameters if one.name in SOME_OF[query]]
+    others = needed(row, *SOME_OF[query])
+    assert len(values) == len(SOME_OF[query])
+    for one in (*([one] for one in values), values):
+        assert isinstance(reading(row, *others, *one), Understood)
+    ((code, context),) = codes(reading(row, *others))
+    assert code == "XDSStoredQueryMissingParam"
+    assert all(name in context for name in SOME_OF[query])
+
+
+@pytest.mark.parametrize("row", STORED_QUERIES, ids=name_of)
+def test_a_query_belongs_to_one_transaction(row):
+    assert row.transaction is (ITI_51 if name_of(row) in SOME_OF else ITI_18)
+    other = ITI_18 if row.transaction is ITI_51 else ITI_51
+    request = QueryRequest(row.id, "LeafClass", None, tuple((name, (value,)) for name, value in needed(row)))
+    ((code, context),) = codes(read_query(request, other, lenient=False))
     assert code == "XDSUnknownStoredQuery"
-    assert all(row.id in context for row in STORED_QUERIES)
+    assert other.code in context
+    assert isinstance(read_query(request, row.transaction, lenient=False), Understood)
+
+
+@pytest.mark.parametrize("transaction", [ITI_18, ITI_51], ids=lambda one: one.code)
+def test_a_query_nobody_knows_is_refused(transaction):
+    request = QueryRequest(UUID, "LeafClass", None, ())
+    ((code, context),) = codes(read_query(request, transaction, lenient=False))
+    assert code == "XDSUnknownStoredQuery"
+    assert all((row.id in context) is (row.transaction is transaction) for row in STORED_QUERIES)
 
 
 def test_what_is_badly_coded_is_not_called_missing_too():
@@ -184,3 +229,20 @@ def test_leniency_is_noted():
         ("XDSRegistryError", ENTRY + "PatientId")
     ]
     assert reading(row, *needed(row), lenient=True).defects == ()
+
+
+def test_a_zone_in_a_time_is_noted_as_such():
+    row = STORED_QUERIES[0]
+    late = (ENTRY + "CreationTimeFrom", "20240229120000+0100")
+    understood = reading(row, *needed(row), late, lenient=True)
+    assert understood.criteria.values[Attribute.CREATION_FROM] == (("20240229110000",),)
+    assert [one.context for one in understood.defects] == [
+        f"{ENTRY}CreationTimeFrom: the time has a zone or a fraction of a second"
+    ]
+    assert codes(reading(row, *needed(row), late))[0][0] == "XDSRegistryError"
+
+
+def test_the_defects_of_one_request_are_bounded():
+    row = STORED_QUERIES[0]
+    slots = [(ENTRY + "EventCodeList", "a^^1.2.3")] * (MOST_DEFECTS + 5)
+    assert len(reading(row, *needed(row), *slots, lenient=True).defects) == MOST_DEFECTS
