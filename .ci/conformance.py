@@ -13,8 +13,8 @@ from dossier.demo import serving
 
 REGISTRY = ["11990", "11992", "11994", "11996", "11997", "11998a", "12000", "12000.1a", "12004", "12022", "12323"]
 REGISTRY += ["12327", "12370", "12379"]
-QUERY = ["11897", "11898", "11899", "11903", "11904", "11908", "11909", "12368", "15803"]
-UPDATE = ["15800", "15800b", "15800d", "15802", "20000", "20000c", "20000d", "20002b", "20007", "21000", "21003"]
+QUERY = ["11897", "11898", "11899", "11903", "11904", "11908", "11909", "12364", "12368", "15803"]
+UPDATE = ["15800", "15800b", "15800d", "15802", "20000", "20000c", "20000d", "20001", "20002b", "20007", "21000", "21003"]
 UPDATE += ["12319", "40000", "40000d", "40001b", "30000", "30001", "30004", "30006", "15805"]
 REPOSITORY = ["11966", "11981", "11983", "12021", "12029", "12369", "ReposAcceptanceTest-1111"]
 PATIENT_MOVE = ["16101", "16102", "16103"]
@@ -33,6 +33,7 @@ update = "http://127.0.0.1:{registry}/registry"
 restricted_update = "http://127.0.0.1:{registry}/registry"
 remove_metadata = "http://127.0.0.1:{registry}/registry"
 stored_query = "http://127.0.0.1:{registry}/registry"
+mpq = "http://127.0.0.1:{registry}/registry"
 provide_and_register = "http://127.0.0.1:{repository}/repository"
 retrieve = "http://127.0.0.1:{repository}/repository"
 """
