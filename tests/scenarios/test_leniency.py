@@ -3,6 +3,12 @@
 import json
 
 from dossier.demo import serving
+from ihe import vocabulary as v
+from ihe.ebrs import adhoc_query_request
+from tests.builders import PATIENT
+from tests.registry.rooms import FIND_DOCUMENTS
+
+ENTRY = "$XDSDocumentEntry"
 
 
 def test_what_was_let_pass_is_listed_by_partner(tmp_path, run_command):
@@ -39,3 +45,21 @@ def test_what_was_let_pass_is_listed_by_partner(tmp_path, run_command):
     assert "typeCode" in rows[0]["context"]
     assert run_command("defects", "--partner", "CN=other", "--data", str(data))[1] == ""
     assert run_command("defects", "--data", str(tmp_path / "none"))[0] == 2
+
+
+def test_deviations_of_queries_are_listed_too(lenient, run_command):
+    body = adhoc_query_request(FIND_DOCUMENTS, {f"{ENTRY}PatientId": PATIENT, f"{ENTRY}Status": f"('{v.APPROVED}')"})
+    assert lenient.ask(body).status == "Success"
+    assert lenient.ask_without_action(body).status == "Success"
+    status, out, err = run_command("defects", "--data", str(lenient.data), "--json")
+    assert status == 0, err
+    found = {row["context"]: row["count"] for row in json.loads(out) if row["partner"] == "127.0.0.1"}
+    assert found[f"{ENTRY}PatientId: quotes or parentheses are missing"] >= 2
+    assert found["the header wsa:Action is missing"] >= 1
+
+
+def test_without_action_nothing_is_answered_where_strict(strict):
+    body = adhoc_query_request(
+        FIND_DOCUMENTS, {f"{ENTRY}PatientId": f"'{PATIENT}'", f"{ENTRY}Status": f"('{v.APPROVED}')"}
+    )
+    assert strict.ask_without_action(body).body.tag.endswith("Fault")

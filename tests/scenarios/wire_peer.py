@@ -52,9 +52,14 @@ class WirePeer:
         """ITI-42; the answer, whose body has passed the strict schema."""
         return self._send(self._registry, ITI_42, PLAIN, written(objects))
 
-    def ask(self, body):
-        """ITI-18; ``body`` is a serialised AdhocQueryRequest."""
-        return self._send(self._registry, ITI_18, PLAIN, body)
+    def ask(self, body, transaction=ITI_18):
+        """ITI-18 or ITI-51; ``body`` is a serialised AdhocQueryRequest."""
+        return self._send(self._registry, transaction, PLAIN, body)
+
+    def ask_without_action(self, body):
+        """The same without WS-Addressing."""
+        head = f'<s:Envelope xmlns:s="{v.SOAP12}"><s:Body>'.encode()
+        return self._post(self._registry, PLAIN, head + body + b"</s:Body></s:Envelope>")
 
     def query(self, query_id, parameters, return_type="LeafClass"):
         """ITI-18 with coded ``parameters`` by name, ``$`` included; what was found, which must be a Success."""
