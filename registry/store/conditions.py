@@ -77,7 +77,7 @@ def way_in(criteria: Criteria) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     for group in criteria.values.get(At.EVENT_CODE, ()):
         row = t.entry_code.c
-        wanted = select(row.entry_key).where(row.attribute == c.EVENT, _is_code(row.code, row.scheme, group))
+        wanted = select(row.entry_key).where(t.IS_EVENT, _is_code(row.code, row.scheme, group))
         found.append(_e.entry_key.in_(wanted))
     for group in criteria.values.get(At.FOLDER_CODE, ()):
         folder = t.folder_code.c

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
 from atna.store.outbox import outbox_table
@@ -187,7 +188,9 @@ entry_code: Final = Table(
     Column("scheme", Text, nullable=False),
 )
 Index("entry_code_by_entry", entry_code.c.entry_key, entry_code.c.attribute)
-Index("entry_code_by_code", entry_code.c.code, entry_code.c.scheme, entry_code.c.attribute)
+# Event codes alone: every entry has a confidentiality code, nearly always the same, and nobody asks by it alone.
+IS_EVENT: Final = entry_code.c.attribute == literal_column("1")
+Index("entry_code_by_event", entry_code.c.code, entry_code.c.scheme, sqlite_where=IS_EVENT, postgresql_where=IS_EVENT)
 
 entry_author: Final = Table("entry_author", metadata, _of("entry", "entry_key"), Column("person", Text, nullable=False))
 Index("entry_author_by_entry", entry_author.c.entry_key)
