@@ -38,6 +38,10 @@ GROUPS = {
         "tests/registry/test_stored_queries.py",
         "tests/registry/test_iti18_registry_stored_query.py",
         "tests/registry/test_iti18_sets_folders_relations.py",
+        "tests/registry/test_iti18_parameters.py",
+        "tests/registry/test_iti18_versions.py",
+        "tests/registry/test_large_answers.py",
+        "tests/registry/test_iti51_multi_patient_query.py",
         "tests/registry/test_iti42_register_document_set_b.py",
         "tests/registry/test_iti42_judge.py",
         "tests/registry/test_actor.py",
@@ -154,6 +158,8 @@ def _queries() -> Iterator[Mutant]:
         yield _query(row, "single_patient is turned", single_patient=not row.single_patient)
         if row.one_of:
             yield _query(row, "takes any of its alternatives", one_of=())
+        if row.some_of:
+            yield _query(row, "needs nothing that narrows it", some_of=())
         for parameter in row.parameters:
             yield from _parameter(row, parameter)
     for query in stored_queries._STABLE_BY_DEFAULT:

@@ -33,7 +33,6 @@ EQUIVALENT = {
     "ihe.row_engine: _Sheet.values: never if fault is None and (not too_long)": _SHORTCUT,
     "ihe.row_engine: _fault: always if datatype.strict is not None": _TWICE,
     "registry.store.query_sql: _plain_statement: always if attribute in criteria.values": _UNREACHED,
-    "registry.iti18_registry_stored_query: response: never if len(block) >= _BLOCK": _CUT,
     "registry.iti18_registry_stored_query: response: always if len(block) >= _BLOCK": _CUT,
     "iti42: read_submission: always if defects": "mending what has no defect changes nothing",
     "iti42: _folder_errors: never if found is None": _UNREACHED,

@@ -226,8 +226,8 @@ def test_an_empty_or_broken_value_is_no_value(registry, name, value):
     assert response.errors[0].context.startswith(f"${E}{name} ")
 
 
-def test_a_patient_id_is_one_and_without_parentheses(registry):
-    for values in ([f"('{PATIENT}')"], [f"'{PATIENT}'", f"'{PATIENT}'"]):
+def test_a_patient_id_is_one(registry):
+    for values in ([f"('{PATIENT}','{PATIENT}x')"], [f"'{PATIENT}'", f"'{PATIENT}'"]):
         response = asked(registry, FIND_DOCUMENTS, (E + "PatientId", *values), NEEDED[1])
         assert codes_of(response) == {"XDSStoredQueryParamNumber"}
 

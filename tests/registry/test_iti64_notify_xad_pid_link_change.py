@@ -44,7 +44,7 @@ def document(registry, patient, local, **more):
 
 def shown(registry, patient, status=APPROVED):
     """(lid, version, patientId, sourcePatientId) of every entry found."""
-    response = registry.find(patient, f"({status})")
+    response = registry.find(patient, f"({status})", MetadataLevel="2")
     assert response.status == v.SUCCESS
     return sorted(
         (o.lid, o.version_name, o.identifier(v.ENTRY_PATIENT_ID), o.slot("sourcePatientId")[0])
