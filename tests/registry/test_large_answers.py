@@ -8,7 +8,7 @@ from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
 from ihe.transactions import ITI_18
-from registry.criteria import Query
+from registry.criteria import Criteria, Query
 from registry.store import codes as c
 from registry.store import hits, query_sql
 from registry.store import tables as t
@@ -159,3 +159,9 @@ def test_what_is_looked_up_is_bounded_in_every_query(narrow, query):
     response = whole(pieces(narrow, {name: "('{}')".format("','".join(ids))}, IDS[query]))
     assert codes_of(response) == {"XDSTooManyResults"}
     assert len(whole(pieces(narrow, {name: f"('{ids[0]}')"}, IDS[query])).objects) in (1, 2)
+
+
+def test_the_quick_way_reads_no_bytes_for_references_either():
+    plain = Criteria(Query.FIND_DOCUMENTS, {}, (("P", "1.2.3"),))
+    for full in (True, False):
+        assert ("fragment" in str(query_sql._plain_statement(plain, 5, full=full))) is full
