@@ -37,10 +37,10 @@ _ACTIVE: Final = _m.undone_at.is_(None)
 
 def keys_of(identifier: Any, authority: Any) -> CompoundSelect[Any]:
     """Keys of an id that stands and of all that were merged into it; none for a subsumed or unknown id."""
-    who = patient.alias("who")
-    asked = and_(who.c.authority == authority, who.c.id == identifier, who.c.survivor_key.is_(None))
-    survived = select(_p.patient_key).join(who, _p.survivor_key == who.c.patient_key).where(asked)
-    return select(who.c.patient_key).where(asked).union_all(survived)
+    asked = select(_p.patient_key).where(_p.authority == authority, _p.id == identifier, _STANDS)
+    # A scalar, not a join: then PostgreSQL looks the one value up by index, however many merges there are.
+    survived = patient.alias("survived").c
+    return asked.union_all(select(survived.patient_key).where(survived.survivor_key == asked.scalar_subquery()))
 
 
 def survivors(connection: Connection, keys: Collection[int]) -> dict[int, tuple[int, PatientId]]:
