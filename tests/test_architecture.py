@@ -33,6 +33,7 @@ LIBRARY_LIVES_IN = {
     "httpx2": ("wire",),
     "uvloop": ("wire",),
     "sqlalchemy": ("*.store",),
+    "alembic": ("*.store",),
     "psycopg": ("*.store",),
     "sqlite3": ("*.store",),
     "typer": ("dossier",),

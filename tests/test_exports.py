@@ -28,6 +28,7 @@ COMMANDS = {
     "certs": {"out"},
     "store sweep": {"config"},
     "db upgrade": {"config"},
+    "db status": {"config", "as_json"},
     "defects": {"partner", "as_json"},
     "demo": set(),
 }

@@ -1,15 +1,16 @@
 """Opening a database the one way every room needs it: SQLite or PostgreSQL, the same SQLAlchemy Core code on both.
 
 ``open_engine``   engine with the pragmas and pool that make an acknowledged commit a durable one; creates the tables
+``new_engine``    the same engine with no look at what is in the database
 ``begin_write``   one transaction that may write; SQLite: BEGIN IMMEDIATE, a writer waits at its start, never half-way
 ``reading``       one transaction that only reads, one snapshot for all its statements
 ``write``         runs a unit of work, and again when it lost a race
-``is_lost_race``, ``is_disk_full``, ``is_unavailable``   what an error of the database means to the caller
+``is_lost_race``, ``is_locked``, ``is_disk_full``, ``is_unavailable``   what an error means to the caller
 
 Addresses: ``sqlite:///PATH`` (three slashes relative, four absolute; a file on a local disk),
 ``postgresql+psycopg://…``. One schema per database: ``MetaData(info={"room": "registry", "version": 1})`` is written
-into table ``schema_version`` at the first opening and compared at each later one. No advisory locks, triggers or
-server-side code.
+into table ``schema_version`` at the first opening and compared at each later one; ``atna.store.migrating`` leads from
+an older version to the one a program needs. No advisory locks, triggers or server-side code.
 """
 
 import os
@@ -50,10 +51,14 @@ __all__ = [
     "Engine",
     "begin_write",
     "is_disk_full",
+    "is_locked",
     "is_lost_race",
     "is_unavailable",
+    "known_version",
+    "new_engine",
     "open_engine",
     "reading",
+    "schema_version",
     "write",
 ]
 
@@ -96,6 +101,7 @@ _SQLITE_WRITE_FAILED: Final = frozenset({778, 1546, 4874})  # IOERR_WRITE, _TRUN
 _SQLITE_UNIQUE: Final = frozenset({1555, 2067, 2579})  # CONSTRAINT_PRIMARYKEY, _UNIQUE, _ROWID
 # PostgreSQL SQLSTATEs (appendix A of its manual).
 _PG_LOST_RACE: Final = frozenset({"23505", "40001", "40P01", "55P03"})
+_PG_LOCKED: Final = "55P03"
 _PG_DISK_FULL: Final = "53100"
 _PG_UNAVAILABLE: Final = ("08", "53300", "57P")
 _PG_EXISTS: Final = frozenset({"23505", "42P07", "42710", "XX000"})  # two first openings at once
@@ -123,9 +129,20 @@ def open_engine(
 
     ``read_only``: nothing is created or written (a replica). ``pool_size`` connections are kept, at most
     ``max_connections`` are open at once; more callers than that wait 10 s and get an ``is_unavailable`` error.
-    Raises DatabaseRefused (address unusable, schema newer than this program, database of another room) and what
-    SQLAlchemy raises when the database does not answer.
+    Raises DatabaseRefused (address unusable, schema older or newer than this program needs, database of another room)
+    and what SQLAlchemy raises when the database does not answer.
     """
+    engine = new_engine(url, read_only=read_only, pool_size=pool_size, max_connections=max_connections)
+    try:
+        _prepare_schema(engine, metadata, read_only=read_only)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def new_engine(url: str, *, read_only: bool = False, pool_size: int = 8, max_connections: int = 40) -> Engine:
+    """An engine on ``url``, whatever is in the database. Raises DatabaseRefused for an address that cannot be used."""
     address = make_url(url)
     backend = address.get_backend_name()
     if backend == "sqlite":
@@ -137,11 +154,6 @@ def open_engine(
         raise DatabaseRefused(msg)
     if read_only:
         _read_only.add(engine)
-    try:
-        _prepare_schema(engine, metadata, read_only=read_only)
-    except BaseException:
-        engine.dispose()
-        raise
     return engine
 
 
@@ -232,7 +244,7 @@ def _prepare_schema(engine: Engine, metadata: MetaData, *, read_only: bool) -> N
     while True:
         try:
             with reading(engine) as connection:
-                known = _known_version(connection, room)
+                known = known_version(connection, room)
             if known is None and not read_only:
                 _create(engine, metadata, room, version)
                 known = version
@@ -252,9 +264,16 @@ def _prepare_schema(engine: Engine, metadata: MetaData, *, read_only: bool) -> N
             f"{version}; start the newer program, this one would damage the data"
         )
         raise DatabaseRefused(msg)
+    if known < version:
+        msg = (
+            f"database {engine.url.render_as_string()}: its schema has version {known}, this program needs {version}; "
+            "stop the services that use it and run: dossier db upgrade"
+        )
+        raise DatabaseRefused(msg)
 
 
-def _known_version(connection: Connection, room: str) -> int | None:
+def known_version(connection: Connection, room: str) -> int | None:
+    """The version of the room's schema in this database, None for an empty one; DatabaseRefused for another room's."""
     if not inspect(connection).has_table("schema_version"):
         return None
     rows = {row.room: int(row.version) for row in connection.execute(select(schema_version))}
@@ -269,7 +288,7 @@ def _known_version(connection: Connection, room: str) -> int | None:
 
 def _create(engine: Engine, metadata: MetaData, room: str, version: int) -> None:
     with begin_write(engine) as connection:
-        if _known_version(connection, room) is not None:
+        if known_version(connection, room) is not None:
             return
         _versions.create_all(connection)
         metadata.create_all(connection)
@@ -333,6 +352,14 @@ def is_lost_race(error: BaseException) -> bool:
         return state in _PG_LOST_RACE
     code = _sqlite_code(error)
     return code is not None and (code & 0xFF in {_SQLITE_BUSY, _SQLITE_LOCKED} or code in _SQLITE_UNIQUE)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Somebody else holds what this transaction wanted, for longer than it waits."""
+    if (state := _sqlstate(error)) is not None:
+        return state == _PG_LOCKED
+    code = _sqlite_code(error)
+    return code is not None and code & 0xFF in {_SQLITE_BUSY, _SQLITE_LOCKED}
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -8,9 +8,17 @@ import stat
 import pytest
 from cryptography import x509
 
+from atna.record_repository.store import tables as audit_tables
 from dossier.services import sqlite_file
+from registry.store import tables as registry_tables
+from repository.store import tables as repository_tables
 
 PATIENT = "P1^^^&1.2.3&ISO"
+SCHEMAS = {
+    "registry": registry_tables.metadata,
+    "repository": repository_tables.metadata,
+    "audit": audit_tables.metadata,
+}
 
 
 @pytest.fixture
@@ -147,10 +155,25 @@ def test_nobody_there_is_one_line_and_1(run_command, tmp_path, nowhere, argument
 
 
 def test_db_upgrade_creates_and_is_content_with_what_is_there(run_command, tmp_path):
-    for _ in range(2):
+    for said in ("created with version {}", "version {}, nothing to do"):
         status, out, _err = run_command("db", "upgrade", "--data", str(tmp_path / "data"))
-        assert (status, out) == (0, "registry: ready\nrepository: ready\naudit: ready\n")
+        said_of = [f"{room}: {said.format(tables.info['version'])}\n" for room, tables in SCHEMAS.items()]
+        assert (status, out) == (0, "".join(said_of))
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+def test_db_status_says_what_is_there(run_command, tmp_path):
+    data = ("--data", str(tmp_path / "data"))
+    status, out, _err = run_command("db", "status", *data)
+    assert status == 1
+    assert [line.split("\t")[3].partition(":")[0] for line in out.splitlines()] == ["empty"] * 3
+    assert not (tmp_path / "data").exists()
+    run_command("db", "upgrade", *data)
+    status, out, _err = run_command("db", "status", *data, "--json")
+    assert status == 0
+    assert {row["database"]: (row["found"], row["state"]) for row in json.loads(out)} == {
+        room: (tables.info["version"], "ready") for room, tables in SCHEMAS.items()
+    }
 
 
 def test_a_database_of_another_room_is_refused(run_command, tmp_path, monkeypatch):
