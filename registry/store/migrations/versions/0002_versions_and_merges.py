@@ -40,6 +40,7 @@ def _objects() -> None:
                 batch.add_column(sa.Column("source_patient_id", sa.Text()))
     op.create_index("entry_by_logical_id", "entry", ["logical_id", "version"], unique=True)
     op.create_index("folder_by_logical_id", "folder", ["logical_id", "version"], unique=True)
+    op.create_index("association_by_patient", "association", ["patient_key"])
     op.create_index("association_by_submission_set", "association", ["submission_set_key"])
     op.create_index("folder_by_submission_set", "folder", ["submission_set_key"])
 
