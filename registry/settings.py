@@ -20,7 +20,7 @@ class RegistrySettings(BaseModel):
     listen                 SOAP: ITI-42, ITI-18, ITI-51
     workers                processes that serve SOAP; at most 2 with SQLite
     database_url           ``sqlite:////path/registry.db`` or ``postgresql+psycopg://…``
-    read_database_url      stored queries ask this replica; ``None``: the same database
+    read_database_url      stored queries ask this replica, the primary while it fails; ``None``: no replica
     max_leaf_results       objects in one LeafClass answer, above it XDSTooManyResults
     max_object_refs        references in one ObjectRef answer, likewise
     max_query_patients     patients that one Multi-Patient Query may name and find: each gets an audit record of its own

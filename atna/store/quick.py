@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from atna.store.engine import POSTGRESQL_OPTIONS, POSTGRESQL_SESSION, Engine, begin_write
+from atna.store.engine import POSTGRESQL_OPTIONS, POSTGRESQL_SESSION, Engine, begin_write, has_something_to_say
 from atna.store.prepared import Prepared
 
 __all__ = ["Quick", "StatementRows"]
@@ -81,8 +81,11 @@ class Quick:
 
     def _lent(self) -> tuple[psycopg.Connection[Any], bool]:
         with self._lock:
-            if self._idle:
-                return self._idle.pop(), False
+            while self._idle:
+                connection = self._idle.pop()
+                if not has_something_to_say(connection):
+                    return connection, False
+                connection.close()
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
         connection = psycopg.connect(*arguments, **{**POSTGRESQL_OPTIONS, **options}, autocommit=True)
         for setting in POSTGRESQL_SESSION:

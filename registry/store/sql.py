@@ -3,11 +3,20 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, Dialect, Table, bindparam, exists, func, or_, select, update
 
-from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, is_disk_full, is_lost_race, reading
+from atna.store.engine import (
+    DRIVER_ERRORS,
+    Engine,
+    begin_write,
+    has_something_to_say,
+    is_disk_full,
+    is_lost_race,
+    is_unavailable,
+    reading,
+)
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, rows_of
 from atna.store.prepared import Prepared, insert_rows, insertion
 from atna.store.quick import Quick, StatementRows
@@ -35,6 +44,7 @@ from registry.store.protocol import (
     UniqueIdUse,
 )
 from registry.store.query_sql import KeptBytes, Selector, is_plain
+from registry.store.readers import Readers, Source
 from registry.store.removal import removable, remove
 from registry.store.rows import Rows
 from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes
@@ -59,6 +69,23 @@ def named_failures() -> Iterator[None]:
         raise StoreUnavailable("the audit records were not written", full=full) from error
 
 
+@contextmanager
+def lost_when_cut_off(connection: Connection) -> Iterator[None]:
+    """A connection that breaks before the commit has begun took nothing with it: the work may be run again at once."""
+    postgresql = connection.dialect.name == "postgresql"
+    try:
+        yield
+        # The commit travels with what it commits, so this is the last moment at which a broken connection is harmless.
+        if postgresql and has_something_to_say(cast("Any", connection.connection.driver_connection)):
+            connection.exec_driver_sql("SELECT 1")
+    except DRIVER_ERRORS as error:
+        if not postgresql or not is_unavailable(error):
+            raise
+        if not connection.invalidated:
+            connection.invalidate()  # an error of a pipeline came past SQLAlchemy, which would try to roll back
+        raise LostRace from error
+
+
 class SqlRegistryStore:
     """The registry's memory; ``reader`` may be another engine for queries (a replica)."""
 
@@ -66,43 +93,59 @@ class SqlRegistryStore:
         self, engine: Engine, outbox: Outbox, group_commit: GroupCommit, *, reader: Engine | None = None
     ) -> None:
         self._engine = engine
-        self._reader = reader or engine
+        self._readers = Readers(engine, reader)
         self._outbox = outbox
         self._group_commit = group_commit
         self._keys = KeyMaker()
         with reading(engine) as connection:
             self._codec = read_codec(connection)
         self._select = Selector(self._codec, self._kept_bytes)
-        self._quick = Quick(self._reader)
 
     @contextmanager
     def unit_of_work(self) -> "Iterator[SqlUnitOfWork]":
-        """One transaction; LostRace and StoreUnavailable leave nothing written."""
+        """One transaction. LostRace leaves nothing written; so does StoreUnavailable, unless the connection broke while
+        the commit was under way: then nobody here knows, and the sender has to ask or send again.
+        """
         with named_failures(), begin_write(self._engine) as connection:
             work = SqlUnitOfWork(connection, self._codec, self._keys, self._outbox.sinks)
-            yield work
+            with lost_when_cut_off(connection):
+                yield work
             work.finish()
 
     def knows_patient(self, patient: PatientId) -> bool:
         """Whether a feed made this patient known and nothing has merged it into another since."""
-        with named_failures(), reading(self._reader) as connection:
+        # Not at the replica: it may not have heard of the patient yet, and this one is answered with an error.
+        with named_failures(), reading(self._engine) as connection:
             return bool(_patients(connection, {patient})[0])
 
     def find(self, criteria: Criteria, visibility: Visibility, limit: int, *, full: bool) -> Found:
         """Select objects in one snapshot (ITI TF-2: 3.18.4.1.3)."""
-        with named_failures():
+
+        def ask(source: Source) -> Found:
             if is_plain(criteria):
-                found = self._select.plain(self._quick, criteria, visibility, limit, full=full)
+                found = self._select.plain(source.quick, criteria, visibility, limit, full=full)
                 if found is not None:
                     return found
-            with reading(self._reader) as connection:
+            with reading(source.engine) as connection:
                 return self._select(Look(connection, criteria, limit, full), visibility)
+
+        with named_failures():
+            return self._readers.ask(ask)
 
     def _kept_bytes(self, block: Sequence[Hit]) -> KeptBytes:
         """The bytes of a further block of an answer, in a short transaction of their own."""
-        try:
-            with named_failures(), reading(self._reader) as connection:
+
+        def ask(source: Source) -> KeptBytes:
+            with reading(source.engine) as connection:
                 return kept_bytes(connection, block)
+
+        try:
+            with named_failures():
+                try:
+                    return self._readers.ask(ask)
+                except LookupError:  # a replica that answers now may be behind the server that selected
+                    with reading(self._engine) as connection:
+                        return kept_bytes(connection, block)
         except LookupError as gone:
             raise StoreUnavailable("an object was removed while it was to be sent") from gone
 

@@ -33,11 +33,11 @@ GET_SET_AND_CONTENTS = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
 class RegistryRoom:
     """One registry; every answer is checked against the strict schema on its way out."""
 
-    def __init__(self, url, *, strictness="reject", unknown_patient="empty", **settings):
-        self.engine, reader = open_registry(url)
+    def __init__(self, url, *, strictness="reject", unknown_patient="empty", read_database_url=None, **settings):
+        self.engine, self.reader = open_registry(url, read_database_url)
         self.outbox = Outbox(self.engine, tables.outbox, ("http://127.0.0.1:1/records",), 1000)
         self.store = SqlRegistryStore(
-            self.engine, self.outbox, GroupCommit(self.engine, tables.outbox, self.outbox.sinks), reader=reader
+            self.engine, self.outbox, GroupCommit(self.engine, tables.outbox, self.outbox.sinks), reader=self.reader
         )
         self.actor = RegistryActor(
             self.store,
@@ -49,6 +49,7 @@ class RegistryRoom:
 
     def close(self):
         self.engine.dispose()
+        self.reader.dispose()
 
     def know(self, *patients):
         ids = [(cx.id, cx.authority) for cx in map(parse_cx, patients or (PATIENT,))]
