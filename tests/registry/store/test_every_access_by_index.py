@@ -14,14 +14,17 @@ from atna.store import quick
 from atna.store.engine import reading
 from bench import bulk
 from bench.messages import patient_id
+from ihe import ebrs
 from ihe import vocabulary as v
+from ihe.transactions import ITI_57, ITI_62
 from registry import query_parameters as coding
 from registry.store import tables
 from registry.store.opening import open_registry
 from registry.stored_queries import STORED_QUERIES
 from tests.builders import PATIENT, has_member, submission
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
-from tests.registry.rooms import APPROVED, RegistryRoom
+from tests.registry.rooms import APPROVED, GET_DOCUMENTS, GET_SET_AND_CONTENTS, RegistryRoom
+from tests.updates import new_association, new_status, new_version, update
 
 BLOCKS = 2
 BIG = {
@@ -190,6 +193,30 @@ def test_registrations(room, asked):
     changed = {statement.split()[1] for statement, _ in asked if statement.startswith("UPDATE")}
     assert changed == {"entry", "folder"}
     assert explained(room, asked) == set()
+
+
+def test_changes_and_removals(room, asked):
+    """ITI-57: a new version, a status, an association; ITI-62: a whole submission."""
+    room.accept(submission(patient=(patient := owner(room, ids(room, "entry", "entry_uuid")[0])), entries=2, folders=1))
+    newest = latest(room, tables.entry, 2)
+    entry, other = (room.query(GET_DOCUMENTS, XDSDocumentEntryEntryUUID=f"('{uuid}')").objects[0] for uuid in newest)
+    room.accept(submission(patient=patient, folders=1))
+    (kept,) = latest(room, tables.submission_set, 1)
+    doomed = room.query(GET_SET_AND_CONTENTS, "ObjectRef", XDSSubmissionSetEntryUUID=f"'{kept}'").object_refs
+    asked.clear()
+    room.accept(update(*new_association(v.SIGNS, other.id, entry.id), patient=patient), ITI_57)
+    room.accept(new_version(entry, patient=patient), ITI_57)
+    room.accept(update(new_status(other.id), patient=patient), ITI_57)
+    gone = room.send(ebrs.remove_objects_request(doomed), transaction=ITI_62)
+    assert gone.status == v.SUCCESS, gone.errors
+    assert {statement.split()[0] for statement, _ in asked} >= {"SELECT", "UPDATE", "DELETE"}
+    assert explained(room, asked) == set()
+
+
+def latest(room, table, count):
+    key = next(iter(table.primary_key.columns))
+    with reading(room.engine) as connection:
+        return connection.execute(select(table.c.entry_uuid).order_by(key.desc()).limit(count)).scalars().all()
 
 
 def owner(room, uuid):
