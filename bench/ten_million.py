@@ -8,7 +8,6 @@ stay, and a run that was broken off goes on where it stopped. Disk: about 5 kB a
 import argparse
 import contextlib
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from typing import Any, Final
 import psycopg
 
 from bench import bulk, partitions
-from bench.load import Plan, run, soap_head
+from bench.load import Plan, in_turn, soap_head
 from bench.messages import find_documents, get_documents, patient_id, register
 from bench.servers import Dossier, dossier, postgresql
 from registry.store.opening import open_registry
@@ -73,22 +72,11 @@ class Registry:
             return [row[0] for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Medians in milliseconds of one connection."""
-
-    again: float
-    first: float
-    by_uuid: float
-    register: float
-
-
 def main() -> None:
     ask = argparse.ArgumentParser(prog="bench.ten_million")
     ask.add_argument("--entries", type=int, default=10_000_000, help="entries of the large database")
     ask.add_argument("--small", type=int, default=10_000, help="entries of the small one")
-    ask.add_argument("--seconds", type=float, default=3.0, help="of each single measurement")
-    ask.add_argument("--rounds", type=int, default=5, help="how often both are asked in turn")
+    ask.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     ask.add_argument("--processes", type=int, default=2, help="that generate and copy")
     ask.add_argument("--folder", type=Path, help="keeps the data, and goes on with what is there")
     ask.add_argument("--no-partitions", action="store_true", help="leave out the try with a split table")
@@ -146,47 +134,38 @@ def _split(databases: Any, large: Registry) -> None:
 def _measured(served: list[tuple[Registry, Dossier]], arguments: argparse.Namespace, what: str) -> float:
     """Print the figures of both, asked in turn; gives the ratio of the patient query asked again."""
     small, large = (registry for registry, _ in served)
-    rounds: dict[str, list[Figures]] = {small.name: [], large.name: []}
-    for number in range(arguments.rounds):
-        for registry, server in served:
-            rounds[registry.name].append(_figures(registry, server, arguments.seconds, number))
-    few, many = (_median(rounds[one.name]) for one in (small, large))
     sizes = f"{small.blocks * bulk.BLOCK:,} → {large.blocks * bulk.BLOCK:,} entries"
-    say(f"  {what}, {sizes}, medians of {arguments.rounds} rounds, one connection")
-    ratio = many.again / few.again
-    for label, a, b, goal in (
-        ("FindDocuments, 10 results, patients asked before", few.again, many.again, f"goal ≤ {GOAL}"),
-        ("FindDocuments, 10 results, patients asked first", few.first, many.first, ""),
-        ("GetDocuments, one entryUUID", few.by_uuid, many.by_uuid, ""),
-        ("ITI-42, one document", few.register, many.register, ""),
+    say(f"  {what}, {sizes}, medians, one connection each, a request to each in turn")
+    again = 0.0
+    for label, messages, goal in (
+        ("FindDocuments, 10 results, patients asked before", _known, f"goal ≤ {GOAL}"),
+        ("FindDocuments, 10 results, patients asked first", _fresh, ""),
+        ("GetDocuments, one entryUUID", _by_uuid, ""),
+        ("ITI-42, one document", _registrations, ""),
     ):
-        say(f"    {label:<52} p50 {a:6.2f} → {b:6.2f} ms   ratio {b / a:.2f}  {goal}")
-    return ratio
+        plans = [Plan(on.registry, soap_head("/registry"), messages(one), 1, 0.0) for one, on in served]
+        if messages is not _fresh:
+            in_turn(plans, arguments.seconds / 3)
+        few, many = in_turn(plans, arguments.seconds)
+        say(f"    {label:<52} p50 {few:6.2f} → {many:6.2f} ms   ratio {many / few:.2f}  {goal}")
+        again = again or many / few
+    return again
 
 
-def _median(figures: list[Figures]) -> Figures:
-    return Figures(*(statistics.median(getattr(one, name) for one in figures) for name in Figures.__slots__))
+def _known(registry: Registry) -> tuple[bytes, ...]:
+    return tuple(find_documents(patient) for patient in registry.patients(200, 1))
 
 
-def _figures(registry: Registry, server: Dossier, seconds: float, number: int) -> Figures:
-    head = soap_head("/registry")
+def _fresh(registry: Registry) -> tuple[bytes, ...]:
+    return tuple(find_documents(patient) for patient in registry.patients(20_000, time.time_ns()))
 
-    def p50(messages: list[bytes], how_long: float) -> float:
-        result = run(Plan(server.registry, head, tuple(messages), 1, how_long), processes=1)
-        if result.failures:
-            raise SystemExit(f"bench.ten_million: {result.failures} of {result.requests} requests failed")
-        return result.p50
 
-    fresh = [find_documents(patient) for patient in registry.patients(5_000, 1_000 + number)]
-    known = registry.patients(200, 1)
-    queries = [find_documents(patient) for patient in known]
-    p50(queries, max(0.5, seconds / 3))
-    return Figures(
-        again=p50(queries, seconds),
-        first=p50(fresh, seconds),
-        by_uuid=p50([get_documents(uuid) for uuid in registry.entry_uuids(known)], seconds),
-        register=p50([register(patient) for patient in registry.patients(200, 2)], seconds / 2),
-    )
+def _by_uuid(registry: Registry) -> tuple[bytes, ...]:
+    return tuple(get_documents(uuid) for uuid in registry.entry_uuids(registry.patients(200, 1)))
+
+
+def _registrations(registry: Registry) -> tuple[bytes, ...]:
+    return tuple(register(patient) for patient in registry.patients(200, 2))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_whole_run(tmp_path):
-    command = [sys.executable, "-m", "bench.ten_million", "--entries", "20000", "--seconds", "0.3", "--rounds", "1"]
+    command = [sys.executable, "-m", "bench.ten_million", "--entries", "20000", "--seconds", "0.5"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     # 1: the ratio missed its goal, which says nothing at this size and on a busy machine
     assert done.returncode in (0, 1), done.stderr
