@@ -81,7 +81,7 @@ class Postgres:
     def terminate(self, database="registry"):
         """End every connection to a database, from the server's side."""
         self.psql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             f"WHERE datname = '{database}' AND pid <> pg_backend_pid()"
         )
 
