@@ -19,7 +19,7 @@ from atna.store.engine import (
 )
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, rows_of
 from atna.store.prepared import Prepared, insert_rows, insertion
-from atna.store.quick import Quick, StatementRows
+from atna.store.quick import StatementRows
 from consent.policy import Visibility
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind

@@ -256,7 +256,6 @@ association: Final = Table(
 )
 Index("association_by_source", association.c.source, association.c.type)
 Index("association_by_target", association.c.target, association.c.type)
-Index("association_by_patient", association.c.patient_key)
 # What a removed SubmissionSet brought is found without reading the table.
 Index("association_by_submission_set", association.c.submission_set_key)
 Index("folder_by_submission_set", folder.c.submission_set_key)

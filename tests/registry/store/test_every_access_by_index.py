@@ -61,19 +61,18 @@ def room(request, tmp_path):
 def asked(room, monkeypatch):
     """(statement, parameters) as the driver gets them; sets of rows to insert apart."""
     statements = []
-    real = quick._executed
+    real = quick._selected
 
     @event.listens_for(room.engine, "before_cursor_execute")
     def _execute(_connection, _cursor, statement, parameters, _context, many):
         if not many:
             statements.append((statement, parameters))
 
-    def executed(connection, sql, parameters, *, rows):
-        if rows:
-            statements.append((sql, parameters[0]))
-        return real(connection, sql, parameters, rows=rows)
+    def selected(connection, statement, values):
+        statements.append((statement.sql, values))
+        return real(connection, statement, values)
 
-    monkeypatch.setattr(quick, "_executed", executed)
+    monkeypatch.setattr(quick, "_selected", selected)
     return statements
 
 
@@ -113,8 +112,13 @@ def listed(values):
     return "(" + ",".join(f"'{value}'" for value in values) + ")"
 
 
-def sample(room, parameter, patient):
-    """A value that selects something, by how the parameter is read."""
+def sample(room, parameter, patient, *, alone):
+    """A value that selects something, by how the parameter is read; ``alone``: without a patient beside it.
+
+    A code that nearly every entry has is found best by reading them all, and the bound on results ends that.
+    """
+    if alone and parameter.read is coding.codes:
+        return "('X^^1.2')"
     about = (
         "folder" if "Folder" in parameter.name else "submission_set" if "SubmissionSet" in parameter.name else "entry"
     )
@@ -128,6 +132,7 @@ def sample(room, parameter, patient):
         return f"'{found[0]}'" if reader in (coding.one_oid, coding.one_identifier) else listed(found)
     return {
         coding.patient: f"'{patient}'",
+        coding.many_patients: f"('{patient}')",
         coding.statuses: f"({APPROVED})",
         coding.codes: "('11502-2^^2.16.840.1.113883.6.1','X^^1.2')",
         coding.time: "'20200101'",
@@ -135,7 +140,7 @@ def sample(room, parameter, patient):
         coding.one_pattern: "'%Weber%'",
         coding.entry_types: f"('{v.STABLE}','{v.ON_DEMAND}')",
         coding.availabilities: f"('{v.AVAILABLE_ONLINE}')",
-        coding.number: "2",
+        coding.metadata_level: "2",
         coding.many_oids: "('1.2.3')",
         coding.association_types: f"('{v.RPLC}','{v.HAS_MEMBER}')",
     }[reader]
@@ -145,8 +150,11 @@ def requests(room, row):
     """The query with what it needs, then with each further parameter added, then by each other selector."""
     many = room.engine.dialect.name == "postgresql"
     patient = patient_id(bulk.patient_number(0, bulk.TENS[0])) if many else PATIENT
-    given = {p.attribute: (p.name.removeprefix("$"), sample(room, p, patient)) for p in row.parameters}
-    selectors = [attribute for attribute in row.one_of if attribute in given] or [None]
+    given = {
+        p.attribute: (p.name.removeprefix("$"), sample(room, p, patient, alone=p.attribute in row.some_of))
+        for p in row.parameters
+    }
+    selectors = [attribute for attribute in (*row.one_of, *row.some_of) if attribute in given] or [None]
     always = [p.attribute for p in row.parameters if p.required]
     for selector in selectors:
         yield dict(given[one] for one in (*always, *([selector] if selector else ())))
@@ -163,7 +171,10 @@ def test_stored_queries(room, asked, row):
     for parameters in requests(room, row):
         for return_type in ("ObjectRef", "LeafClass"):
             asked.clear()
-            answer = room.query(row.id, return_type, **parameters)
+            body = ebrs.adhoc_query_request(
+                row.id, {f"${name}": text for name, text in parameters.items()}, return_type
+            )
+            answer = room.ask(body, row.transaction)
             assert answer.status == v.SUCCESS or {e.code for e in answer.errors} == {"XDSResultNotSinglePatient"}, (
                 answer
             )

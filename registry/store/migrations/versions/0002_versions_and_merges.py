@@ -25,6 +25,7 @@ SOURCE_PATIENT_ID = re.compile(
 def upgrade() -> None:
     """From version 1 to 2."""
     _objects()
+    _codes_of_all_patients()
     _merges()
     _fill_source_patient_ids(op.get_bind())
 
@@ -40,9 +41,16 @@ def _objects() -> None:
                 batch.add_column(sa.Column("source_patient_id", sa.Text()))
     op.create_index("entry_by_logical_id", "entry", ["logical_id", "version"], unique=True)
     op.create_index("folder_by_logical_id", "folder", ["logical_id", "version"], unique=True)
-    op.create_index("association_by_patient", "association", ["patient_key"])
     op.create_index("association_by_submission_set", "association", ["submission_set_key"])
     op.create_index("folder_by_submission_set", "folder", ["submission_set_key"])
+
+
+def _codes_of_all_patients() -> None:
+    op.create_index("entry_by_class", "entry", ["class_code", "class_scheme"])
+    op.create_index("entry_by_facility", "entry", ["facility_code", "facility_scheme"])
+    event = sa.text("attribute = 1")
+    op.create_index("entry_code_by_event", "entry_code", ["code", "scheme"], sqlite_where=event, postgresql_where=event)
+    op.create_index("folder_code_by_code", "folder_code", ["code", "scheme"])
 
 
 def _merges() -> None:
