@@ -227,6 +227,10 @@ def unresolved(obj: RegistryObject, end: str | None, what: str) -> RegistryError
 def _relationship_errors(
     obj: RegistryObject, own: dict[str, RegistryObject], facts: Facts, patient: int | None
 ) -> Iterator[RegistryError]:
+    source = own.get(obj.source or "")
+    if obj.type == v.IS_SNAPSHOT_OF and source is not None and source.object_type == v.ON_DEMAND:
+        text = f"{obj.source}: sourceObject of IsSnapshotOf must be a Stable entry"
+        yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
     if not is_uuid(obj.target) or obj.target in own:
         return
     target = facts.objects.get(obj.target or "")

@@ -50,3 +50,12 @@ def test_a_snapshot_is_of_an_on_demand_entry(registry):
     registry.accept(on_demand(), ITI_61)
     (entry,) = registry.find(XDSDocumentEntryType=BOTH).objects
     registry.accept(submission(relations=((v.IS_SNAPSHOT_OF, entry.id),)))
+
+
+def test_a_snapshot_is_a_stable_entry(registry):
+    registry.accept(on_demand(), ITI_61)
+    (entry,) = registry.find(XDSDocumentEntryType=BOTH).objects
+    snapshot = {"relations": ((v.IS_SNAPSHOT_OF, entry.id),)}
+    response = registry.submit(submission(entry=ON_DEMAND, **snapshot), transaction=ITI_61)
+    assert codes_of(response) == {"XDSRegistryMetadataError"}
+    registry.accept(submission(**snapshot))
