@@ -341,7 +341,8 @@ def propagated(
 ) -> tuple[list[RegistryObject], set[str]]:
     """A replacement joins every approved folder of what it replaces, and this SubmissionSet says so.
 
-    Not where the submission has put it there itself: it would be a member twice.
+    Not where the submission has put it there itself, nor where it has been before (a replacement by ITI-57): it would
+    be a member twice.
     """
     added: list[RegistryObject] = []
     touched: set[str] = set()
@@ -350,7 +351,7 @@ def propagated(
         if obj.type not in REPLACEMENTS or obj.target is None or obj.source is None:
             continue
         for folder in facts.folders.get(obj.target, ()):
-            if (folder, obj.source) in members:
+            if (folder, obj.source) in members or folder in facts.folders.get(obj.source, ()):
                 continue
             members.add((folder, obj.source))
             membership = has_member(folder, obj.source, new_uuid)

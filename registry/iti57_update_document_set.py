@@ -72,7 +72,13 @@ def asked_about(submission: Submission) -> Asked:
         patients=frozenset(p for p in patients if p is not None),
         unique_ids=frozenset(u for u in map(unique_id_of, submission.objects.objects) if u),
         entry_uuids=frozenset(one for one in targets | ends if one and is_uuid(one)) | submission.uuids,
-        replaced=frozenset(one.target for _, one in found.associations if one.type in REPLACEMENTS and one.target),
+        replaced=frozenset(
+            end
+            for _, one in found.associations
+            if one.type in REPLACEMENTS
+            for end in (one.source, one.target)  # what replaces is registered, it may be in the same folders already
+            if end
+        ),
         logical_ids=frozenset(new.lid for _, new in found.versions if new.lid and is_uuid(new.lid)),
         links=frozenset(
             (one.type, one.source, one.target)

@@ -44,7 +44,8 @@ class TooManyFound(Exception):  # noqa: N818 - an outcome: the query is answered
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a judge needs to know: patients, uniqueIds, entryUUIDs; ``replaced`` are targets of replacements.
+    """What a judge needs to know: patients, uniqueIds, entryUUIDs; ``replaced`` are targets of replacements,
+    and sources where those are registered, too.
 
     Updates also ask for the latest versions of ``logical_ids`` and whether associations like ``links`` exist.
     """

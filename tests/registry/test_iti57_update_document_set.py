@@ -404,6 +404,14 @@ def test_a_replacement_between_registered_documents_deprecates(registry):
     assert [o.status for o in by_uuid(registry, one.id, two.id)] == [v.APPROVED, v.DEPRECATED]
 
 
+def test_a_replacement_that_is_in_the_folder_already_is_not_filed_twice(registry):
+    one, two = registered(registry, entries=2, folders=1)
+    (folder,) = folders(registry)
+    registry.accept(update(*new_association(v.RPLC, one.id, two.id)), ITI_57)
+    members = [o.target for o in associations(registry, folder.id) if o.source == folder.id]
+    assert sorted(members) == sorted([one.id, two.id])
+
+
 def test_ends_must_be_registered_approved_and_of_the_patient(registry):
     registry.know(OTHER)
     one, two = registered(registry, entries=2)
