@@ -137,6 +137,7 @@ def asked_about(submission: Submission) -> Asked:
         unique_ids=frozenset(u for u in unique_ids if u),
         entry_uuids=frozenset(ends | submission.uuids),
         replaced=frozenset(r for r in replaced if r is not None),
+        builds_on=bool(ends),
     )
 
 

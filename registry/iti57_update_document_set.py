@@ -85,6 +85,7 @@ def asked_about(submission: Submission) -> Asked:
             for _, one in found.associations
             if one.type and one.source and one.target
         ),
+        builds_on=True,
     )
 
 

@@ -48,6 +48,7 @@ class Asked:
     and sources where those are registered, too.
 
     Updates also ask for the latest versions of ``logical_ids`` and whether associations like ``links`` exist.
+    ``builds_on``: the request refers to what is registered, so that nobody else who does may change it meanwhile.
     """
 
     patients: frozenset[PatientId]
@@ -56,6 +57,7 @@ class Asked:
     replaced: frozenset[str]
     logical_ids: frozenset[str] = frozenset()
     links: frozenset[Link] = frozenset()
+    builds_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

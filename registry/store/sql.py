@@ -47,6 +47,7 @@ from registry.store.query_sql import KeptBytes, Selector, is_plain
 from registry.store.readers import Readers, Source
 from registry.store.removal import removable, remove
 from registry.store.rows import Rows
+from registry.store.turns import take_turn, take_turn_of
 from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes
 
 _AT_ONCE: Final = 16
@@ -215,6 +216,8 @@ class SqlUnitOfWork:
     def facts_about(self, asked: Asked) -> Facts:
         """Answer everything a judge asked; referred entries are locked until the end of this work."""
         patients, merged = _patients(self._connection, asked.patients)
+        if asked.builds_on:
+            take_turn(self._connection, set(patients.values()), asked.logical_ids)
         return Facts(
             patients=patients,
             merged=merged,
@@ -228,6 +231,7 @@ class SqlUnitOfWork:
 
     def removable(self, entry_uuids: Sequence[str]) -> Removable:
         """Look at objects that are to be removed, and lock them."""
+        take_turn_of(self._connection, entry_uuids)
         return removable(self._connection, entry_uuids)
 
     def remove(self, objects: Mapping[str, Kind]) -> None:
