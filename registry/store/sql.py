@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Dialect, Table, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, Dialect, Table, exists, func, select, update
 
 from atna.store.engine import (
     DRIVER_ERRORS,
@@ -18,7 +17,7 @@ from atna.store.engine import (
     reading,
 )
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, rows_of
-from atna.store.prepared import Prepared, insert_rows, insertion
+from atna.store.prepared import insert_rows, insertion
 from atna.store.quick import StatementRows
 from consent.policy import Visibility
 from ihe import vocabulary as v
@@ -26,6 +25,7 @@ from ihe.registry_objects import Kind
 from registry.criteria import Criteria
 from registry.store import codes as c
 from registry.store import tables as t
+from registry.store.first_look import first_look, patients_known
 from registry.store.fragments import Codec
 from registry.store.hits import Hit, Look, kept_bytes
 from registry.store.keys import KeyMaker
@@ -41,7 +41,6 @@ from registry.store.protocol import (
     Registration,
     Removable,
     StoreUnavailable,
-    UniqueIdUse,
 )
 from registry.store.query_sql import KeptBytes, Selector, is_plain
 from registry.store.readers import Readers, Source
@@ -50,9 +49,6 @@ from registry.store.rows import Rows
 from registry.store.turns import take_turn, take_turn_of
 from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes
 
-_AT_ONCE: Final = 16
-_MOST_PATIENTS: Final = 100
-"""Patients of one submission that are looked up; they all have to be the same one."""
 _STATUS_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
 
 
@@ -117,7 +113,7 @@ class SqlRegistryStore:
         """Whether a feed made this patient known and nothing has merged it into another since."""
         # Not at the replica: it may not have heard of the patient yet, and this one is answered with an error.
         with named_failures(), reading(self._engine) as connection:
-            return bool(_patients(connection, {patient})[0])
+            return bool(patients_known(connection, {patient})[0])
 
     def find(self, criteria: Criteria, visibility: Visibility, limit: int, *, full: bool) -> Found:
         """Select objects in one snapshot (ITI TF-2: 3.18.4.1.3)."""
@@ -163,42 +159,6 @@ class SqlRegistryStore:
             raise StoreUnavailable("the audit outbox does not answer") from error
 
 
-@cache
-def _patient_statement(dialect: Dialect) -> Prepared:
-    who = t.patient.c
-    return Prepared(
-        select(who.patient_key, who.survivor_key).where(
-            who.authority == bindparam("patient_authority"), who.id == bindparam("patient_id")
-        ),
-        dialect,
-    )
-
-
-@cache
-def _unique_id_statement(count: int, dialect: Dialect) -> Prepared:
-    names = [bindparam(f"unique_id_{number}", type_=t.unique_id_key.c.unique_id.type) for number in range(count)]
-    return Prepared(
-        select(t.unique_id_key).where(or_(*(t.unique_id_key.c.unique_id == name for name in names))), dialect
-    )
-
-
-def _patients(
-    connection: Connection, wanted: Collection[PatientId]
-) -> tuple[dict[PatientId, int], frozenset[PatientId]]:
-    """Keys of patients, and which ids are merged; a submission asks for one, seldom for two that ought to be one."""
-    found: dict[PatientId, int] = {}
-    merged: set[PatientId] = set()
-    statement = _patient_statement(connection.dialect)
-    for identifier, authority in sorted(wanted)[:_MOST_PATIENTS]:
-        values = {"patient_id": identifier, "patient_authority": authority}
-        row = statement.execute(connection, values).first()
-        if row is not None and row.survivor_key is not None:
-            merged.add((identifier, authority))
-        elif row is not None:
-            found[identifier, authority] = row.patient_key
-    return found, frozenset(merged)
-
-
 class SqlUnitOfWork:
     """One transaction of the database."""
 
@@ -215,13 +175,13 @@ class SqlUnitOfWork:
 
     def facts_about(self, asked: Asked) -> Facts:
         """Answer everything a judge asked; referred entries are locked until the end of this work."""
-        patients, merged = _patients(self._connection, asked.patients)
+        (patients, merged), unique_ids = first_look(self._connection, asked.patients, asked.unique_ids)
         if asked.builds_on:
             take_turn(self._connection, set(patients.values()), asked.logical_ids)
         return Facts(
             patients=patients,
             merged=merged,
-            unique_ids=self._unique_ids(asked.unique_ids),
+            unique_ids=unique_ids,
             objects=self._objects(asked.entry_uuids),
             children=self._children(asked.replaced),
             folders=self._folders(asked.replaced),
@@ -241,25 +201,6 @@ class SqlUnitOfWork:
     def record(self, messages: Sequence[bytes]) -> None:
         """Put audit records into the outbox, inside this transaction."""
         self._rows.append((t.outbox, rows_of(messages, self._sinks)))
-
-    def _unique_ids(self, wanted: Collection[str]) -> dict[str, UniqueIdUse]:
-        if not wanted:
-            return {}
-        rows = []
-        ordered = sorted(wanted)
-        for at in range(0, len(ordered), _AT_ONCE):
-            part = ordered[at : at + _AT_ONCE]
-            values = {f"unique_id_{number}": value for number, value in enumerate(part)}
-            rows += _unique_id_statement(len(part), self._connection.dialect).execute(self._connection, values).all()
-        return {
-            row.unique_id: UniqueIdUse(
-                c.KIND_OF[row.kind],
-                c.ENTRY_TYPE_OF[row.object_type] if row.object_type else None,
-                row.hash,
-                row.size,
-            )
-            for row in rows
-        }
 
     def _objects(self, wanted: Collection[str]) -> dict[str, KnownObject]:
         if not wanted:
