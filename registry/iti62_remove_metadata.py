@@ -43,6 +43,7 @@ def _named(request: Request, most: int) -> tuple[str, ...]:
 
 
 def _remove(asked: RemovalAsked) -> None:
+    let_pass = asked.let_pass()
     for _ in range(_ATTEMPTS):
         try:
             with asked.desk.store.unit_of_work() as work:
@@ -52,6 +53,8 @@ def _remove(asked: RemovalAsked) -> None:
                 if errors:
                     raise Rejected(errors)
                 work.remove(facts.objects)
+                if let_pass is not None:
+                    work.note(let_pass)
                 work.record(asked.records())
         except LostRace:
             continue

@@ -164,7 +164,7 @@ class StatusChange:
 
 @dataclass(frozen=True, slots=True)
 class LetPass:
-    """Defects of a request that changes nothing: whose, and when it came (14 digits, UTC)."""
+    """Defects of a request that registers nothing: whose, and when it came (14 digits, UTC)."""
 
     partner: str
     found_at: str
@@ -233,6 +233,7 @@ class UnitOfWork(Protocol):
     def facts_about(self, asked: Asked) -> Facts: ...
     def apply(self, registration: Registration) -> None: ...
     def record(self, messages: Sequence[bytes]) -> None: ...
+    def note(self, let_pass: LetPass) -> None: ...
     def removable(self, entry_uuids: Sequence[str]) -> Removable: ...
 
     def remove(self, objects: Mapping[str, Kind]) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import Column, Connection, Table, delete, func, or_, select, upd
 from ihe.datatypes import CX, print_cx
 from ihe.registry_objects import Kind
 from registry.store import tables as t
+from registry.store.merges import survivors
 from registry.store.protocol import Removable
 
 _AT_ONCE: Final = 500
@@ -68,13 +69,9 @@ def _touching(connection: Connection, uuids: Collection[str]) -> set[tuple[str, 
 
 
 def _patient_ids(connection: Connection, keys: set[int]) -> tuple[str, ...]:
-    who = t.patient.c
-    rows = [
-        row
-        for block in _blocks(keys)
-        for row in connection.execute(select(who.id, who.authority).where(who.patient_key.in_(block)))
-    ]
-    return tuple(sorted(print_cx(CX(row.id, row.authority)) for row in rows))
+    """CX texts, of merged patients those that their objects show."""
+    shown = {patient for block in _blocks(keys) for _, patient in survivors(connection, block).values()}
+    return tuple(sorted(print_cx(CX(*patient)) for patient in shown))
 
 
 def remove(connection: Connection, objects: Mapping[str, Kind]) -> None:

@@ -202,6 +202,10 @@ class SqlUnitOfWork:
         """Put audit records into the outbox, inside this transaction."""
         self._rows.append((t.outbox, rows_of(messages, self._sinks)))
 
+    def note(self, let_pass: LetPass) -> None:
+        """Keep what ``warn`` let pass."""
+        self._rows.append((t.defect, _defect_rows(let_pass)))
+
     def _objects(self, wanted: Collection[str]) -> dict[str, KnownObject]:
         if not wanted:
             return {}
@@ -315,9 +319,12 @@ class SqlUnitOfWork:
 
 
 def _defects(dialect: Dialect, let_pass: LetPass) -> StatementRows:
+    return insertion(t.defect, ("found_at", "partner", "code", "context"), dialect), _defect_rows(let_pass)
+
+
+def _defect_rows(let_pass: LetPass) -> list[dict[str, Any]]:
     common = {"found_at": let_pass.found_at, "partner": let_pass.partner}
-    rows = [{**common, "code": one.code, "context": one.context} for one in let_pass.defects]
-    return insertion(t.defect, ("found_at", "partner", "code", "context"), dialect), rows
+    return [{**common, "code": one.code, "context": one.context} for one in let_pass.defects]
 
 
 def _grouped(pairs: Any) -> dict[str, tuple[str, ...]]:

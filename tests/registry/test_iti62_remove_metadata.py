@@ -1,19 +1,23 @@
 """ITI-62, registry side: objects go for good, or not at all (Remove Metadata and Documents: 3.62.4.1.3)."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
-from atna.store.engine import reading
+from atna.store.engine import begin_write, reading
 from ihe import ebrs
 from ihe import vocabulary as v
+from ihe.datatypes import parse_cx
 from ihe.transactions import ITI_57, ITI_62
 from registry.store import tables
-from tests.builders import CONTENT, PATIENT, has_member, new_oid, new_uuid, submission, with_identifier
+from registry.store.merges import merge
+from tests.builders import AUTHORITY, CONTENT, PATIENT, has_member, new_oid, new_uuid, submission, with_identifier
 from tests.registry.rooms import APPROVED, DEPRECATED, codes_of
 from tests.updates import new_version
 
+OLD = f"P-0001^^^&{AUTHORITY}&ISO"
 ANY = f"({APPROVED},{DEPRECATED})"
 GET_ALL = "urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3"
 ROWS = (
@@ -144,6 +148,25 @@ def test_it_is_audited_with_every_object_and_its_patient(registry):
     assert [o.id for o in record.objects] == [PATIENT, *objects]
     remove(registry, *objects)
     assert registry.audited()[-1].event.outcome == 8
+
+
+def test_what_was_let_pass_of_the_message_is_on_the_list_of_defects(registry):
+    registry.accept(submission())
+    request = registry.request(ITI_62, ebrs.remove_objects_request(everything(registry)))
+    registry.actor.handlers[ITI_62](replace(request, defects=("the header wsa:Action is missing",)))
+    with reading(registry.engine) as connection:
+        found = connection.execute(select(tables.defect.c.partner, tables.defect.c.context)).all()
+    assert [tuple(row) for row in found] == [("127.0.0.1", "the header wsa:Action is missing")]
+    assert everything(registry) == {}
+
+
+def test_objects_of_a_merged_patient_are_audited_with_the_id_they_show(registry):
+    registry.know(OLD, PATIENT)
+    registry.accept(submission(patient=OLD))
+    with begin_write(registry.engine) as connection:
+        merge(connection, *[(cx.id, cx.authority) for cx in map(parse_cx, (OLD, PATIENT))], "20260101000000")
+    remove(registry, *everything(registry))
+    assert registry.audited()[-1].objects[0].id == PATIENT
 
 
 @pytest.mark.parametrize(
