@@ -1,6 +1,6 @@
 """A registry on a real database for tests: patients are made known, then requests go through its actor."""
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from atna.message import parse
 from atna.recorder import Recorder
@@ -103,6 +103,11 @@ class RegistryRoom:
         with reading(self.engine) as connection:
             rows = connection.execute(select(tables.outbox.c.message).order_by(tables.outbox.c.id)).scalars().all()
         return [parse(bytes(row)[bytes(row).index(b"<AuditMessage") :]) for row in rows]
+
+    def forget_records(self):
+        """Empty the outbox."""
+        with begin_write(self.engine) as connection:
+            connection.execute(delete(tables.outbox))
 
     def count(self, table):
         with reading(self.engine) as connection:
