@@ -20,7 +20,9 @@ help:
 	@echo "make bench     throughput, growth and large transfers as ratios to a floor measured in the same run"
 	@echo "make bench-10m the patient query at ten million entries, and with the table of entries split (70 GB of disk, an hour)"
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
-	@echo "make soak      kill -9 under load for a quarter of an hour: nothing acknowledged is lost (KILLS, SECONDS, SEED)"
+	@echo "make soak      kill -9 under load for a quarter of an hour, then many writers of the same few objects for ten"
+	@echo "               minutes on each engine: nothing acknowledged is lost (KILLS, SECONDS, THREADS, SEED)"
+	@echo "make histories random histories of the registry against a model of the framework's rules (HISTORIES)"
 
 # --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
 $(BIN)/python:
@@ -70,9 +72,22 @@ mutation: $(VENV)/.test
 # KILLS of each child process, as many as fit into SECONDS of load; without SEED a new one is drawn and printed
 KILLS ?= 200
 SECONDS ?= 900
-.PHONY: soak
-soak: $(VENV)/.test
+THREADS ?= 16
+WRITER_SECONDS ?= 600
+.PHONY: soak soak-kills soak-writers
+soak: soak-kills soak-writers
+soak-kills: $(VENV)/.test
 	$(BIN)/python -m tests.soak --kills $(KILLS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+soak-writers: $(VENV)/.test
+	$(BIN)/python -m tests.soak writers --threads $(THREADS) --seconds $(WRITER_SECONDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.soak writers --threads $(THREADS) --seconds $(WRITER_SECONDS) $(if $(SEED),--seed $(SEED)) --postgres
+
+# that many random histories on each engine
+HISTORIES ?= 2000
+.PHONY: histories
+histories: $(VENV)/.test
+	HISTORIES=$(HISTORIES) $(BIN)/python -m pytest -n 0 tests/registry/histories
 
 ifneq ($(wildcard bench/__main__.py),)
 .PHONY: bench

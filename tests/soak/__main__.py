@@ -1,7 +1,9 @@
-"""The long soak: ``python -m tests.soak [--kills 200] [--seconds 900] [--seed S] [--postgres]``.
+"""The long soaks: ``python -m tests.soak [--kills 200] [--seconds 900] [--seed S] [--postgres]`` kills processes under
+load, ``python -m tests.soak writers [--threads 16] [--seconds 600] [--seed S] [--postgres]`` has many writers change the
+same few objects.
 
 Everything runs on loopback, in a temporary directory that is removed when nothing was found. Exit status 1 when an
-acknowledged document, entry or audit record was lost, doubled or damaged.
+acknowledged document, entry or audit record was lost, doubled or damaged, or a request was not answered in time.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from bench.servers import postgresql
+from tests.soak import contending
 from tests.soak.soaking import Plan, soak
 
 
@@ -25,15 +28,20 @@ def main():
     def say(text):
         print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
 
-    print(
-        f"python -m tests.soak --kills {arguments.kills} --seconds {arguments.seconds:g} --seed {seed}"
-        + (" --postgres" if arguments.postgres else ""),
-        flush=True,
-    )
+    writers = arguments.mode == "writers"
+    seconds = arguments.seconds or (600 if writers else 900)
+    sizes = f"writers --threads {arguments.threads}" if writers else f"--kills {arguments.kills}"
+    where = " --postgres" if arguments.postgres else ""
+    print(f"python -m tests.soak {sizes} --seconds {seconds:g} --seed {seed}{where}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="dossier-soak-", dir=arguments.folder))
     with postgresql() if arguments.postgres else nullcontext() as server:
         settings = {} if server is None else {"REGISTRY__DATABASE_URL": server.database("registry")}
-        report = soak(Plan(seed=seed, kills=arguments.kills, seconds=arguments.seconds, settings=settings), folder, say)
+        if writers:
+            settings |= {"REGISTRY__WORKERS": "2"}
+            plan = contending.Plan(seed, arguments.threads, seconds, settings)
+            report = contending.contend(plan, folder, say)
+        else:
+            report = soak(Plan(seed=seed, kills=arguments.kills, seconds=seconds, settings=settings), folder, say)
     print("\n".join(report.lines()))
     if report.violations:
         print(f"the data are kept in {folder}")
@@ -44,8 +52,10 @@ def main():
 
 def _arguments():
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("mode", nargs="?", choices=["kills", "writers"], default="kills")
+    parser.add_argument("--threads", type=int, default=16, help="that write at once")
     parser.add_argument("--kills", type=int, default=200, help="of each child process, as many as fit")
-    parser.add_argument("--seconds", type=float, default=900, help="of load")
+    parser.add_argument("--seconds", type=float, help="of load; default: 900, or 600 of writers")
     parser.add_argument("--seed", type=int, help="of all choices; default: a new one, printed")
     parser.add_argument("--postgres", action="store_true", help="the registry on a PostgreSQL of its own")
     parser.add_argument("--folder", type=Path, help="where the temporary directory is made")

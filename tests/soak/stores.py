@@ -20,7 +20,7 @@ from registry.store import tables as registry_tables
 from repository.store import tables as repository_tables
 from tests.builders import REPOSITORY
 
-__all__ = ["Trail", "audit_faults", "backlog", "store_faults", "waiting"]
+__all__ = ["Trail", "answered_faults", "audit_faults", "backlog", "store_faults", "waiting"]
 
 _CREATED = re.compile(rb'CreationTimeFrom".*?(\d{14})', re.DOTALL)
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -214,3 +214,21 @@ def audit_faults(urls, ledger):
         if not ledger.retrieved[unique_id] <= trail.retrieved[unique_id] <= asked:
             records = trail.retrieved[unique_id]
             yield f"audit: ITI-43 of {unique_id}: {ledger.retrieved[unique_id]} answered, {asked} sent, {records} records"
+
+
+def answered_faults(urls, answers):
+    """``answers``: how often each (transaction, "Success" or codes) was given by the registry; each left one record."""
+    told = Counter()
+    for (transaction, code), count in answers.items():
+        told[transaction, code == "Success"] += count
+    kept = Counter()
+    record = audit_tables.record.c
+    with _asking(urls["audit"], audit_tables.metadata) as connection:
+        for message in connection.execute(select(record.message)).scalars():
+            event = parse(bytes(message)[bytes(message).index(b"<AuditMessage") :]).event
+            if event.type_codes:
+                kept[event.type_codes[0].code, event.outcome == 0] += 1
+    for (transaction, success), count in told.items():
+        if kept[transaction, success] != count:
+            what = "successes" if success else "refusals"
+            yield f"audit: {count} {what} of {transaction} were answered, {kept[transaction, success]} have records"
