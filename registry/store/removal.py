@@ -9,7 +9,7 @@ from ihe.datatypes import CX, print_cx
 from ihe.registry_objects import Kind
 from registry.store import tables as t
 from registry.store.merges import survivors
-from registry.store.protocol import Removable
+from registry.store.protocol import LostRace, Removable
 
 _AT_ONCE: Final = 500
 """Ids in one statement: SQLite has a bound on parameters."""
@@ -115,8 +115,22 @@ def _restore_latest(connection: Connection, table: Table, logical_ids: set[str])
 
 
 def _free(connection: Connection, table: Table, unique_ids: set[str]) -> None:
-    """A uniqueId that no row of its kind has any more may be used again."""
+    """A uniqueId that no row of its kind has any more may be used again.
+
+    Its key is locked before anybody looks; who registers the same document again holds it, too (``hold_unique_ids``).
+    """
+    key = t.unique_id_key.c.unique_id
+    connection.execute(select(key).where(key.in_(sorted(unique_ids))).order_by(key).with_for_update()).all()
     used = set(connection.execute(select(table.c.unique_id).where(table.c.unique_id.in_(sorted(unique_ids)))).scalars())
     free = sorted(unique_ids - used)
     if free:
         connection.execute(delete(t.unique_id_key).where(t.unique_id_key.c.unique_id.in_(free)))
+
+
+def hold_unique_ids(connection: Connection, unique_ids: Collection[str]) -> None:
+    """Keep uniqueIds that are used again from being freed meanwhile; LostRace when one is free already."""
+    key = t.unique_id_key.c.unique_id
+    for block in _blocks(unique_ids):
+        wanted = select(key).where(key.in_(block)).order_by(key).with_for_update(read=True)
+        if len(connection.execute(wanted).all()) != len(block):
+            raise LostRace

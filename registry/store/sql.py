@@ -44,7 +44,7 @@ from registry.store.protocol import (
 )
 from registry.store.query_sql import KeptBytes, Selector, is_plain
 from registry.store.readers import Readers, Source
-from registry.store.removal import removable, remove
+from registry.store.removal import hold_unique_ids, removable, remove
 from registry.store.rows import Rows
 from registry.store.turns import take_turn, take_turn_of
 from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes
@@ -312,6 +312,8 @@ class SqlUnitOfWork:
                 .where(t.folder.c.entry_uuid.in_(sorted(registration.touched_folders)))
                 .values(last_update_time=registration.now)
             )
+        entries = {entry.unique_id for entry, _ in registration.entries}
+        hold_unique_ids(self._connection, entries & registration.known_unique_ids)
         rows = Rows(registration, self._codec, self._keys)
         # A DocumentEntry of the same bytes shares the row of its uniqueId; two who are first at once: one loses here.
         fresh = [row for row in rows.unique_ids() if row["unique_id"] not in registration.known_unique_ids]

@@ -184,27 +184,47 @@ def test_objects_are_named_not_searched(registry, body):
     assert codes_of(registry.send(body, transaction=ITI_62)) == {"XDSRegistryMetadataError"}
 
 
+def at_once(**works):
+    """The answers of works that begin together."""
+    barrier, answers = threading.Barrier(len(works)), {}
+
+    def run(name, work):
+        barrier.wait(10)
+        answers[name] = work()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in works.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return answers
+
+
+def test_a_unique_id_that_is_used_again_meanwhile_is_not_free(registry):
+    for _ in range(6):
+        same = with_identifier(v.ENTRY_UNIQUE_ID, new_oid())
+        registry.accept(submission(entry=same))
+        first = everything(registry)
+        again = submission(entry=same)
+        answers = at_once(
+            removed=lambda first=first: remove(registry, *first), again=lambda again=again: registry.submit(again)
+        )
+        assert all(one.status.endswith("Success") for one in answers.values())
+        other = submission(contents=(CONTENT + b"other",), entry=same)
+        assert "XDSNonIdenticalHash" in codes_of(registry.submit(other))
+        assert remove(registry, *everything(registry)).status.endswith("Success")
+
+
 def test_an_addendum_and_a_removal_at_once_never_leave_it_dangling(registry):
     for _ in range(6):
         registry.accept(submission())
         first = everything(registry)
         (entry,) = of(first, "DocumentEntry")
-        barrier, answers = threading.Barrier(2), {}
-
-        def send(name, work, barrier=barrier, answers=answers):
-            barrier.wait(10)
-            answers[name] = work()
-
         addendum = submission(relations=((v.APND, entry.id),))
-        works = {
-            "removed": lambda first=first: remove(registry, *first),
-            "added": lambda addendum=addendum: registry.submit(addendum),
-        }
-        threads = [threading.Thread(target=send, args=pair) for pair in works.items()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
+        answers = at_once(
+            removed=lambda first=first: remove(registry, *first),
+            added=lambda addendum=addendum: registry.submit(addendum),
+        )
         won = {name for name, answer in answers.items() if answer.status.endswith("Success")}
         assert len(won) == 1, [codes_of(answer) for answer in answers.values()]
         assert (entry.id in everything(registry)) == (won == {"added"})
