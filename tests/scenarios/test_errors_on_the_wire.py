@@ -24,9 +24,10 @@ VALUES = {
     coding.entry_types: (f"('{v.STABLE}')", "()", "XDSRegistryError"),
     coding.availabilities: (f"('{v.AVAILABLE_ONLINE}')", "('')", "XDSRegistryError"),
     coding.association_types: (f"('{v.RPLC}')", f"'{v.RPLC}'", "XDSRegistryError"),
-    coding.number: ("2", "two", "XDSRegistryError"),
+    coding.many_patients: (f"('{b.PATIENT}')", "('P-4711')", "XDSRegistryError"),
+    coding.metadata_level: ("2", "two", "XDSRegistryError"),
     coding.entry_uuids: (f"('{UUID}')", f"({UUID})", "XDSRegistryError"),
-    coding.one_entry_uuid: (f"'{UUID}'", f"('{UUID}')", "XDSStoredQueryParamNumber"),
+    coding.one_entry_uuid: (f"'{UUID}'", f"('{UUID}','{b.new_uuid()}')", "XDSStoredQueryParamNumber"),
     coding.one_identifier: ("'1.2.3'", "('1.2','1.3')", "XDSStoredQueryParamNumber"),
     coding.one_oid: ("'1.2.3'", "('1.2','1.3')", "XDSStoredQueryParamNumber"),
     coding.one_pattern: ("'1.2.3'", "('1.2','1.3')", "XDSStoredQueryParamNumber"),
@@ -50,8 +51,9 @@ def values_of(parameter):
 def asking(row, *more):
     """Everything the query needs and nothing else, as (name, value) pairs, with ``more``."""
     named = {name for name, _ in more}
-    chosen = next((p for p in row.parameters if p.attribute in row.one_of), None)
-    given = any(p.name in named for p in row.parameters if p.attribute in row.one_of)
+    group = (*row.one_of, *row.some_of)
+    chosen = next((p for p in row.parameters if p.attribute in group), None)
+    given = any(p.name in named for p in row.parameters if p.attribute in group)
     needed = [p for p in row.parameters if p.required or (p is chosen and not given)]
     return [*((p.name, values_of(p)[0]) for p in needed if p.name not in named), *more]
 
@@ -76,10 +78,10 @@ def refused(answer, code, *words):
 @pytest.mark.parametrize(("row", "parameter"), PARAMETERS)
 def test_each_parameter_of_each_query(strict, row, parameter):
     good, bad, code = values_of(parameter)
-    answer = strict.ask(request(row, asking(row, (parameter.name, good))))
+    answer = strict.ask(request(row, asking(row, (parameter.name, good))), row.transaction)
     assert (answer.http_status, answer.status, answer.errors) == (200, "Success", [])
-    refused(strict.ask(request(row, asking(row, (parameter.name, bad)))), code, parameter.name)
-    twice = strict.ask(request(row, asking(row, (parameter.name, good), (parameter.name, good))))
+    refused(strict.ask(request(row, asking(row, (parameter.name, bad))), row.transaction), code, parameter.name)
+    twice = strict.ask(request(row, asking(row, (parameter.name, good), (parameter.name, good))), row.transaction)
     if parameter.repeatable:
         assert twice.status == "Success", twice.errors
     else:
@@ -88,8 +90,8 @@ def test_each_parameter_of_each_query(strict, row, parameter):
 
 @pytest.mark.parametrize("row", STORED_QUERIES, ids=lambda row: str(row.query))
 def test_what_is_required_is_missed_by_name(strict, row):
-    answer = strict.ask(request(row, []))
-    needed = [p.name for p in row.parameters if p.required or p.attribute in row.one_of]
+    answer = strict.ask(request(row, []), row.transaction)
+    needed = [p.name for p in row.parameters if p.required or p.attribute in (*row.one_of, *row.some_of)]
     assert needed
     assert (answer.http_status, answer.status) == (200, "Failure")
     for name in needed:
