@@ -31,6 +31,7 @@ from ihe.registry_objects import (
 )
 from registry.identity import NewUuid
 from registry.iti8_patient_identity_feed import (
+    MAX_ID_CHARACTERS,
     Effect,
     FeedRules,
     Handling,
@@ -124,6 +125,9 @@ def _local(identifier: Identifier, rules: FeedRules, location: str) -> PatientId
     authority = authority_of(identifier, rules)
     if authority is None:
         raise _refused("a local id needs its assigning authority: ID^^^&OID&ISO", location)
+    if len(print_cx(CX(identifier.id, authority))) > MAX_ID_CHARACTERS:
+        # It becomes a slot value, which no answer could hold.
+        raise _refused(f"a local id with its assigning authority has at most {MAX_ID_CHARACTERS} characters", location)
     return identifier.id, authority
 
 

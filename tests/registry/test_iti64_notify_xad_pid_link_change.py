@@ -237,6 +237,7 @@ def test_a_merged_record_moves_as_a_whole(fed):
         (adt("A43", pid3=B, extra=f"MRG|{A}\r"), "PID-3 needs two ids"),
         (adt("A43", pid3=f"{B}~{L1}"), "one PID and one MRG"),
         (link(B, L1, ""), "one or two ids"),
+        (link(B, f"{'9' * 256}^^^&1.3.4.5&ISO", A, L1), "at most 256 characters"),
     ],
 )
 def test_a_refusal_says_why_and_changes_nothing(fed, message, says):
