@@ -113,9 +113,14 @@ def versions_are_brought_once(case: Case) -> Iterator[Finding]:
                 targets = [target for target in targets if target != one.id]
 
 
+def version_named(text: str) -> str | None:
+    """The number of a version as the registry writes it, whatever its length; None for a text that is none, as 0."""
+    return (text.lstrip("0") or None) if text.isascii() and text.isdigit() else None
+
+
 def _previous_version(one: RegistryObject) -> str | None:
     values = one.slot("PreviousVersion") or ()
-    if len(values) != 1 or not values[0].isascii() or not values[0].isdigit() or not 0 < int(values[0][:9]) < 10**9:
+    if len(values) != 1 or not version_named(values[0]):
         return "PreviousVersion must be there once, with the number of the version that is updated"
     return None
 

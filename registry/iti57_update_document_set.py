@@ -20,9 +20,10 @@ from typing import Final
 from ihe import rules
 from ihe import vocabulary as v
 from ihe.errors import ErrorCode, RegistryError, Rejected
+from ihe.findings import shortened
 from ihe.metadata import EntryType
 from ihe.registry_objects import Kind, RegistryObject
-from ihe.update_rules import Operations, operations_of
+from ihe.update_rules import Operations, operations_of, version_named
 from registry.identity import NewUuid, is_uuid
 from registry.iti42_register_document_set_b import (
     RELATIONSHIPS,
@@ -137,9 +138,10 @@ def _version_errors(
         return
     named = f"{new.id}: version {latest.version} of {new.kind} {new.lid}"
     sent = (membership.slot("PreviousVersion") or ("",))[0]
-    if sent.isdigit() and int(sent) != latest.version:
-        text = f"{new.id}: PreviousVersion is {sent}, the latest version of {new.lid} is {latest.version}; read it anew"
-        yield RegistryError(ErrorCode.METADATA_VERSION, text)
+    number = version_named(sent)  # a text still: it may have more digits than Python makes a number of
+    if number is not None and number != str(latest.version):
+        text = f"{new.id}: PreviousVersion is {shortened(sent)}, the latest version of {new.lid} is {latest.version}"
+        yield RegistryError(ErrorCode.METADATA_VERSION, f"{text}; read it anew")
     if not latest.approved and not held.deprecated:
         yield RegistryError(ErrorCode.METADATA_UPDATE, f"{named} is Deprecated; make it Approved first")
     if unique_id_of(new) != latest.unique_id:

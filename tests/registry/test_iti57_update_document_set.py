@@ -111,6 +111,22 @@ def test_what_is_queried_follows_the_new_version(registry):
     assert [o.version_name for o in found] == ["2"]
 
 
+@pytest.mark.parametrize(
+    ("previous", "code"),
+    [
+        ("²", "XDSMetadataUpdateOperationError"),
+        ("１", "XDSMetadataUpdateOperationError"),
+        ("0", "XDSMetadataUpdateOperationError"),
+        ("9" * 200, "XDSMetadataVersionError"),
+        ("9" * 5000, "XDSMetadataVersionError"),
+    ],
+)
+def test_a_previous_version_that_is_no_number_here_is_refused_by_its_name(registry, previous, code):
+    (entry,) = registered(registry)
+    assert code in refused(registry, new_version(entry, previous=previous))
+    assert versions(registry, entry) == [("1", "Approved")]
+
+
 @pytest.mark.parametrize("previous", ["2", "7"])
 def test_another_previous_version_is_refused(registry, previous):
     (entry,) = registered(registry)
