@@ -92,11 +92,13 @@ def _changed(statuses: Sequence[RegistryObject], facts: Facts) -> list[StatusCha
 def _copies(versions: Sequence[Version], new_uuid: NewUuid) -> list[RegistryObject]:
     """Copies of the associations that new versions take over, from new version to new version where both ends have one.
 
-    An association between two objects of the request is copied once.
+    An association between two objects of the request is copied once; not one whose other end begins anew, which would
+    join a new version with an old one.
     """
     moved = {latest.entry_uuid: new.id for membership, new, latest in versions if propagates(membership)}
+    anew = {latest.entry_uuid for _, _, latest in versions} - moved.keys()
     links = {one.id: one for membership, _, latest in versions if propagates(membership) for one in latest.links}
-    return [_copy(one, moved, new_uuid) for one in links.values()]
+    return [_copy(one, moved, new_uuid) for one in links.values() if anew.isdisjoint((one.source, one.target))]
 
 
 def _copy(one: RegistryObject, moved: dict[str, str | None], new_uuid: NewUuid) -> RegistryObject:

@@ -305,6 +305,17 @@ def test_folder_and_member_updated_together_are_joined_in_their_new_versions(reg
     assert folder.id not in {o.source for o in memberships}
 
 
+def test_a_folder_is_not_joined_with_the_old_version_of_a_member_that_begins_anew(registry):
+    (entry,) = registered(registry, folders=1)
+    (folder,) = folders(registry)
+    objects = update(
+        *(resent(entry, "E"), brings("E", propagation="no"), resent(folder, "F"), brings("F", status=None))
+    )
+    registry.accept(objects, ITI_57)
+    (shelf,) = [o for o in folders(registry) if o.version_name == "2"]
+    assert [o for o in associations(registry, shelf.id) if o.source == shelf.id] == []
+
+
 def test_a_patient_changes_only_where_nothing_stays_behind(registry):
     registry.know(OTHER)
     (entry,) = registered(registry, folders=1)
