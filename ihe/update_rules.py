@@ -187,6 +187,22 @@ def submitted_associations_join_what_is_registered(case: Case) -> Iterator[Findi
             yield finding(named(one), "targetObject", "is the sourceObject; nothing is associated with itself", rule)
 
 
+def submitted_associations_are_registered_once(case: Case) -> Iterator[Finding]:
+    """A submitted association is a membership or a relationship, not an operation, and stands once in the request."""
+    rule = "submitted_associations_are_registered_once"
+    allowed = (v.HAS_MEMBER, *_RELATIONSHIPS)
+    seen: set[tuple[str | None, str | None, str | None]] = set()
+    for _, one in operations_of(case.objects).associations:
+        if one.type in {v.UPDATE_AVAILABILITY_STATUS, v.SUBMIT_ASSOCIATION}:
+            wrong = f"is an operation, which is not submitted by another; allowed are {', '.join(allowed)}"
+            yield finding(named(one), "associationType", wrong, rule, code=_OPERATION)
+        triple = (one.type, one.source, one.target)
+        if triple in seen:
+            wrong = "joins the same objects as another of this type in the request; allowed is one"
+            yield finding(named(one), "operation", wrong, rule, code=_OPERATION)
+        seen.add(triple)
+
+
 def association_types_can_be_updated(case: Case) -> Iterator[Finding]:
     """AssociationType is one of those an update may use."""
     allowed = (v.HAS_MEMBER, *_RELATIONSHIPS, v.UPDATE_AVAILABILITY_STATUS, v.SUBMIT_ASSOCIATION)
@@ -259,6 +275,7 @@ UPDATE_FUNCTIONS: Final[tuple[Rule, ...]] = (
     associations_carry_their_own_slots,
     status_updates_can_be_read,
     submitted_associations_join_what_is_registered,
+    submitted_associations_are_registered_once,
     association_types_can_be_updated,
     objects_are_updated_once,
 )

@@ -104,6 +104,7 @@ def judge(
         errors += _status_errors(one, found, facts, patient)
     for _, one in found.associations:
         errors += _link_errors(one, facts, patient)
+    errors += _collisions(found, facts)
     if errors:
         raise Rejected(dict.fromkeys(errors))
     patient = _patient(submission, facts)
@@ -238,6 +239,30 @@ def _link_errors(one: RegistryObject, facts: Facts, patient: int | None) -> Iter
     if one.type and one.source and one.target and (one.type, one.source, one.target) in facts.links:
         text = f"{one.source} and {one.target}: an Approved association of this type joins them already"
         yield RegistryError(ErrorCode.METADATA_UPDATE, text)
+
+
+def _collisions(found: Operations, facts: Facts) -> Iterator[RegistryError]:
+    """No operation changes what another one of the request builds on: its meaning would hang on their order.
+
+    An association joins current, Approved objects, so none of its ends gets a new version, another status or is
+    replaced beside it; what a replacement deprecates gets no new version.
+    """
+    links = [one for _, one in found.associations]
+    replaced = {one.target: one for one in links if one.type in REPLACEMENTS and one.target}
+    renewed = {facts.latest.get(new.lid or "", _NOWHERE).entry_uuid for _, new in found.versions}
+    changing = dict.fromkeys((one.target for one in found.statuses), "gets another status")
+    changing |= dict.fromkeys(renewed, "gets a new version")
+    for one in links:
+        for end in (one.source, one.target):
+            by = replaced.get(end or "")
+            taken = by is not None and by is not one and not (end == one.target and one.type in REPLACEMENTS)
+            change = "is replaced" if taken else changing.get(end)
+            if end and change:
+                text = f"{end}: {change} in the same request as Association {one.id} joins it; send one after the other"
+                yield RegistryError(ErrorCode.METADATA_UPDATE_OPERATION, text)
+    for child in sorted(renewed.intersection(child for one in replaced for child in facts.children.get(one, ()))):
+        text = f"{child}: gets a new version in the same request as what it was appended to or made from is replaced"
+        yield RegistryError(ErrorCode.METADATA_UPDATE_OPERATION, f"{text}; send one after the other")
 
 
 def _kinds(one: RegistryObject, source: KnownObject, target: KnownObject) -> Iterator[RegistryError]:

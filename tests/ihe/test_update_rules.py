@@ -77,6 +77,14 @@ FAULTS = [
         "XDSRegistryMetadataError",
     ),
     Fault(
+        "submitted_associations_are_registered_once", update(*new_association(v.UPDATE_AVAILABILITY_STATUS, LID, OTHER))
+    ),
+    Fault("submitted_associations_are_registered_once", update(*new_association(v.SUBMIT_ASSOCIATION, LID, OTHER))),
+    Fault(
+        "submitted_associations_are_registered_once",
+        update(*new_association(v.APND, LID, OTHER, "A"), *new_association(v.APND, LID, OTHER, "B")),
+    ),
+    Fault(
         "association_types_can_be_updated", update(*new_association("urn:x:y", LID, OTHER)), "XDSRegistryMetadataError"
     ),
     Fault(

@@ -417,6 +417,30 @@ def test_the_same_association_twice_is_refused_until_the_first_is_deprecated(reg
     registry.accept(update(*new_association(v.APND, one.id, two.id)), ITI_57)
 
 
+@pytest.mark.parametrize("kind", [v.RPLC, v.SIGNS])
+@pytest.mark.parametrize("end", [0, 1])
+def test_no_end_of_an_association_changes_beside_it(registry, kind, end):
+    both = registered(registry, entries=2)
+    link = new_association(kind, both[0].id, both[1].id)
+    operation = {"XDSMetadataUpdateOperationError"}
+    assert refused(registry, update(*link, new_status(both[end].id))) == operation
+    assert refused(registry, update(*link, resent(both[end], "New01"), brings("New01"))) == operation
+    registry.accept(update(*link), ITI_57)
+
+
+def test_what_is_replaced_takes_part_in_nothing_else(registry):
+    one, two, three = registered(registry, entries=3)
+    replaces = new_association(v.RPLC, one.id, two.id, "A1")
+    for other in ((v.RPLC, two.id, one.id), (v.RPLC, two.id, three.id), (v.APND, three.id, two.id)):
+        objects = update(*replaces, *new_association(*other, "A2"))
+        assert refused(registry, objects) == {"XDSMetadataUpdateOperationError"}
+    registry.accept(update(*new_association(v.APND, three.id, two.id)), ITI_57)
+    objects = update(*replaces, resent(three, "New01"), brings("New01"))
+    assert refused(registry, objects) == {"XDSMetadataUpdateOperationError"}
+    registry.accept(update(*replaces), ITI_57)
+    assert [o.status for o in by_uuid(registry, one.id, two.id, three.id)] == [v.APPROVED, *[v.DEPRECATED] * 2]
+
+
 def test_a_document_is_put_into_a_folder(registry):
     (entry,) = registered(registry)
     registered(registry, entries=0, folders=1)
