@@ -128,8 +128,8 @@ def _well_formed(message: PatientFeed) -> None:
 
 def _expected(what: str, rules: FeedRules) -> str:
     text = (
-        f"{what} has no id of an assigning authority of this domain; expected root=OID extension=ID with at most "
-        f"{MAX_ID_CHARACTERS} characters"
+        f"{what} has no id of an assigning authority of this domain; expected root=OID extension=ID, at most "
+        f"{MAX_ID_CHARACTERS} characters when written ID^^^&OID&ISO"
     )
     listed = sorted(rules.assigning_authorities)
     if not listed:

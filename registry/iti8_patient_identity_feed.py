@@ -72,6 +72,7 @@ _log = structlog.get_logger(__name__)
 
 TRANSACTION: Final = "ITI-8"
 MAX_ID_CHARACTERS: Final = 256
+"""Of an id with its authority as metadata has it, ID^^^&OID&ISO: no value of metadata is longer."""
 NAMED_AUTHORITIES: Final = 3
 """How many of the domain's authorities a refusal names."""
 PATIENCE_S: Final = 10.0
@@ -209,7 +210,8 @@ def refusal(ack: AckCode, code: ErrorCode, text: str, location: str) -> Refused:
 
 def expected(field: str, rules: FeedRules) -> str:
     """Why a field (``PID-3``) holds no usable id."""
-    text = f"{field} has no id of an assigning authority of this domain; expected ID^^^&OID&ISO"
+    form = f"ID^^^&OID&ISO, at most {MAX_ID_CHARACTERS} characters"
+    text = f"{field} has no id of an assigning authority of this domain; expected {form}"
     listed = sorted(rules.assigning_authorities)
     if not listed:
         return text
@@ -223,7 +225,8 @@ def known_here(identifiers: Sequence[Identifier], rules: FeedRules) -> list[Pati
     for identifier in identifiers:
         authority = authority_of(identifier, rules)
         listed = not rules.assigning_authorities or authority in rules.assigning_authorities
-        if authority is not None and listed and len(identifier.id) <= MAX_ID_CHARACTERS:
+        # As it is written in metadata; a longer one could be in no submission, and in no answer after a merge.
+        if authority is not None and listed and len(print_cx(CX(identifier.id, authority))) <= MAX_ID_CHARACTERS:
             found.append((identifier.id, authority))
     return found
 

@@ -156,7 +156,7 @@ REFUSED = {
     "no id": (feed(ids='<id nullFlavor="UNK"/>'), "204", "patient/id"),
     "no id at all": (feed(ids=""), "204", "patient/id"),
     "no OID": (feed(ids=ii("1", "HOSPITAL")), "204", "root=OID"),
-    "id too long": (feed(ids=ii("9" * 257)), "204", "at most 256"),
+    "id too long": (feed(ids=ii("9" * 250)), "204", "at most 256"),
     "too many ids": (feed(ids="".join(ii(str(n)) for n in range(101))), "102", "more than 100"),
     "no message id": (feed(message_id=""), "101", "id of the message"),
     "null message id": (feed(message_id='<id nullFlavor="NI"/>'), "101", "id of the message"),

@@ -157,7 +157,7 @@ def test_an_id_is_known_by_its_unescaped_text(room):
         f"^^^&{OID}&ISO",
         f"1^^^&{OID}&DNS",
         "1^^^&1.02.3&ISO",
-        f"{'9' * 257}^^^&{OID}&ISO",
+        f"{'9' * 250}^^^&{OID}&ISO",
     ],
 )
 def test_no_usable_id_is_an_error_that_says_what_is_expected(small, pid3):
