@@ -138,6 +138,7 @@ def asked_about(submission: Submission) -> Asked:
         entry_uuids=frozenset(ends | submission.uuids),
         replaced=frozenset(r for r in replaced if r is not None),
         builds_on=bool(ends),
+        new_uuids=submission.uuids,
     )
 
 
@@ -161,6 +162,9 @@ def uuid_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]
     for obj in submission.objects.objects:
         if obj.id in submission.uuids and obj.id in facts.objects:
             text = f"{obj.kind} {obj.id}: this entryUUID is registered already; send a new one or a symbolic id"
+            yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
+        elif obj.id in facts.used_logical_ids:
+            text = f"{obj.kind} {obj.id}: this id is the logical id of another object; send a new one or a symbolic id"
             yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
 
 

@@ -87,6 +87,7 @@ def asked_about(submission: Submission) -> Asked:
             if one.type and one.source and one.target
         ),
         builds_on=True,
+        new_uuids=submission.uuids,
     )
 
 

@@ -49,6 +49,7 @@ class Asked:
 
     Updates also ask for the latest versions of ``logical_ids`` and whether associations like ``links`` exist.
     ``builds_on``: the request refers to what is registered, so that nobody else who does may change it meanwhile.
+    ``new_uuids`` are to become entryUUIDs.
     """
 
     patients: frozenset[PatientId]
@@ -58,6 +59,7 @@ class Asked:
     logical_ids: frozenset[str] = frozenset()
     links: frozenset[Link] = frozenset()
     builds_on: bool = False
+    new_uuids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ class Facts:
     ``patients`` are the ids that stand; ``merged`` those that were merged into another.
     ``children`` maps a replaced entry to the entries appended to it or transformed from it; ``folders`` maps it to
     the approved folders that contain it. ``latest`` maps a logical id to its latest version, ``links`` are those asked
-    for that exist and are Approved.
+    for that exist and are Approved. ``used_logical_ids`` are those of ``new_uuids`` that later versions of a removed
+    first one still have.
     """
 
     patients: Mapping[PatientId, int]
@@ -129,6 +132,7 @@ class Facts:
     latest: Mapping[str, KnownVersion] = field(default_factory=dict)
     links: frozenset[Link] = frozenset()
     merged: frozenset[PatientId] = frozenset()
+    used_logical_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

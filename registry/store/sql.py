@@ -47,7 +47,7 @@ from registry.store.readers import Readers, Source
 from registry.store.removal import hold_unique_ids, removable, remove
 from registry.store.rows import Rows
 from registry.store.turns import take_turn, take_turn_of
-from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes
+from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes, used_logical_ids
 
 _STATUS_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
 
@@ -187,6 +187,7 @@ class SqlUnitOfWork:
             folders=self._folders(asked.replaced),
             latest=latest_versions(self._connection, asked.logical_ids, self._codec) if asked.logical_ids else {},
             links=approved_links(self._connection, asked.links),
+            used_logical_ids=used_logical_ids(self._connection, asked.new_uuids),
         )
 
     def removable(self, entry_uuids: Sequence[str]) -> Removable:

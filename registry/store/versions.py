@@ -37,6 +37,16 @@ def latest_versions(connection: Connection, logical_ids: Collection[str], codec:
     }
 
 
+def used_logical_ids(connection: Connection, wanted: Collection[str]) -> frozenset[str]:
+    """Which of these are logical ids; of a removed first version the later ones still have its id."""
+    found: set[str] = set()
+    for table in (t.entry, t.folder) if wanted else ():
+        found |= set(
+            connection.execute(select(table.c.logical_id).where(table.c.logical_id.in_(sorted(wanted)))).scalars()
+        )
+    return frozenset(found)
+
+
 def _latest_rows(connection: Connection, table: Table, logical_ids: Collection[str]) -> Iterable[Any]:
     if not logical_ids:
         return ()

@@ -26,6 +26,8 @@ ROWS = (
     *(tables.object_key, tables.unique_id_key),
 )
 
+GET_ASSOCIATIONS = "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155"
+
 
 def everything(registry):
     """Every object of the patient by its entryUUID."""
@@ -137,6 +139,19 @@ def test_the_version_before_is_the_latest_again(registry):
     unique_id = entry.identifier(v.ENTRY_UNIQUE_ID)
     again = submission(contents=(b"other",), entry=with_identifier(v.ENTRY_UNIQUE_ID, unique_id))
     assert "XDSNonIdenticalHash" in codes_of(registry.submit(again))
+
+
+def test_the_id_of_a_removed_first_version_stays_that_of_its_later_ones(registry):
+    registry.accept(submission())
+    (first,) = registry.find().objects
+    registry.accept(new_version(first), ITI_57)
+    links = registry.query(GET_ASSOCIATIONS, uuid=f"('{first.id}')", MetadataLevel="2").objects
+    assert remove(registry, first.id, *(one.id for one in links), *(one.source for one in links)).status == v.SUCCESS
+    again = submission(
+        entry=lambda entry: replace(entry, id=first.id), association=lambda link: replace(link, target=first.id)
+    )
+    assert codes_of(registry.submit(again)) == {"XDSRegistryMetadataError"}
+    assert [one.version_name for one in registry.find().objects] == ["2"]
 
 
 def test_it_is_audited_with_every_object_and_its_patient(registry):
