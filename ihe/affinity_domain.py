@@ -227,6 +227,9 @@ def read_codes(text: str) -> tuple[AgreedCode, ...]:
             found[key] = AgreedCode(
                 key[0], row["code"], key[2], row["display_name"], _day(row["valid_from"]), _day(row["valid_to"])
             )
+    if not found and not faults:
+        # Cut off behind its first line it would let every code pass.
+        faults.append(f"line {number}: no code follows")
     if faults:
         raise CodeFileError(faults)
     return tuple(found.values())

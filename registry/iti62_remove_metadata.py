@@ -14,12 +14,14 @@ from typing import Final
 from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.errors import ErrorCode, RegistryError, Rejected
+from ihe.findings import shortened
 from registry.asked import RemovalAsked
 from registry.desk import Desk
 from registry.store.protocol import LostRace, Removable, StoreUnavailable
 from wire.messages import Reply, Request
 
 _ATTEMPTS: Final = 6
+_DELETE_ALL: Final = "urn:oasis:names:tc:ebxml-regrep:DeletionScopeType:DeleteAll"
 
 
 def answer(desk: Desk, request: Request) -> Reply:
@@ -35,6 +37,10 @@ def answer(desk: Desk, request: Request) -> Reply:
 
 
 def _named(request: Request, most: int) -> tuple[str, ...]:
+    scope = request.body.get("deletionScope", _DELETE_ALL)
+    if scope != _DELETE_ALL:
+        text = f"deletionScope must be {_DELETE_ALL}, or left out: metadata is removed here, documents by ITI-86"
+        raise Rejected((RegistryError(ErrorCode.REGISTRY_ERROR, text),))
     found = ebrs.read_remove_objects_request(request.body)
     if len(found) > most:
         text = f"{len(found)} objects are named; allowed are at most {most} in a request"
@@ -66,7 +72,7 @@ def errors_of(entry_uuids: Sequence[str], facts: Removable) -> Iterator[Registry
     """Everything that stands against a removal (3.62.4.1.3)."""
     for one in entry_uuids:
         if one not in facts.objects:
-            yield RegistryError(ErrorCode.UNRESOLVED_REFERENCE, f"{one}: no such object is registered")
+            yield RegistryError(ErrorCode.UNRESOLVED_REFERENCE, f"{shortened(one)}: no such object is registered")
     for link, source, target in facts.links:
         for end in (source, target):
             if link not in facts.objects and end in facts.objects:

@@ -46,6 +46,9 @@ def registration(
     replaced = tuple(dict.fromkeys(one.target for one in brought if one.type in REPLACEMENTS and one.target))
     changes = (*_superseded(versions), *_changed(found.statuses, facts))
     touched |= {one.entry_uuid for one in changes if one.kind is Kind.FOLDER and not one.superseded}
+    # Of a membership; where the source is no folder nothing is touched.
+    sources = (facts.objects[one.entry_uuid].source for one in changes if one.kind is Kind.ASSOCIATION)
+    touched |= {source for source in sources if source is not None}
     touched |= _joined_folders(copies, brought, {one.id for one in numbered})
     return Registration(
         now=now,

@@ -18,7 +18,7 @@ from atna.store.engine import reading
 from registry.store.opening import open_registry
 from registry.store.patient_protocol import MergeRefused
 from registry.store.protocol import LostRace, PatientId
-from registry.store.tables import patient, patient_merge
+from registry.store.tables import entry, folder, patient, patient_merge
 
 __all__ = [
     "ListedMerge",
@@ -79,13 +79,27 @@ def unmerge(connection: Connection, one: PatientId, other: PatientId | None, now
     again = _active(connection, one, other)
     if again is None or connection.execute(_survivor_of(found.subsumed_key)).scalar_one() != root:
         raise LostRace
+    below = _merged_into(connection, found.subsumed_key)
+    if _updated_since(connection, [found.subsumed_key, *below]):
+        raise MergeRefused("objects got new versions since the merge; remove those (ITI-62) or move them (A43) first")
     connection.execute(update(patient_merge).where(_m.merge_key == found.merge_key).values(undone_at=now))
     connection.execute(update(patient).where(_p.patient_key == found.subsumed_key).values(survivor_key=None))
-    below = _merged_into(connection, found.subsumed_key)
     if below:
         connection.execute(update(patient).where(_p.patient_key.in_(below)).values(survivor_key=found.subsumed_key))
     ids = _ids(connection, (found.subsumed_key, found.surviving_key))
     return ids[found.subsumed_key], ids[found.surviving_key]
+
+
+def _updated_since(connection: Connection, keys: list[int]) -> bool:
+    """Whether versions of one object are of these patients and of others: each patient would keep a part of it."""
+    for table in (entry, folder):
+        older, newer = table.alias("older").c, table.alias("newer").c
+        spread = select(older.logical_id).where(
+            older.patient_key.in_(keys), newer.logical_id == older.logical_id, newer.patient_key.not_in(keys)
+        )
+        if connection.execute(spread.limit(1)).first() is not None:
+            return True
+    return False
 
 
 def _survivor_of(key: int) -> Select[Any]:

@@ -77,7 +77,8 @@ class KnownObject:
     """A registered object that a submission refers to; ``object_type`` only for a DocumentEntry.
 
     ``patient_key`` is that of the patient it counts as: the one who survives where patients were merged.
-    ``superseded``: a later version exists. ``of_set``: an association whose source is a SubmissionSet.
+    ``superseded``: a later version exists. ``of_set``: an association whose source is a SubmissionSet; ``source`` is
+    that of an association.
     """
 
     kind: Kind
@@ -86,6 +87,7 @@ class KnownObject:
     object_type: EntryType | None = None
     superseded: bool = False
     of_set: bool = False
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

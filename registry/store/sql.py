@@ -233,7 +233,7 @@ class SqlUnitOfWork:
         more: list[Any] = []
         if kind is Kind.ASSOCIATION:
             of_set = exists().where(t.submission_set.c.entry_uuid == table.c.source)
-            more = [of_set.label("of_set")]
+            more = [of_set.label("of_set"), table.c.source]
         else:
             more = [table.c.superseded, *([table.c.object_type] if kind is Kind.DOCUMENT_ENTRY else [])]
         rows = self._connection.execute(
@@ -251,6 +251,7 @@ class SqlUnitOfWork:
                 c.ENTRY_TYPE_OF[row.object_type] if kind is Kind.DOCUMENT_ENTRY else None,
                 superseded=bool(getattr(row, "superseded", 0)),
                 of_set=bool(getattr(row, "of_set", False)),
+                source=getattr(row, "source", None),
             )
             for row in rows
         }

@@ -1,12 +1,17 @@
 """ITI-57, registry side: versions, statuses and associations of what is registered (Metadata Update: 3.57.4.1.3)."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
+from atna.store.engine import begin_write
 from ihe import vocabulary as v
+from ihe.datatypes import parse_cx
 from ihe.registry_objects import Slot
 from ihe.transactions import ITI_57
+from registry.store.merges import merge, unmerge
+from registry.store.patient_protocol import MergeRefused
 from tests.builders import (
     AUTHORITY,
     CONTENT,
@@ -395,6 +400,30 @@ def test_a_deprecated_folder_takes_no_documents(registry):
     link = has_member(folder.id, "Document01", "Link")
     response = registry.submit(submission(extra=(link, has_member("SubmissionSet01", "Link"))))
     assert codes_of(response) == {"XDSRegistryMetadataError"}
+
+
+def test_a_folder_is_touched_by_the_status_of_its_memberships(registry):
+    (entry,) = registered(registry, folders=1)
+    (folder,) = folders(registry)
+    registry.actor = replace(registry.actor, now=lambda: 4_000_000_000.0)
+    (membership,) = [o for o in associations(registry, entry.id) if o.source == folder.id]
+    registry.accept(update(new_status(membership.id)), ITI_57)
+    (touched,) = folders(registry)
+    assert touched.slot("lastUpdateTime") == ("20961002070640",)
+
+
+def test_a_merge_is_not_ended_where_objects_got_new_versions_since(registry):
+    registry.know(OTHER)
+    (entry,) = registered(registry)
+    old, new = [(cx.id, cx.authority) for cx in map(parse_cx, (PATIENT, OTHER))]
+    with begin_write(registry.engine) as connection:
+        merge(connection, old, new, "20260101000000")
+    (shown,) = registry.find(OTHER).objects
+    registry.accept(new_version(shown, patient=OTHER), ITI_57)
+    with pytest.raises(MergeRefused, match="new versions"), begin_write(registry.engine) as connection:
+        unmerge(connection, old, None, "20260101000001")
+    (latest,) = registry.find(OTHER).objects
+    assert latest.lid == entry.id
 
 
 # ------------------------------------------------------------------------------------------- associations

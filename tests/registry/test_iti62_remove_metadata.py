@@ -184,6 +184,17 @@ def test_objects_of_a_merged_patient_are_audited_with_the_id_they_show(registry)
     assert registry.audited()[-1].objects[0].id == PATIENT
 
 
+@pytest.mark.parametrize(("scope", "right"), [("DeleteAll", True), ("DeleteRepositoryItemOnly", False)])
+def test_metadata_is_removed_whole_or_not_at_all(registry, scope, right):
+    registry.accept(submission())
+    body = ebrs.remove_objects_request(everything(registry))
+    scope = f"urn:oasis:names:tc:ebxml-regrep:DeletionScopeType:{scope}"
+    body = body.replace(b"<lcm:RemoveObjectsRequest", f'<lcm:RemoveObjectsRequest deletionScope="{scope}"'.encode(), 1)
+    response = registry.send(body, transaction=ITI_62)
+    assert response.status.endswith("Success") is right
+    assert (everything(registry) == {}) is right
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -188,6 +188,8 @@ class Model:
             self.things[one.target].approved = one.approved
             if self.kind_of(one.target) is Kind.FOLDER:
                 self.things[one.target].updated = now
+            if self.kind_of(one.target) is Kind.ASSOCIATION:
+                self._touch([self.things[one.target]], now)
             self._operation(request, v.UPDATE_AVAILABILITY_STATUS, one.target)
         for one in request.links:
             self._link(one.id, request.patient, one.type, one.source, one.target)

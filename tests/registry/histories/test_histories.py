@@ -1,13 +1,13 @@
 """Random histories of submissions, updates and removals: the registry and a model of the framework's rules agree.
 
 ``HISTORIES=2000`` draws that many new ones on each engine, three times as long (``make histories``); without it the same
-few come each time. One that fails is made small before it is shown.
+few come each time. Of the many one that fails is made small before it is shown, which takes minutes.
 """
 
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.registry.histories.history import History
@@ -27,6 +27,7 @@ def room(database_url):
 @settings(
     max_examples=MANY or 20,
     derandomize=not MANY,
+    phases=tuple(Phase) if MANY else (Phase.explicit, Phase.generate),
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
