@@ -4,6 +4,7 @@ A request holds one SubmissionSet and operations. An operation is an association
 request may be left over that no operation speaks of. Each function yields every fault of its kind.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -105,12 +106,10 @@ def versions_are_brought_once(case: Case) -> Iterator[Finding]:
     """No object is the target of two HasMember, no association of two SubmitAssociation."""
     found = operations_of(case.objects)
     for pairs, what in ((found.versions, "HasMember"), (found.associations, "SubmitAssociation")):
-        targets = [target.id for _, target in pairs]
-        for _, one in pairs:
-            if targets.count(one.id) > 1:
-                wrong = f"is the target of {targets.count(one.id)} {what} associations; allowed is one"
-                yield finding(named(one), "operation", wrong, "versions_are_brought_once", code=_OPERATION)
-                targets = [target for target in targets if target != one.id]
+        times = Counter(one.id for _, one in pairs)
+        for one in {one.id: one for _, one in pairs if times[one.id] > 1}.values():
+            wrong = f"is the target of {times[one.id]} {what} associations; allowed is one"
+            yield finding(named(one), "operation", wrong, "versions_are_brought_once", code=_OPERATION)
 
 
 def version_named(text: str) -> str | None:
@@ -216,14 +215,14 @@ def objects_are_updated_once(case: Case) -> Iterator[Finding]:
     """One logical id in one operation, one target in one change of status."""
     found = operations_of(case.objects)
     rule = "objects_are_updated_once"
-    lids = [new.lid for _, new in found.versions if new.lid]
-    for lid in dict.fromkeys(lid for lid in lids if lids.count(lid) > 1):
-        wrong = f"{shortened(lid)!r} is updated {lids.count(lid)} times; allowed is once in a request"
-        yield finding("the submission", "lid", wrong, rule, code=_OPERATION)
-    targets = [one.target for one in found.statuses if one.target]
-    for target in dict.fromkeys(target for target in targets if targets.count(target) > 1):
-        wrong = f"{shortened(target)!r} gets a new status {targets.count(target)} times; allowed is once in a request"
-        yield finding("the submission", "UpdateAvailabilityStatus", wrong, rule, code=_OPERATION)
+    for lid, times in Counter(new.lid for _, new in found.versions if new.lid).items():
+        if times > 1:
+            wrong = f"{shortened(lid)!r} is updated {times} times; allowed is once in a request"
+            yield finding("the submission", "lid", wrong, rule, code=_OPERATION)
+    for target, times in Counter(one.target for one in found.statuses if one.target).items():
+        if times > 1:
+            wrong = f"{shortened(target)!r} gets a new status {times} times; allowed is once in a request"
+            yield finding("the submission", "UpdateAvailabilityStatus", wrong, rule, code=_OPERATION)
 
 
 # ------------------------------------------------------------------------------------------- restricted (ITI-92)
