@@ -4,6 +4,7 @@ An end that is a UUID and not in the submission is an object the registry must k
 same ``expected_ends``.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -145,7 +146,7 @@ def objects_are_members_once(case: Case) -> Iterator[Finding]:
     """Each entry, each folder and each folder membership is linked to the SubmissionSet by one HasMember."""
     if not case.objects.of(_SET):
         return  # nothing to be a member of: that is the fault
-    targets = [one.target for one in _memberships(case)]
+    times = Counter(one.target for one in _memberships(case))
     for obj in case.objects.objects:
         if obj.kind is _ASSOCIATION and is_folder_membership(case, obj):
             what = "membership of an entry in a folder"
@@ -153,7 +154,7 @@ def objects_are_members_once(case: Case) -> Iterator[Finding]:
             what = str(obj.kind)
         else:
             continue
-        found = targets.count(obj.id) if obj.id else 0
+        found = times[obj.id] if obj.id else 0
         if found != 1:
             wrong = f"found {found}; each {what} needs exactly one HasMember association from the SubmissionSet"
             yield finding(named(obj), "SubmissionSet HasMember", wrong, "objects_are_members_once")

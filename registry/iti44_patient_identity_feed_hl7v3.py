@@ -14,10 +14,8 @@ Not checked: receiver, processingCode, processingModeCode, acceptAckCode (it is 
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -33,17 +31,17 @@ from ihe.hl7v2 import AckCode, ErrorCode, Identifier, Problem
 from ihe.hl7v3 import PATIENT_ID, PRIOR_ID, PatientFeed, print_acknowledgement, read_feed
 from ihe.transactions import ITI_44_ADD, ITI_44_RESOLVE, ITI_44_REVISE, Transaction
 from ihe.xua import Caller
+from registry.feed_ledger import FeedLedger, unavailable
 from registry.iti8_patient_identity_feed import (
-    FORGET_EVERY_S,
     MAX_ID_CHARACTERS,
-    PATIENCE_S,
     FeedRules,
     authority_of,
+    expected,
     known_here,
     wrong_matricules,
 )
 from registry.store.patient_protocol import FeedMessageKey, FeedUnitOfWork, MergeRefused, PatientStore
-from registry.store.protocol import Defect, LostRace, PatientId, StoreUnavailable
+from registry.store.protocol import Defect, PatientId, StoreUnavailable
 from schemas import violations
 from wire.messages import Handler, Reply, Request, StagedPart
 
@@ -54,8 +52,7 @@ _log = structlog.get_logger(__name__)
 TRANSACTION: Final = "ITI-44"
 MAX_IDENTIFIERS: Final = 100
 MAX_MESSAGE_ID: Final = 250
-NAMED_AUTHORITIES: Final = 3
-"""How many of the domain's authorities a refusal names."""
+V3_FORM: Final = f"root=OID extension=ID, at most {MAX_ID_CHARACTERS} characters when written ID^^^&OID&ISO"
 
 ACTIONS: Final[Mapping[Transaction, Action]] = {
     ITI_44_ADD: Action.CREATE,
@@ -89,7 +86,7 @@ def judge(message: PatientFeed, rules: FeedRules) -> Change:
     _well_formed(message)
     patients = tuple(dict.fromkeys(known_here(message.identifiers, rules)))
     if not patients:
-        raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, _expected("patient/id", rules), message, PATIENT_ID)
+        raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, expected("patient/id", rules, V3_FORM), message, PATIENT_ID)
     if message.name == _name(ITI_44_RESOLVE):
         return Change(merges=_merges(message, patients, rules))
     wrong = [f"patient/id: {text}" for text in wrong_matricules(patients, rules)]
@@ -126,25 +123,13 @@ def _well_formed(message: PatientFeed) -> None:
             raise _refused(ErrorCode.DATA_TYPE_ERROR, f"more than {MAX_IDENTIFIERS} identifiers", message, place)
 
 
-def _expected(what: str, rules: FeedRules) -> str:
-    text = (
-        f"{what} has no id of an assigning authority of this domain; expected root=OID extension=ID, at most "
-        f"{MAX_ID_CHARACTERS} characters when written ID^^^&OID&ISO"
-    )
-    listed = sorted(rules.assigning_authorities)
-    if not listed:
-        return text
-    more = f" or {len(listed) - NAMED_AUTHORITIES} more" if len(listed) > NAMED_AUTHORITIES else ""
-    return f"{text} and OID {', '.join(listed[:NAMED_AUTHORITIES])}{more}"
-
-
 def _merges(
     message: PatientFeed, patients: Sequence[PatientId], rules: FeedRules
 ) -> tuple[tuple[PatientId, PatientId], ...]:
     """Each subsumed id with the patient's id of the same authority, which must be one."""
     subsumed = dict.fromkeys(known_here(message.prior_identifiers, rules))
     if not subsumed:
-        raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, _expected("replacementOf", rules), message, PRIOR_ID)
+        raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, expected("replacementOf", rules, V3_FORM), message, PRIOR_ID)
     pairs = []
     for prior in subsumed:
         surviving = [patient for patient in patients if patient[1] == prior[1]]
@@ -220,14 +205,11 @@ class PatientIdentityFeedV3:
         new_id: Callable[[], str],
         answer_days: int = 30,
     ) -> None:
-        self._store = store
+        self._ledger = FeedLedger(store, recorder, now, answer_days)
         self._recorder = recorder
         self._rules = rules
         self._granted = granted
-        self._now = now
         self._new_id = new_id
-        self._answer_days = answer_days
-        self._forget_at = 0.0
 
     @property
     def handlers(self) -> Mapping[Transaction, Handler]:
@@ -248,7 +230,7 @@ class PatientIdentityFeedV3:
             digest = hashlib.sha256(etree.tostring(request.body, method="c14n", exclusive=True)).hexdigest()
             self._check_form(request.body)
             answer = self._apply(asked, judge(asked.message, self._rules), digest)
-            self._forget_old_answers()
+            self._ledger.forget_old_answers()
         except FeedRefused as refused:
             return self._refuse(asked, refused.problems)
         except StoreUnavailable as error:
@@ -270,8 +252,7 @@ class PatientIdentityFeedV3:
         return _Asked(request, read_feed(request.body), decision, parties)
 
     def _admit(self, asked: _Asked) -> None:
-        if self._store.busy():
-            raise StoreUnavailable("too many audit records wait to be delivered")
+        self._ledger.admit()
         if not asked.decision.permit:
             text = f"refused by rule {asked.decision.rule}"
             raise FeedRefused([Problem(AckCode.ERROR, ErrorCode.APPLICATION_INTERNAL_ERROR, text)])
@@ -288,34 +269,22 @@ class PatientIdentityFeedV3:
         message, caller = asked.message, asked.request.caller
         sender = "|".join(map(str, message.sender))[:MAX_MESSAGE_ID]
         key = FeedMessageKey(f"{caller.partner}|v3|{sender}", str(message.message_id), digest)
-        records = [self._recorder.record(event) for event in asked.accepted(change)]
-        answer = self._acknowledge(message)
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                with self._store.unit_of_work() as work:
-                    earlier = work.answer_to(key)
-                    if earlier is not None:
-                        return earlier
-                    now = self._time(self._now())
-                    _write(work, change, caller.partner, now)
-                    work.remember(key, answer, now)
-                    work.record(records)
-            except LostRace as error:
-                if time.monotonic() > deadline:
-                    raise StoreUnavailable("others write the same patients at the same time") from error
-                continue
-            except MergeRefused as refused:
-                raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, refused.reason, message, PRIOR_ID) from refused
-            return answer
+
+        def write(work: FeedUnitOfWork, now: str) -> Sequence[AuditMessage]:
+            _write(work, change, caller.partner, now)
+            return asked.accepted(change)
+
+        try:
+            return self._ledger.take(key, self._acknowledge(message), write)
+        except MergeRefused as refused:
+            raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, refused.reason, message, PRIOR_ID) from refused
 
     def _refuse(self, asked: _Asked, problems: Sequence[Problem]) -> Reply:
         """Record a refusal and give its answer; when it cannot be recorded, that is the answer."""
         request = asked.request
         codes = sorted({str(problem.code) for problem in problems})
         try:
-            refusal = asked.refusal(problems, self._rules)
-            self._store.record_alone([self._recorder.record(event) for event in refusal])
+            self._ledger.put_on_record(asked.refusal(problems, self._rules))
         except StoreUnavailable as error:
             return self._unavailable(asked, error)
         _log.info("feed refused", codes=codes, partner=request.caller.partner, request=request.request_id)
@@ -323,28 +292,10 @@ class PatientIdentityFeedV3:
 
     def _unavailable(self, asked: _Asked, error: StoreUnavailable) -> Reply:
         _log.error("feed not stored", reason=str(error), full=error.full, request=asked.request.request_id)
-        reason = "no room is left in the database" if error.full else "the registry can't store now"
-        text = f"{reason}; nothing was kept, send the message again"
-        problem = Problem(AckCode.ERROR, ErrorCode.APPLICATION_INTERNAL_ERROR, text)
-        return Reply([self._acknowledge(asked.message, [problem])])
+        return Reply([self._acknowledge(asked.message, [unavailable(error)])])
 
     def _acknowledge(self, message: PatientFeed, problems: Sequence[Problem] = ()) -> bytes:
-        sent = self._time(self._now()) + "+0000"
-        return print_acknowledgement(message, message_id=self._new_id(), time=sent, problems=problems)
-
-    def _forget_old_answers(self) -> None:
-        now = self._now()
-        if now < self._forget_at:
-            return
-        self._forget_at = now + FORGET_EVERY_S
-        try:
-            self._store.forget_answers(self._time(now - self._answer_days * 86_400))
-        except (LostRace, StoreUnavailable) as error:  # the message itself is safe; the next hour tries again
-            _log.warning("old feed answers not removed", reason=str(error))
-
-    @staticmethod
-    def _time(seconds: float) -> str:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%S")
+        return print_acknowledgement(message, message_id=self._new_id(), time=self._ledger.sent(), problems=problems)
 
 
 def _write(work: FeedUnitOfWork, change: Change, partner: str, now: str) -> None:

@@ -17,10 +17,8 @@ Not checked: MSH-5 and MSH-6 (which name us), MSH-11, MSH-12.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -46,9 +44,10 @@ from ihe.hl7v2 import (
 from ihe.hl7v2_print import print_acknowledgement
 from ihe.matricule import MatriculePolicy
 from ihe.xua import Caller
+from registry.feed_ledger import FeedLedger, unavailable
 from registry.settings import OtherEvents
 from registry.store.patient_protocol import FeedMessageKey, FeedUnitOfWork, MergeRefused, PatientStore
-from registry.store.protocol import Defect, LostRace, PatientId, StoreUnavailable
+from registry.store.protocol import Defect, PatientId, StoreUnavailable
 
 __all__ = [
     "Change",
@@ -73,12 +72,9 @@ _log = structlog.get_logger(__name__)
 TRANSACTION: Final = "ITI-8"
 MAX_ID_CHARACTERS: Final = 256
 """Of an id with its authority as metadata has it, ID^^^&OID&ISO: no value of metadata is longer."""
+V2_FORM: Final = f"ID^^^&OID&ISO, at most {MAX_ID_CHARACTERS} characters"
 NAMED_AUTHORITIES: Final = 3
 """How many of the domain's authorities a refusal names."""
-PATIENCE_S: Final = 10.0
-"""How long a message that keeps losing races is tried again; its sender waits meanwhile."""
-FORGET_EVERY_S: Final = 3600.0
-
 ACTIONS: Final[Mapping[str, Action]] = {
     "A01": Action.CREATE,
     "A04": Action.CREATE,
@@ -208,9 +204,8 @@ def refusal(ack: AckCode, code: ErrorCode, text: str, location: str) -> Refused:
     return Refused(Problem(ack, code, text, location))
 
 
-def expected(field: str, rules: FeedRules) -> str:
-    """Why a field (``PID-3``) holds no usable id."""
-    form = f"ID^^^&OID&ISO, at most {MAX_ID_CHARACTERS} characters"
+def expected(field: str, rules: FeedRules, form: str = V2_FORM) -> str:
+    """Why a field (``PID-3``) holds no usable id; ``form`` is how one is written there."""
     text = f"{field} has no id of an assigning authority of this domain; expected {form}"
     listed = sorted(rules.assigning_authorities)
     if not listed:
@@ -292,30 +287,23 @@ class PatientIdentityFeed:
         handlings: Mapping[str, Handling] = NO_HANDLINGS,
         granted: Callable[[Caller], Collection[str]] = lambda _: (),
     ) -> None:
-        self._store = store
+        self._ledger = FeedLedger(store, recorder, now, answer_days)
         self._recorder = recorder
         self._rules = rules
-        self._now = now
         self._new_id = new_id
-        self._answer_days = answer_days
         self._handlings = handlings
         self._granted = granted
-        self._forget_at = 0.0
 
     def __call__(self, data: bytes, caller: Caller) -> bytes:
         """Handle one message; whatever is wrong with it or with the store is an answer, not an exception."""
         try:
-            self._admit()
+            self._ledger.admit()
             answer = self._judged(data, caller)
-            self._forget_old_answers()
+            self._ledger.forget_old_answers()
         except StoreUnavailable as error:
             _log.error("feed message not stored", reason=str(error), full=error.full, partner=caller.partner)
-            return self._acknowledge(read_header(data), _unavailable(error))
+            return self._acknowledge(read_header(data), unavailable(error))
         return answer
-
-    def _admit(self) -> None:
-        if self._store.busy():
-            raise StoreUnavailable("too many audit records wait to be delivered")
 
     def _judged(self, data: bytes, caller: Caller) -> bytes:
         message, decision = FeedMessage(Header()), decide(caller, TRANSACTION)
@@ -363,7 +351,7 @@ class PatientIdentityFeed:
             action = ACTIONS.get(message.header.event or "", Action.UPDATE)
             named = [(action, cx_text(identifier, self._rules)) for identifier in message.identifiers]
             records = audit_events(occasion, named or [(action, None)])
-        self._store.record_alone([self._recorder.record(event) for event in records])
+        self._ledger.put_on_record(records)
         _log.info("feed message refused", ack=problem.ack, code=problem.code, partner=caller.partner)
         return self._acknowledge(message.header, problem)
 
@@ -382,49 +370,17 @@ class PatientIdentityFeed:
             f"{caller.partner}|{header.sender}", header.control_id or "", hashlib.sha256(data).hexdigest()
         )
         occasion = self._occasion(header, caller, rule)
-        answer = self._acknowledge(header)
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                with self._store.unit_of_work() as work:
-                    earlier = work.answer_to(key)
-                    if earlier is not None:
-                        return earlier
-                    now = self._time(self._now())
-                    done = effect.write(work, now)
-                    if isinstance(done, Change):
-                        work.note(caller.partner, done.defects, now)
-                    work.remember(key, answer, now)
-                    work.record([self._recorder.record(event) for event in done.audited(occasion)])
-            except LostRace as error:
-                if time.monotonic() > deadline:
-                    raise StoreUnavailable("others write the same patients at the same time") from error
-                continue
-            return answer
+
+        def write(work: FeedUnitOfWork, now: str) -> Sequence[AuditMessage]:
+            done = effect.write(work, now)
+            if isinstance(done, Change):
+                work.note(caller.partner, done.defects, now)
+            return done.audited(occasion)
+
+        return self._ledger.take(key, self._acknowledge(header), write)
 
     def _acknowledge(self, header: Header, problem: Problem | None = None) -> bytes:
-        sent = self._time(self._now()) + "+0000"
-        return print_acknowledgement(header, control_id=self._new_id(), time=sent, problem=problem)
-
-    def _forget_old_answers(self) -> None:
-        now = self._now()
-        if now < self._forget_at:
-            return
-        self._forget_at = now + FORGET_EVERY_S
-        try:
-            self._store.forget_answers(self._time(now - self._answer_days * 86_400))
-        except (LostRace, StoreUnavailable) as error:  # the message itself is safe; the next hour tries again
-            _log.warning("old feed answers not removed", reason=str(error))
-
-    @staticmethod
-    def _time(seconds: float) -> str:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%S")
-
-
-def _unavailable(error: StoreUnavailable) -> Problem:
-    reason = "no room is left in the database" if error.full else "the registry can't store now"
-    text = f"{reason}; nothing was kept, send the message again"
-    return Problem(AckCode.ERROR, ErrorCode.APPLICATION_INTERNAL_ERROR, text)
+        return print_acknowledgement(header, control_id=self._new_id(), time=self._ledger.sent(), problem=problem)
 
 
 def cx_text(identifier: Identifier, rules: FeedRules) -> str:

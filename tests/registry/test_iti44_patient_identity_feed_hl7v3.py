@@ -323,14 +323,14 @@ class Failing:
 
 def test_a_lost_race_is_run_again(small):
     room = small()
-    room.feed._store = Failing(room.feed._store, LostRace(), LostRace())
+    room.feed._ledger._store = Failing(room.feed._ledger._store, LostRace(), LostRace())
     assert room.send(feed())[0] == "AA"
 
 
 @pytest.mark.parametrize(("full", "word"), [(True, "no room"), (False, "can't store")])
 def test_an_outage_is_an_answer_that_asks_to_send_again(small, full, word):
     room = small()
-    room.feed._store = Failing(room.feed._store, StoreUnavailable("disk", full=full))
+    room.feed._ledger._store = Failing(room.feed._ledger._store, StoreUnavailable("disk", full=full))
     ack, ((code, text, _),) = room.send(feed())
     assert (ack, code) == ("AE", "207")
     assert word in text and "send the message again" in text
