@@ -21,6 +21,7 @@ from ihe import transform
 from ihe import vocabulary as v
 from ihe.datatypes import CX, is_oid, normalise_oid, print_cx
 from ihe.hl7v2 import AckCode, ErrorCode, FeedMessage, Identifier
+from ihe.metadata import AvailabilityStatus
 from ihe.registry_objects import (
     Classification,
     ExternalIdentifier,
@@ -44,8 +45,8 @@ from registry.iti8_patient_identity_feed import (
     refusal,
 )
 from registry.iti42_register_document_set_b import RELATIONSHIPS, has_member, unique_id_of
-from registry.store.patient_protocol import FeedUnitOfWork, Movable, MovableFolder, Move, Movement
-from registry.store.protocol import PatientId, Registration
+from registry.store.patient_protocol import FeedUnitOfWork, Movable, MovableFolder, Move
+from registry.store.protocol import PatientId, Registration, StatusChange
 
 __all__ = ["LinkChange", "handlings", "judge", "movement"]
 
@@ -81,8 +82,8 @@ class LinkChange:
         if not found.entries:
             return self
         done = movement(found, self, now)
-        work.apply_move(done)
-        return replace(self, submission_set=done.registration.submission_set[0].entry_uuid)
+        work.apply(done)
+        return replace(self, submission_set=done.submission_set[0].entry_uuid)
 
     def audited(self, occasion: Occasion) -> list[AuditMessage]:
         """One record."""
@@ -164,7 +165,7 @@ def handlings(source_id: str, new_uuid: NewUuid) -> dict[str, Handling]:
 # ------------------------------------------------------------------------------------------ what is to be written
 
 
-def movement(found: Movable, change: LinkChange, now: str) -> Movement:
+def movement(found: Movable, change: LinkChange, now: str) -> Registration:
     """What a move comes to (3.64.4.1.3.1); ``now``: 14 digits, UTC.
 
     entry                       new version of the new patient; PreviousVersion stands in the SubmissionSet
@@ -191,7 +192,7 @@ class _Gathering:
         self._deprecated: list[str] = []
         self._touched: set[str] = set()
 
-    def result(self) -> Movement:
+    def result(self) -> Registration:
         """All of it."""
         for old in self._found.entries:
             self._brought(old, self._entries[str(old.id)])
@@ -200,7 +201,7 @@ class _Gathering:
         for link in self._found.associations:
             self._association(link)
         new_objects = (*self._entries.values(), *self._folders.values())
-        registration = Registration(
+        return Registration(
             now=self._now,
             patient_key=self._found.patient_key,
             submission_set=(transform.submission_set(self._set), self._set),
@@ -209,11 +210,16 @@ class _Gathering:
             associations=tuple((transform.association(one), one) for one in self._links),
             touched_folders=tuple(sorted(self._touched)),
             known_unique_ids=frozenset(str(unique_id_of(one)) for one in new_objects),
+            status_changes=tuple(self._status_changes()),
+            depositors={str(new.id): self._found.depositors[old] for old, new in self._entries.items()},
         )
-        depositors = {str(new.id): self._found.depositors[old] for old, new in self._entries.items()}
-        return Movement(
-            registration, tuple(self._entries), tuple(self._folders), tuple(dict.fromkeys(self._deprecated)), depositors
-        )
+
+    def _status_changes(self) -> Iterator[StatusChange]:
+        """Of what stood: all of it was Approved."""
+        ended = AvailabilityStatus.APPROVED, AvailabilityStatus.DEPRECATED
+        for kind, old in ((Kind.DOCUMENT_ENTRY, self._entries), (Kind.FOLDER, self._folders)):
+            yield from (StatusChange(kind, one, *ended, superseded=True) for one in old)
+        yield from (StatusChange(Kind.ASSOCIATION, one, *ended) for one in dict.fromkeys(self._deprecated))
 
     def _new_entry(self, old: RegistryObject) -> RegistryObject:
         local = print_cx(CX(*self._change.local))

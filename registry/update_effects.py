@@ -64,6 +64,7 @@ def registration(
         status_changes=changes,
         born_deprecated=frozenset(new.id or "" for _, new, latest in versions if not latest.approved),
         bytes_told=_bytes_told(versions),
+        depositors={n.id or "": old.depositor for _, n, old in versions if n.kind is Kind.DOCUMENT_ENTRY},
         defects=submission.defects,
     )
 

@@ -9,11 +9,13 @@ from sqlalchemy import Connection, Dialect, bindparam, or_, select
 from atna.store.prepared import Prepared, select_together
 from registry.store import codes as c
 from registry.store import tables as t
+from registry.store.blocks import blocks
 from registry.store.protocol import PatientId, UniqueIdUse
 
 __all__ = ["first_look", "patients_known"]
 
 _AT_ONCE: Final = 16
+"""So many statements are prepared at most, one for each number of uniqueIds."""
 _MOST_PATIENTS: Final = 100
 """Patients of one submission that are looked up; they all have to be the same one."""
 
@@ -49,13 +51,12 @@ def first_look(
     connection: Connection, patients: Collection[PatientId], unique_ids: Collection[str]
 ) -> tuple[Patients, dict[str, UniqueIdUse]]:
     """A submission asks for one patient, seldom for two that ought to be one."""
-    who, ids = sorted(patients)[:_MOST_PATIENTS], sorted(unique_ids)
+    who = sorted(patients)[:_MOST_PATIENTS]
     asked: list[tuple[Prepared, dict[str, Any]]] = [
         (_patient_statement(connection.dialect), {"patient_id": identifier, "patient_authority": authority})
         for identifier, authority in who
     ]
-    for at in range(0, len(ids), _AT_ONCE):
-        part = ids[at : at + _AT_ONCE]
+    for part in blocks(unique_ids, _AT_ONCE):
         values = {f"unique_id_{number}": value for number, value in enumerate(part)}
         asked.append((_unique_id_statement(len(part), connection.dialect), values))
     answers = select_together(connection, asked)

@@ -16,6 +16,7 @@ from registry.criteria import Attribute as At
 from registry.criteria import Criteria
 from registry.store import codes as c
 from registry.store import tables as t
+from registry.store.blocks import blocks
 from registry.store.protocol import TooManyFound
 
 HAS_MEMBER: Final = c.ASSOCIATION[v.HAS_MEMBER]
@@ -44,9 +45,6 @@ _SHOWN: Final[dict[Table, list["Column[Any]"]]] = {
     t.association: [_a.status],
 }
 """What goes into the holes of an object's bytes."""
-
-AT_ONCE: Final = 500
-"""Values of one IN: both engines then look up each of them in an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +78,10 @@ class Look:
         self, table: Table, column: ColumnElement[Any], values: Sequence[Any], *conditions: ColumnElement[bool]
     ) -> list[Hit]:
         """Rows whose ``column`` is one of ``values``, likewise ordered; however many values, each finds by index."""
-        blocks = [
-            self.rows(table, column.in_(values[at : at + AT_ONCE]), *conditions)
-            for at in range(0, len(values), AT_ONCE)
-        ]
-        if len(blocks) == 1:
-            return blocks[0]
-        return self.within(ordered(hit for block in blocks for hit in block))
+        found = [self.rows(table, column.in_(block), *conditions) for block in blocks(values)]
+        if len(found) == 1:
+            return found[0]
+        return self.within(ordered(hit for block in found for hit in block))
 
     def within(self, found: list[Hit]) -> list[Hit]:
         """What was found, if it is not too much."""

@@ -1,40 +1,28 @@
-"""What an ITI-64 moves, read and written in SQL. Functions take a connection and commit nothing."""
+"""What an ITI-64 moves, in SQL. Functions take a connection and commit nothing."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, Table, select
 
-from atna.store.prepared import insert_rows
 from ihe import vocabulary as v
 from ihe.datatypes import CX, print_cx
-from ihe.ebrim import read_submitted_objects
 from ihe.registry_objects import Kind, RegistryObject
 from registry.store import codes as c
 from registry.store import tables as t
-from registry.store.fragments import Codec, Filling, filled
-from registry.store.keys import KeyMaker
+from registry.store.blocks import blocks
+from registry.store.fragments import Codec
 from registry.store.merges import keys_of, standing
-from registry.store.patient_protocol import MergeRefused, Movable, MovableFolder, Move, Movement
-from registry.store.protocol import Depositor, LostRace, PatientId
-from registry.store.rows import Rows
-from schemas import parse_xml
+from registry.store.patient_protocol import MergeRefused, Movable, MovableFolder, Move
+from registry.store.protocol import Depositor, PatientId
+from registry.store.shown import whole_object
 
-__all__ = ["MAX_MOVED", "apply_move", "movable", "read_codec"]
+__all__ = ["MAX_MOVED", "movable"]
 
 MAX_MOVED: Final = 5_000
 """Entries of one move: all of it is one transaction, and an answer the sender waits for."""
 
-_AT_ONCE: Final = 5_000
-"""Values of one list in a statement; SQLite takes 32,766."""
-
 _e, _f, _a, _o = t.entry.c, t.folder.c, t.association.c, t.object_key.c
-
-
-def read_codec(connection: Connection) -> Codec:
-    """Compression with the dictionaries of this database."""
-    rows = connection.execute(select(t.dictionary.c.number, t.dictionary.c.bytes))
-    return Codec({row.number: row.bytes for row in rows})
 
 
 def movable(connection: Connection, codec: Codec, move: Move) -> Movable:
@@ -114,72 +102,12 @@ def _listed(
 ) -> list[Any]:
     """Rows whose column has one of the values, in the order of their values so that locks come in one order."""
     found: list[Any] = []
-    ordered = sorted(wanted)
-    for at in range(0, len(ordered), _AT_ONCE):
-        statement = select(table).where(column.in_(ordered[at : at + _AT_ONCE])).order_by(column)
+    for block in blocks(wanted):
+        statement = select(table).where(column.in_(block)).order_by(column)
         found += connection.execute(statement.with_for_update() if lock else statement).all()
     return found
 
 
 def _objects(codec: Codec, table: Table, rows: Sequence[Any], patient_id: str) -> list[RegistryObject]:
     """Rows as the objects they are, with everything that was put into their holes."""
-    return [_object(codec, table, row, patient_id) for row in rows]
-
-
-def _object(codec: Codec, table: Table, row: Any, patient_id: str) -> RegistryObject:
-    text = filled(
-        codec.decompressed(row.fragment, row.dictionary),
-        Filling(
-            status=c.STATUS_OF[row.status].value,
-            version=getattr(row, "version", 1),
-            logical_id=getattr(row, "logical_id", row.entry_uuid),
-            patient_id=patient_id,
-            home=getattr(row, "home", None),
-            last_update_time=row.last_update_time if table is t.folder else None,
-            availability=_offline(row.availability) if table is t.entry else None,
-        ),
-    )
-    listed = b'<rim:RegistryObjectList xmlns:rim="%s">%s</rim:RegistryObjectList>' % (v.RIM.encode(), text)
-    return read_submitted_objects(parse_xml(listed)).objects[0]
-
-
-def _offline(number: int) -> str | None:
-    word = c.AVAILABILITY_OF[number]
-    return None if word == v.AVAILABLE_ONLINE else word
-
-
-def apply_move(connection: Connection, codec: Codec, keys: KeyMaker, movement: Movement) -> None:
-    """See ``FeedUnitOfWork.apply_move``."""
-    supersede = {"status": c.DEPRECATED, "superseded": 1}
-    for table, uuids in ((t.entry, movement.superseded_entries), (t.folder, movement.superseded_folders)):
-        for at in range(0, len(uuids), _AT_ONCE):
-            part = uuids[at : at + _AT_ONCE]
-            mine = (table.c.entry_uuid.in_(part), table.c.status == c.APPROVED, table.c.superseded == 0)
-            if connection.execute(update(table).where(*mine).values(**supersede)).rowcount != len(part):
-                raise LostRace
-    _set(connection, t.association, movement.deprecated_associations, {"status": c.DEPRECATED})
-    registration = movement.registration
-    _set(connection, t.folder, registration.touched_folders, {"last_update_time": registration.now})
-    rows = Rows(registration, codec, keys)
-    tables = [(table, _as_deposited(made, movement) if table is t.entry else made) for table, made in rows.all()]
-    fresh = [row for row in rows.unique_ids() if row["unique_id"] not in registration.known_unique_ids]
-    insert_rows(connection, [*tables, (t.unique_id_key, fresh)])
-
-
-def _set(connection: Connection, table: Table, uuids: Sequence[str], values: dict[str, Any]) -> None:
-    for at in range(0, len(uuids), _AT_ONCE):
-        connection.execute(update(table).where(table.c.entry_uuid.in_(uuids[at : at + _AT_ONCE])).values(**values))
-
-
-def _as_deposited(rows: list[dict[str, Any]], movement: Movement) -> list[dict[str, Any]]:
-    """A new version is still its depositor's: who may see what goes by that, not by who reported the move."""
-    deposited = {uuid: _columns(who) for uuid, who in movement.depositors.items()}
-    return [row | deposited[row["entry_uuid"]] for row in rows]
-
-
-def _columns(who: Depositor) -> dict[str, str | None]:
-    return {
-        "depositor_node": who.node,
-        "depositor_organisation": who.organisation,
-        "depositor_person": who.person,
-    }
+    return [whole_object(codec, table, row, patient_id) for row in rows]

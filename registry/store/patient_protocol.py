@@ -15,7 +15,6 @@ __all__ = [
     "Movable",
     "MovableFolder",
     "Move",
-    "Movement",
     "PatientStore",
 ]
 
@@ -79,21 +78,6 @@ class Movable:
     others: Mapping[str, bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
-    """Exactly what to write: new versions, and what becomes Deprecated because of them.
-
-    ``superseded`` entries and folders must still be Approved, else LostRace. ``depositors`` are those of the new
-    entries, by entryUUID.
-    """
-
-    registration: Registration
-    superseded_entries: tuple[str, ...]
-    superseded_folders: tuple[str, ...]
-    deprecated_associations: tuple[str, ...]
-    depositors: Mapping[str, Depositor]
-
-
 class FeedUnitOfWork(Protocol):
     """One transaction: durable when its block ends, nothing of it kept when the block raises."""
 
@@ -129,8 +113,8 @@ class FeedUnitOfWork(Protocol):
         """What a move is about. Raises MergeRefused when an id is not known or is merged, or when it is too much."""
         ...
 
-    def apply_move(self, movement: Movement) -> None:
-        """Write a move."""
+    def apply(self, registration: Registration) -> None:
+        """Write what a move comes to. Raises LostRace when something of it changed since it was looked at."""
         ...
 
     def remember(self, message: FeedMessageKey, answer: bytes, now: str) -> None:

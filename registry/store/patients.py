@@ -8,13 +8,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from atna.store.engine import begin_write
 from atna.store.outbox import GroupCommit, Outbox, OutboxUnavailable, add
+from atna.store.prepared import insert_rows
 from registry.store import merges
 from registry.store.keys import KeyMaker
-from registry.store.moves import apply_move, movable, read_codec
-from registry.store.patient_protocol import FeedMessageKey, Movable, Move, Movement
-from registry.store.protocol import Defect, PatientId, StoreUnavailable
+from registry.store.moves import movable
+from registry.store.patient_protocol import FeedMessageKey, Movable, Move
+from registry.store.protocol import Defect, PatientId, Registration, StoreUnavailable
+from registry.store.rows import defect_rows
+from registry.store.shown import read_codec
 from registry.store.sql import named_failures
 from registry.store.tables import defect, feed_message, outbox, patient
+from registry.store.writing import change, new_rows
 
 __all__ = ["SqlPatientStore", "answer_to", "forget_answers", "make_known", "note", "remember"]
 
@@ -66,9 +70,7 @@ def remember(connection: Connection, message: FeedMessageKey, answer: bytes, now
 
 def note(connection: Connection, partner: str, defects: Sequence[Defect], now: str) -> None:
     """See ``FeedUnitOfWork.note``."""
-    rows = [{"found_at": now, "partner": partner, "code": one.code, "context": one.context} for one in defects]
-    if rows:
-        connection.execute(insert(defect), rows)
+    insert_rows(connection, [(defect, defect_rows(partner, now, defects))])
 
 
 def forget_answers(connection: Connection, before: str) -> int:
@@ -139,9 +141,10 @@ class SqlFeedUnitOfWork:
         """Look at what is to be moved, and lock it."""
         return movable(self._connection, read_codec(self._connection), move)
 
-    def apply_move(self, movement: Movement) -> None:
-        """Write a move."""
-        apply_move(self._connection, read_codec(self._connection), self._keys, movement)
+    def apply(self, registration: Registration) -> None:
+        """Write what a move comes to."""
+        change(self._connection, registration)
+        insert_rows(self._connection, new_rows(registration, read_codec(self._connection), self._keys))
 
     def remember(self, message: FeedMessageKey, answer: bytes, now: str) -> None:
         """Keep the answer."""

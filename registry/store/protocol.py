@@ -73,6 +73,15 @@ class UniqueIdUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Depositor:
+    """Who was authenticated as the one who deposited, not what an author slot says."""
+
+    node: str | None = None
+    organisation: str | None = None
+    person: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KnownObject:
     """A registered object that a submission refers to; ``object_type`` only for a DocumentEntry.
 
@@ -112,6 +121,7 @@ class KnownVersion:
     repository_unique_id: str | None = None
     source_patient_id: str | None = None
     availability: str | None = None
+    depositor: Depositor = Depositor()
     links: tuple[RegistryObject, ...] = ()
 
 
@@ -135,15 +145,6 @@ class Facts:
     links: frozenset[Link] = frozenset()
     merged: frozenset[PatientId] = frozenset()
     used_logical_ids: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Depositor:
-    """Who was authenticated as the one who deposited, not what an author slot says."""
-
-    node: str | None = None
-    organisation: str | None = None
-    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,8 @@ class Registration:
     ``replaced`` must still be Approved when it is written, else LostRace; ``deprecated`` become Deprecated whatever
     they are. ``touched_folders`` get lastUpdateTime ``now`` (14 digits, UTC). ``known_unique_ids`` are in use already.
     Of an update: ``status_changes``; ``born_deprecated`` are new objects that are not Approved; ``bytes_told`` maps
-    uniqueIds to the hash and size by which their documents are known from now on.
+    uniqueIds to the hash and size by which their documents are known from now on; ``depositors`` are those of new
+    entries, by entryUUID, whose document somebody else had deposited than the one who sends this (``depositor``).
     """
 
     now: str
@@ -201,6 +203,7 @@ class Registration:
     born_deprecated: frozenset[str] = frozenset()
     bytes_told: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     depositor: Depositor = Depositor()
+    depositors: Mapping[str, Depositor] = field(default_factory=dict)
     partner: str = ""
     defects: tuple[Defect, ...] = field(default=())
 

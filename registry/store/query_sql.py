@@ -1,6 +1,6 @@
 """Runs stored queries and turns the rows that answer into the objects to show (ITI TF-2: 3.18.4.1.3)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,18 +9,19 @@ from sqlalchemy import Connection, Select, bindparam, literal_column
 from atna.store.prepared import Prepared
 from atna.store.quick import Quick
 from consent.policy import Visibility
-from ihe import vocabulary as v
 from ihe.datatypes import CX, print_cx
 from ihe.metadata import AvailabilityStatus
 from registry.criteria import Attribute as At
 from registry.criteria import Criteria, Query
 from registry.store import codes as c
 from registry.store import tables as t
-from registry.store.fragments import Codec, Filling, filled
-from registry.store.hits import AT_ONCE, Hit, Look, base, kept_bytes
+from registry.store.blocks import blocks
+from registry.store.fragments import Codec, filled
+from registry.store.hits import Hit, Look, base, kept_bytes
 from registry.store.merges import keys_of, survivors
 from registry.store.plans import PLANS
 from registry.store.protocol import Found, TooManyFound
+from registry.store.shown import filling
 
 _e = t.entry.c
 
@@ -50,7 +51,7 @@ class Selector:
             raise ValueError("this store can show everything or nothing")
         hits = look.within(PLANS[look.criteria.query](look))
         keys = {hit.row.patient_key for hit in hits if hit.table is not t.association}
-        patients = _patient_ids(look.connection, sorted(keys))
+        patients = _patient_ids(look.connection, keys)
         return self._found(hits, patients, kept_bytes(look.connection, hits[:SMALL]) if look.full else None)
 
     def plain(
@@ -90,20 +91,8 @@ class Selector:
         for at in range(0, len(hits), SMALL):
             block = hits[at : at + SMALL]
             for hit, (dictionary, fragment) in zip(block, kept if at == 0 else self._read_later(block), strict=True):
-                yield filled(self._codec.decompressed(fragment, dictionary), _filling(hit, patients))
-
-
-def _filling(hit: Hit, patients: dict[int, str]) -> Filling:
-    row = hit.row
-    return Filling(
-        status=c.STATUS_OF[row.status].value,
-        version=getattr(row, "version", 1),
-        logical_id=getattr(row, "logical_id", row.entry_uuid),
-        patient_id=patients.get(row.patient_key, ""),
-        home=getattr(row, "home", None),
-        last_update_time=row.last_update_time if hit.table is t.folder else None,
-        availability=_shown_availability(row) if hit.table is t.entry else None,
-    )
+                shown = filling(hit.table, hit.row, patients.get(hit.row.patient_key, ""))
+                yield filled(self._codec.decompressed(fragment, dictionary), shown)
 
 
 _PLAIN: Final = frozenset({At.STATUS, At.ENTRY_TYPE, At.METADATA_LEVEL})
@@ -149,15 +138,9 @@ def _plain_statement(criteria: Criteria, limit: int, *, full: bool) -> Select[An
     return wanted.limit(literal_column(str(limit + 1)))
 
 
-def _shown_availability(row: Any) -> str | None:
-    word = c.AVAILABILITY_OF[row.availability]
-    return None if word == v.AVAILABLE_ONLINE else word
-
-
-def _patient_ids(connection: Connection, keys: Sequence[int]) -> dict[int, str]:
+def _patient_ids(connection: Connection, keys: Collection[int]) -> dict[int, str]:
     """CX text of each patient key: that of the patient who survives of it."""
     found: dict[int, str] = {}
-    for at in range(0, len(keys), AT_ONCE):
-        known = survivors(connection, keys[at : at + AT_ONCE])
-        found.update((key, print_cx(CX(*who))) for key, (_, who) in known.items())
+    for block in blocks(keys):
+        found.update((key, print_cx(CX(*who))) for key, (_, who) in survivors(connection, block).items())
     return found

@@ -1,6 +1,6 @@
 """Removing objects for good (ITI-62), in SQL. Functions take a connection and commit nothing."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table, delete, func, or_, select, update
@@ -8,11 +8,9 @@ from sqlalchemy import Column, Connection, Table, delete, func, or_, select, upd
 from ihe.datatypes import CX, print_cx
 from ihe.registry_objects import Kind
 from registry.store import tables as t
+from registry.store.blocks import blocks
 from registry.store.merges import survivors
 from registry.store.protocol import LostRace, Removable
-
-_AT_ONCE: Final = 500
-"""Ids in one statement: SQLite has a bound on parameters."""
 
 # In one order for everybody who locks, so that two wait for each other in a row, not in a circle.
 _TABLES: Final[tuple[tuple[Kind, Table, str], ...]] = (
@@ -26,12 +24,6 @@ _SIDES: Final[Mapping[Kind, tuple[Table, ...]]] = {
     Kind.FOLDER: (t.folder_code,),
     Kind.SUBMISSION_SET: (t.submission_set_author,),
 }
-
-
-def _blocks(values: Collection[Any]) -> Iterator[list[Any]]:
-    ordered = sorted(values)
-    for at in range(0, len(ordered), _AT_ONCE):
-        yield ordered[at : at + _AT_ONCE]
 
 
 def removable(connection: Connection, entry_uuids: Sequence[str]) -> Removable:
@@ -51,7 +43,7 @@ def _locked(connection: Connection, uuids: Collection[str]) -> tuple[dict[str, K
     found: dict[str, Kind] = {}
     patients: set[int] = set()
     for kind, table, _ in _TABLES:
-        for block in _blocks(uuids):
+        for block in blocks(uuids):
             rows = select(table.c.entry_uuid, table.c.patient_key).where(table.c.entry_uuid.in_(block))
             for row in connection.execute(rows.order_by(table.c.entry_uuid).with_for_update()):
                 found[row.entry_uuid] = kind
@@ -62,7 +54,7 @@ def _locked(connection: Connection, uuids: Collection[str]) -> tuple[dict[str, K
 def _touching(connection: Connection, uuids: Collection[str]) -> set[tuple[str, str, str]]:
     a = t.association.c
     found: set[tuple[str, str, str]] = set()
-    for block in _blocks(uuids):
+    for block in blocks(uuids):
         wanted = or_(a.entry_uuid.in_(block), a.source.in_(block), a.target.in_(block))
         found |= {tuple(row) for row in connection.execute(select(a.entry_uuid, a.source, a.target).where(wanted))}
     return found
@@ -70,7 +62,7 @@ def _touching(connection: Connection, uuids: Collection[str]) -> set[tuple[str, 
 
 def _patient_ids(connection: Connection, keys: set[int]) -> tuple[str, ...]:
     """CX texts, of merged patients those that their objects show."""
-    shown = {patient for block in _blocks(keys) for _, patient in survivors(connection, block).values()}
+    shown = {patient for block in blocks(keys) for _, patient in survivors(connection, block).values()}
     return tuple(sorted(print_cx(CX(*patient)) for patient in shown))
 
 
@@ -78,9 +70,9 @@ def remove(connection: Connection, objects: Mapping[str, Kind]) -> None:
     """Remove objects with all that hangs on them."""
     for kind, table, key_name in _TABLES:
         uuids = [uuid for uuid, one in objects.items() if one is kind]
-        for block in _blocks(uuids):
+        for block in blocks(uuids):
             _remove(connection, kind, table, table.c[key_name], block)
-    for block in _blocks(objects):
+    for block in blocks(objects):
         connection.execute(delete(t.object_key).where(t.object_key.c.entry_uuid.in_(block)))
 
 
@@ -130,7 +122,7 @@ def _free(connection: Connection, table: Table, unique_ids: set[str]) -> None:
 def hold_unique_ids(connection: Connection, unique_ids: Collection[str]) -> None:
     """Keep uniqueIds that are used again from being freed meanwhile; LostRace when one is free already."""
     key = t.unique_id_key.c.unique_id
-    for block in _blocks(unique_ids):
+    for block in blocks(unique_ids):
         wanted = select(key).where(key.in_(block)).order_by(key).with_for_update(read=True)
         if len(connection.execute(wanted).all()) != len(block):
             raise LostRace

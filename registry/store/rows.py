@@ -1,6 +1,6 @@
 """A registration as rows of the tables, in the order in which foreign keys want them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -13,7 +13,7 @@ from registry.store import codes as c
 from registry.store import tables as t
 from registry.store.fragments import Codec, fragment_of
 from registry.store.keys import KeyMaker
-from registry.store.protocol import Registration
+from registry.store.protocol import Defect, Registration
 
 Row = dict[str, Any]
 
@@ -62,13 +62,7 @@ class Rows:
             ],
         )
         yield t.association, [self._association(association, obj) for association, obj in self._r.associations]
-        yield (
-            t.defect,
-            [
-                {"found_at": self._r.now, "partner": self._r.partner, "code": defect.code, "context": defect.context}
-                for defect in self._r.defects
-            ],
-        )
+        yield t.defect, defect_rows(self._r.partner, self._r.now, self._r.defects)
 
     def unique_ids(self) -> list[Row]:
         """One row per uniqueId of the registration; entries that share one (same bytes) make one row."""
@@ -98,8 +92,8 @@ class Rows:
     def _status(self, entry_uuid: str) -> int:
         return c.DEPRECATED if entry_uuid in self._r.born_deprecated else c.APPROVED
 
-    def _depositor(self) -> Row:
-        who = self._r.depositor
+    def _depositor(self, entry_uuid: str | None = None) -> Row:
+        who = self._r.depositors.get(entry_uuid or "", self._r.depositor)
         return {
             "registered_at": self._r.now,
             "depositor_node": who.node,
@@ -157,7 +151,7 @@ class Rows:
             "size": entry.size,
             "repository_unique_id": entry.repository_unique_id,
             "home": entry.home_community_id,
-            **self._depositor(),
+            **self._depositor(entry.entry_uuid),
             **self._kept(obj),
         }
 
@@ -196,6 +190,12 @@ class Rows:
             "status": c.APPROVED,
             **self._kept(obj),
         }
+
+
+def defect_rows(partner: str, found_at: str, defects: Sequence[Defect]) -> list[Row]:
+    """What ``warn`` let pass of a partner's request."""
+    common = {"found_at": found_at, "partner": partner}
+    return [{**common, "code": one.code, "context": one.context} for one in defects]
 
 
 def _codes(key: int, entry: DocumentEntry) -> list[Row]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, cast
 
-from sqlalchemy import Connection, Dialect, Table, exists, func, select, update
+from sqlalchemy import Connection, Dialect, Table, exists, func, select
 
 from atna.store.engine import (
     DRIVER_ERRORS,
@@ -29,7 +29,6 @@ from registry.store.first_look import first_look, patients_known
 from registry.store.fragments import Codec
 from registry.store.hits import Hit, Look, kept_bytes
 from registry.store.keys import KeyMaker
-from registry.store.moves import read_codec
 from registry.store.protocol import (
     Asked,
     Facts,
@@ -44,12 +43,12 @@ from registry.store.protocol import (
 )
 from registry.store.query_sql import KeptBytes, Selector, is_plain
 from registry.store.readers import Readers, Source
-from registry.store.removal import hold_unique_ids, removable, remove
-from registry.store.rows import Rows
+from registry.store.removal import removable, remove
+from registry.store.rows import defect_rows
+from registry.store.shown import read_codec
 from registry.store.turns import take_turn, take_turn_of
-from registry.store.versions import approved_links, change_status, latest_versions, tell_bytes, used_logical_ids
-
-_STATUS_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
+from registry.store.versions import approved_links, latest_versions, used_logical_ids
+from registry.store.writing import STATUS_TABLES, change, new_rows
 
 
 @contextmanager
@@ -227,7 +226,7 @@ class SqlUnitOfWork:
 
     def _known(self, kind: Kind, uuids: list[str], patients: dict[str, int]) -> dict[str, KnownObject]:
         """What is known of objects; one that was removed after its key was read is not known any more."""
-        table = _STATUS_TABLES.get(kind)
+        table = STATUS_TABLES.get(kind)
         if table is None:
             return {uuid: KnownObject(kind, patients[uuid], approved=True) for uuid in uuids}
         more: list[Any] = []
@@ -291,35 +290,8 @@ class SqlUnitOfWork:
 
     def apply(self, registration: Registration) -> None:
         """Write a registration; LostRace when a replaced entry is no longer Approved or an id was taken meanwhile."""
-        for uuid in registration.replaced:
-            changed = self._connection.execute(
-                update(t.entry)
-                .where(t.entry.c.entry_uuid == uuid, t.entry.c.status == c.APPROVED)
-                .values(status=c.DEPRECATED)
-            )
-            if changed.rowcount != 1:
-                raise LostRace
-        change_status(self._connection, registration.status_changes)
-        for unique_id, (sha1, size) in registration.bytes_told.items():
-            tell_bytes(self._connection, unique_id, sha1, size)
-        if registration.deprecated:
-            self._connection.execute(
-                update(t.entry)
-                .where(t.entry.c.entry_uuid.in_(sorted(registration.deprecated)))
-                .values(status=c.DEPRECATED)
-            )
-        if registration.touched_folders:
-            self._connection.execute(
-                update(t.folder)
-                .where(t.folder.c.entry_uuid.in_(sorted(registration.touched_folders)))
-                .values(last_update_time=registration.now)
-            )
-        entries = {entry.unique_id for entry, _ in registration.entries}
-        hold_unique_ids(self._connection, entries & registration.known_unique_ids)
-        rows = Rows(registration, self._codec, self._keys)
-        # A DocumentEntry of the same bytes shares the row of its uniqueId; two who are first at once: one loses here.
-        fresh = [row for row in rows.unique_ids() if row["unique_id"] not in registration.known_unique_ids]
-        self._rows += [*rows.all(), (t.unique_id_key, fresh)]
+        change(self._connection, registration)
+        self._rows += new_rows(registration, self._codec, self._keys)
 
 
 def _defects(dialect: Dialect, let_pass: LetPass) -> StatementRows:
@@ -327,8 +299,7 @@ def _defects(dialect: Dialect, let_pass: LetPass) -> StatementRows:
 
 
 def _defect_rows(let_pass: LetPass) -> list[dict[str, Any]]:
-    common = {"found_at": let_pass.found_at, "partner": let_pass.partner}
-    return [{**common, "code": one.code, "context": one.context} for one in let_pass.defects]
+    return defect_rows(let_pass.partner, let_pass.found_at, let_pass.defects)
 
 
 def _grouped(pairs: Any) -> dict[str, tuple[str, ...]]:

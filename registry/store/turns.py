@@ -7,14 +7,12 @@ registered wait for nobody. SQLite lets one writer in at a time anyway.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Final
 
 from sqlalchemy import Connection, select
 
 from registry.store import tables as t
+from registry.store.blocks import blocks
 from registry.store.protocol import LostRace
-
-_AT_ONCE: Final = 500
 
 
 def take_turn(connection: Connection, patients: Collection[int], logical_ids: Collection[str]) -> None:
@@ -28,8 +26,7 @@ def take_turn(connection: Connection, patients: Collection[int], logical_ids: Co
 def take_turn_of(connection: Connection, entry_uuids: Sequence[str]) -> None:
     """Wait for the patients of these objects."""
     key, found = t.object_key.c, set()
-    for at in range(0, len(entry_uuids), _AT_ONCE):
-        block = entry_uuids[at : at + _AT_ONCE]
+    for block in blocks(entry_uuids):
         found |= set(connection.execute(select(key.patient_key).where(key.entry_uuid.in_(block))).scalars())
     _lock(connection, found)
 
@@ -45,7 +42,6 @@ def _owners(connection: Connection, logical_ids: Collection[str]) -> set[int]:
 def _lock(connection: Connection, keys: Collection[int]) -> None:
     """In one order for everybody; new rows of the patient, which refer to this one, are not kept out."""
     who = t.patient.c.patient_key
-    ordered = sorted(keys)
-    for at in range(0, len(ordered), _AT_ONCE):
-        wanted = select(who).where(who.in_(ordered[at : at + _AT_ONCE])).order_by(who)
+    for block in blocks(keys):
+        wanted = select(who).where(who.in_(block)).order_by(who)
         connection.execute(wanted.with_for_update(key_share=True)).all()

@@ -1,25 +1,21 @@
-"""Versions of logical objects in SQL: the latest one with what a new version takes over, and changes of status."""
+"""Versions of logical objects in SQL: the latest one, with what a new version takes over."""
 
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, or_, select
 
 from ihe import vocabulary as v
-from ihe.ebrim import read_submitted_objects
-from ihe.metadata import AvailabilityStatus
 from ihe.registry_objects import Kind, RegistryObject
 from registry.store import codes as c
 from registry.store import tables as t
-from registry.store.fragments import Codec, Filling, filled
+from registry.store.fragments import Codec
 from registry.store.merges import survivors
-from registry.store.protocol import KnownVersion, Link, LostRace, StatusChange
-from schemas import parse_xml
+from registry.store.protocol import Depositor, KnownVersion, Link
+from registry.store.shown import whole_object
 
 _HAS_MEMBER: Final = c.ASSOCIATION[v.HAS_MEMBER]
 _RELATIONSHIPS: Final = [c.ASSOCIATION[one] for one in (v.APND, v.XFRM, v.RPLC, v.XFRM_RPLC, v.SIGNS, v.IS_SNAPSHOT_OF)]
-_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
-_LIST: Final = (b'<rim:RegistryObjectList xmlns:rim="%s">' % v.RIM.encode(), b"</rim:RegistryObjectList>")
 
 
 def latest_versions(connection: Connection, logical_ids: Collection[str], codec: Codec) -> dict[str, KnownVersion]:
@@ -74,6 +70,7 @@ def _known(kind: Kind, row: Any, patient_key: int, links: Collection[RegistryObj
         repository_unique_id=row.repository_unique_id,
         source_patient_id=row.source_patient_id,
         availability=c.AVAILABILITY_OF[row.availability],
+        depositor=Depositor(row.depositor_node, row.depositor_organisation, row.depositor_person),
     )
 
 
@@ -83,7 +80,7 @@ def _links(connection: Connection, uuids: list[str], codec: Codec) -> dict[str, 
         return {}
     a = t.association.c
     rows = connection.execute(
-        select(a.entry_uuid, a.type, a.source, a.target, a.dictionary, a.fragment)
+        select(a.entry_uuid, a.type, a.source, a.target, a.status, a.dictionary, a.fragment)
         .where(
             or_(a.source.in_(uuids), a.target.in_(uuids)),
             a.status == c.APPROVED,
@@ -98,7 +95,7 @@ def _links(connection: Connection, uuids: list[str], codec: Codec) -> dict[str, 
     for row in rows:
         sources = folders | set(uuids) if row.type == _HAS_MEMBER else entries
         if row.source in sources and row.target in entries:
-            wire = _wire(row, codec)
+            wire = whole_object(codec, t.association, row)
             for end in {row.source, row.target} & set(uuids):
                 found.setdefault(end, []).append(wire)
     return found
@@ -107,12 +104,6 @@ def _links(connection: Connection, uuids: list[str], codec: Codec) -> dict[str, 
 def _current(connection: Connection, table: Table, uuids: set[str], *more: ColumnElement[bool]) -> set[str]:
     wanted = select(table.c.entry_uuid).where(table.c.entry_uuid.in_(sorted(uuids)), table.c.superseded == 0, *more)
     return set(connection.execute(wanted).scalars())
-
-
-def _wire(row: Any, codec: Codec) -> RegistryObject:
-    filling = Filling(AvailabilityStatus.APPROVED.value, 1, row.entry_uuid, "")
-    text = filled(codec.decompressed(row.fragment, row.dictionary), filling)
-    return read_submitted_objects(parse_xml(_LIST[0] + text + _LIST[1])).objects[0]
 
 
 def approved_links(connection: Connection, links: Collection[Link]) -> frozenset[Link]:
@@ -127,22 +118,3 @@ def approved_links(connection: Connection, links: Collection[Link]) -> frozenset
     )
     known = {(row.type, row.source, row.target) for row in rows}
     return frozenset(one for one in links if (c.ASSOCIATION.get(one[0]), one[1], one[2]) in known)
-
-
-def change_status(connection: Connection, changes: Collection[StatusChange]) -> None:
-    """Give objects another status; LostRace when one has changed since it was looked at."""
-    for change in changes:
-        table = _TABLES[change.kind]
-        conditions = [table.c.entry_uuid == change.entry_uuid, table.c.status == c.STATUS[change.was]]
-        values = {"status": c.STATUS[change.becomes]}
-        if change.kind is not Kind.ASSOCIATION:
-            conditions.append(table.c.superseded == 0)
-            values["superseded"] = int(change.superseded)
-        if connection.execute(update(table).where(*conditions).values(**values)).rowcount != 1:
-            raise LostRace
-
-
-def tell_bytes(connection: Connection, unique_id: str, sha1: str, size: int) -> None:
-    """Note by which hash and size a document is known from now on."""
-    key = t.unique_id_key
-    connection.execute(update(key).where(key.c.unique_id == unique_id).values(hash=sha1, size=size))

@@ -4,14 +4,17 @@ import threading
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
-from atna.store.engine import begin_write
+from atna.store.engine import begin_write, reading
 from ihe import vocabulary as v
 from ihe.datatypes import parse_cx
 from ihe.registry_objects import Slot
 from ihe.transactions import ITI_57
+from registry.store import tables
 from registry.store.merges import merge, unmerge
 from registry.store.patient_protocol import MergeRefused
+from schemas import parse_xml
 from tests.builders import (
     AUTHORITY,
     CONTENT,
@@ -98,6 +101,21 @@ def test_a_new_version_is_approved_and_the_one_before_deprecated(registry):
     (old,) = by_uuid(registry, entry.id)
     assert (old.version_name, old.status, old.name) == ("1", v.DEPRECATED, entry.name)
     assert versions(registry, entry) == [("1", "Deprecated"), ("2", "Approved")]
+
+
+def test_a_new_version_keeps_who_deposited_the_document(registry):
+    told = parse_xml(b'<d:Depositor xmlns:d="%s" node="CN=lab" person="dr"/>' % v.DOSSIER.encode())
+    assert registry.submit(submission(), headers=(told,)).status == v.SUCCESS
+    (entry,) = registry.find().objects
+    registry.accept(new_version(entry), ITI_57)
+    assert _depositors(registry, tables.entry) == [("CN=lab", "dr")] * 2
+    assert set(_depositors(registry, tables.submission_set)) == {("CN=lab", "dr"), (None, None)}
+
+
+def _depositors(registry, table):
+    with reading(registry.engine) as connection:
+        rows = connection.execute(select(table.c.depositor_node, table.c.depositor_person)).all()
+    return [tuple(row) for row in rows]
 
 
 def test_a_third_version_follows_the_second(registry):

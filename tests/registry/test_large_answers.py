@@ -9,8 +9,8 @@ from ihe import vocabulary as v
 from ihe.registry_objects import Kind
 from ihe.transactions import ITI_18
 from registry.criteria import Criteria, Query
+from registry.store import blocks, query_sql
 from registry.store import codes as c
-from registry.store import hits, query_sql
 from registry.store import tables as t
 from registry.store.protocol import StoreUnavailable
 from registry.stored_queries import STORED_QUERIES
@@ -30,7 +30,7 @@ ALL = {"$patientId": f"'{PATIENT}'", E + "Status": ANY, S + "Status": ANY, F + "
 def many(registry, monkeypatch):
     """Seven documents in a registry that reads the bytes of two at a time, and looks up three values at a time."""
     monkeypatch.setattr(query_sql, "SMALL", 2)
-    monkeypatch.setattr(hits, "AT_ONCE", 3)
+    monkeypatch.setattr(blocks, "AT_ONCE", 3)
     registry.accept(submission(entries=7))
     return registry
 

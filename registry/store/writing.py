@@ -1,0 +1,73 @@
+"""A registration in SQL: first what changes of what is registered, then the rows of what is new.
+
+The same for whatever brings one: a submission, a metadata update, a link change of a patient feed.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, update
+
+from ihe.metadata import AvailabilityStatus
+from ihe.registry_objects import Kind
+from registry.store import codes as c
+from registry.store import tables as t
+from registry.store.blocks import blocks
+from registry.store.fragments import Codec
+from registry.store.keys import KeyMaker
+from registry.store.protocol import LostRace, Registration, StatusChange
+from registry.store.removal import hold_unique_ids
+from registry.store.rows import Rows
+
+__all__ = ["STATUS_TABLES", "change", "new_rows"]
+
+# Where objects are kept that have a status which changes.
+STATUS_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
+
+
+def change(connection: Connection, registration: Registration) -> None:
+    """Change what is registered; LostRace when something is no longer as it was when it was looked at."""
+    replaced = (
+        StatusChange(Kind.DOCUMENT_ENTRY, one, AvailabilityStatus.APPROVED, AvailabilityStatus.DEPRECATED)
+        for one in registration.replaced
+    )
+    _change_status(connection, (*replaced, *registration.status_changes))
+    key = t.unique_id_key
+    for unique_id, (sha1, size) in registration.bytes_told.items():
+        connection.execute(update(key).where(key.c.unique_id == unique_id).values(hash=sha1, size=size))
+    _set(connection, t.entry, registration.deprecated, {"status": c.DEPRECATED})
+    _set(connection, t.folder, registration.touched_folders, {"last_update_time": registration.now})
+    entries = {entry.unique_id for entry, _ in registration.entries}
+    hold_unique_ids(connection, entries & registration.known_unique_ids)
+
+
+def _change_status(connection: Connection, changes: Iterable[StatusChange]) -> None:
+    alike: dict[tuple[Kind, AvailabilityStatus, AvailabilityStatus, bool], list[str]] = {}
+    for one in changes:
+        alike.setdefault((one.kind, one.was, one.becomes, one.superseded), []).append(one.entry_uuid)
+    for (kind, was, becomes, superseded), uuids in alike.items():
+        table = STATUS_TABLES[kind]
+        values = {"status": c.STATUS[becomes]}
+        conditions = [table.c.status == c.STATUS[was]]
+        if kind is not Kind.ASSOCIATION:
+            values["superseded"] = int(superseded)
+            conditions.append(table.c.superseded == 0)
+        if _set(connection, table, uuids, values, *conditions) != len(uuids):
+            raise LostRace
+
+
+def _set(connection: Connection, table: Table, uuids: Sequence[str], values: dict[str, Any], *conditions: Any) -> int:
+    """Give these objects these values, those that still meet the conditions; how many did."""
+    changed = 0
+    for block in blocks(uuids):
+        mine = (table.c.entry_uuid.in_(block), *conditions)
+        changed += connection.execute(update(table).where(*mine).values(**values)).rowcount
+    return changed
+
+
+def new_rows(registration: Registration, codec: Codec, keys: KeyMaker) -> list[tuple[Table, list[dict[str, Any]]]]:
+    """What is new, in the order in which foreign keys want it."""
+    rows = Rows(registration, codec, keys)
+    # A DocumentEntry of the same bytes shares the row of its uniqueId; two who are first at once: one loses here.
+    fresh = [row for row in rows.unique_ids() if row["unique_id"] not in registration.known_unique_ids]
+    return [*rows.all(), (t.unique_id_key, fresh)]
