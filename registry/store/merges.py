@@ -76,8 +76,9 @@ def unmerge(connection: Connection, one: PatientId, other: PatientId | None, now
         raise MergeRefused("the id is not merged" if other is None else "the ids are not merged into each other")
     root = connection.execute(_survivor_of(found.subsumed_key)).scalar_one()
     connection.execute(select(_p.patient_key).where(_p.patient_key == root).with_for_update(key_share=True))
-    again = _active(connection, one, other)
-    if again is None or connection.execute(_survivor_of(found.subsumed_key)).scalar_one() != root:
+    # While the lock was waited for, the ids may have been parted and merged again: that is another merge.
+    unchanged = _active(connection, one, other) == found
+    if not unchanged or connection.execute(_survivor_of(found.subsumed_key)).scalar_one() != root:
         raise LostRace
     below = _merged_into(connection, found.subsumed_key)
     if _updated_since(connection, [found.subsumed_key, *below]):

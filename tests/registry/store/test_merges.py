@@ -118,6 +118,25 @@ def test_merges_at_once_make_no_cycle_and_none_is_lost(engine):
         assert standing_for(engine) == {}
 
 
+def test_the_end_of_a_merge_that_was_ended_and_made_again_meanwhile_ends_the_one_that_is(engine):
+    merged(engine, A, B)
+
+    def end():
+        try:
+            undone(engine, A)
+        except LostRace:
+            undone(engine, A)
+
+    waiting = threading.Thread(target=end)
+    with begin_write(engine) as connection:
+        unmerge(connection, A, B, NOW)
+        merge(connection, A, B, NOW)
+        waiting.start()
+        waiting.join(0.5)  # it has found the first merge by now, and waits for B
+    waiting.join()
+    assert standing_for(engine) == {}
+
+
 def test_merges_and_their_ends_at_once_leave_a_tree_that_agrees(engine):
     """survivor_key of every patient is what following its merges gives, whatever ran at the same time."""
     chance = random.Random(1)
