@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 from dossier.console import CommandError
 from dossier.settings import Address, Settings, SettingsError, reachable
 from dossier.supervisor import ChildPlan
+from repository.store.keyring import FileKeyring
+from repository.store.protocol import StoreUnavailable
 from wire.tls import TlsFault, server_context
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Service",
     "bind_all",
     "check_certificates",
+    "check_keyring",
     "endpoints",
     "make_folders",
     "plans",
@@ -178,6 +181,16 @@ def check_certificates(settings: Settings) -> None:
             faults.append(f"{service}.tls: {error}")
     if faults:
         raise SettingsError(faults)
+
+
+def check_keyring(settings: Settings) -> None:
+    """Read the file of key-encryption keys, for the same reason."""
+    path = settings.repository.keyring
+    if path is not None:
+        try:
+            FileKeyring(path)
+        except StoreUnavailable as error:
+            raise SettingsError([f"repository.keyring: {error}"]) from error
 
 
 def make_folders(settings: Settings, services: list[Service]) -> None:

@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from atna.settings import AuditSettings
 from registry.settings import RegistrySettings
-from repository.settings import RepositorySettings
+from repository.settings import KEYS_WANTED, RepositorySettings
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 
 __all__ = ["Address", "AdminSettings", "Settings", "SettingsError", "load", "reachable", "room_arguments"]
@@ -308,6 +308,7 @@ class _Composer:
             tls[service] = self._override(service, raw["tls"], tls_raw[service]) or parts["tls"]
         self._check_addresses(parts, tls)
         self._check_workers(parts)
+        self._check_encryption(parts)
         if self._faults:
             raise SettingsError(self._faults)
         named = {name: part for name, part in parts.items() if name != "tls"}
@@ -372,6 +373,14 @@ class _Composer:
             section = parts[service]
             if section is not None and section.database_url.startswith("sqlite") and section.workers > SQLITE_WORKERS:
                 self._faults.append(f"{service}.workers: at most {SQLITE_WORKERS} with SQLite; PostgreSQL takes more")
+
+    def _check_encryption(self, parts: Mapping[str, Any]) -> None:
+        """In production documents are sealed unless somebody has decided otherwise, and said so."""
+        domain, section = parts["affinity_domain"], parts["repository"]
+        if domain is None or section is None or domain.environment != "production":
+            return
+        if section.encryption == "auto" and not section.has_keys:
+            self._faults.append(f"repository.encryption: documents are sealed in production: {KEYS_WANTED}; or say off")
 
 
 def _listens(parts: Mapping[str, Any], tls: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:

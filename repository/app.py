@@ -1,7 +1,8 @@
 """Joins the parts of a repository process; the only place that picks the real ones.
 
 ``worker`` serves SOAP (ITI-41, ITI-43); ``single`` is what there must be only one of: the sweep, the sender of audit
-records, the admin port. Both block until ``stop``. ``sweep_once`` is the sweep by hand.
+records, the admin port. Both block until ``stop``. ``sweep_once`` is the sweep by hand,
+``key_use`` and ``rotate_keys`` are the key-encryption keys.
 """
 
 import asyncio
@@ -23,8 +24,10 @@ from repository.actor import RepositoryActor
 from repository.records import Records
 from repository.registry_client import RegistryClient
 from repository.room import Room
+from repository.rotation import Rotation, rotate
 from repository.settings import RepositorySettings, store_directory
 from repository.store.directory import DirectoryStore
+from repository.store.keyring import FileKeyring, StaticKeyring, open_keyring
 from repository.store.sql import SqlIndex, open_index
 from schemas import wsdl
 from wire.admin import admin_app
@@ -36,7 +39,7 @@ from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.soap_app import soap_app
 from wire.tls import server_context
 
-__all__ = ["single", "sweep_once", "worker"]
+__all__ = ["KeyUse", "key_use", "rotate_keys", "single", "sweep_once", "worker"]
 
 PATH = "/repository"
 
@@ -75,6 +78,8 @@ def _joined(
         records=records,
         clock=lambda: time.time_ns() // 1000,
         new_key=lambda: secrets.token_hex(16),
+        keyring=_keyring(repository),
+        sealing=repository.encryption != "off",
     )
     try:
         yield _Joined(room, index, recorder)
@@ -187,6 +192,47 @@ def sweep_once(
     """One whole sweep by hand, also while the services run. Raises StoreUnavailable, DatabaseRefused."""
     with _joined(repository, domain, audit, tls) as joined:
         return sweep.run_once(joined.room, staging_age_s=staging_age_s)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A key-encryption key, and how many documents are sealed under it; None names documents that are not sealed."""
+
+    name: str | None
+    documents: int
+    at_hand: bool
+    current: bool
+
+
+def key_use(repository: RepositorySettings, audit: AuditSettings) -> tuple[KeyUse, ...]:
+    """Every key that is at hand or in use. Raises StoreUnavailable, DatabaseRefused."""
+    keyring = _keyring(repository)
+    index = open_index(repository.database_url, audit.sinks, audit.max_outbox_rows)
+    try:
+        counts = index.key_counts()
+    finally:
+        index.close()
+    known = keyring.names if keyring is not None else frozenset()
+    current = keyring.current if keyring is not None and repository.encryption != "off" else None
+    names = sorted({name for name in counts if name is not None} | known)
+    sealed = tuple(KeyUse(name, counts.get(name, 0), name in known, name == current) for name in names)
+    return (*sealed, KeyUse(None, counts.get(None, 0), at_hand=True, current=current is None))
+
+
+def rotate_keys(repository: RepositorySettings, audit: AuditSettings) -> Rotation | None:
+    """Wrap all data keys under the current key; None without keys. Raises StoreUnavailable, DatabaseRefused."""
+    keyring = _keyring(repository)
+    if keyring is None:
+        return None
+    index = open_index(repository.database_url, audit.sinks, audit.max_outbox_rows)
+    try:
+        return rotate(index, keyring)
+    finally:
+        index.close()
+
+
+def _keyring(repository: RepositorySettings) -> FileKeyring | StaticKeyring | None:
+    return open_keyring(repository.keyring, repository.keys.get_secret_value() if repository.keys else None)
 
 
 def _note_activity(joined: _Joined, *, started: bool) -> None:

@@ -226,8 +226,11 @@ def _incoming(
     if staged is not None:
         taken[staged.key] += 1
     first = staged is not None and uses == 0
+    # Staged bytes keep key and envelope; both are theirs already.
+    adopted = staged if first else None
+    object_key = room.new_key() if adopted is None else adopted.key
     document = Document(
-        object_key=staged.key if staged is not None and first else room.new_key(),
+        object_key=object_key,
         unique_id=entry.unique_id,
         entry_id=entry.object.id or "",
         hash=attachment.sha1,
@@ -237,6 +240,7 @@ def _incoming(
         attempt=submission.attempt,
         since=submission.since,
         staged=first,
+        envelope=room.vault.new_envelope(object_key) if adopted is None else adopted.envelope,
     )
     return Incoming(document, attachment.data, staged)
 

@@ -7,14 +7,15 @@ Reply    xdsb:RetrieveDocumentSetResponse: rs:RegistryResponse, then a DocumentR
 Errors   XDSUnknownRepositoryId, XDSDocumentUniqueIdError, XDSRepositoryError, XDSRepositoryBusy,
          XDSRepositoryOutOfResources
 Content  the bytes that were provided, or none: size is compared before the answer begins, SHA-1 before it begins (small
-         documents, and where there are several copies) or before the last block leaves, else the connection is broken
+         documents, and where there are several copies) or before the last block leaves, else the connection is broken.
+         Of a sealed document the beginning is opened first, and no block leaves that is not authentic
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -24,22 +25,19 @@ from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.ebrs import DocumentRequest, read_retrieve_request, registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected
+from repository.reading import is_there, verified
 from repository.records import origin_of
 from repository.room import Room
-from repository.store.protocol import Document, DocumentStore, ObjectMissing, StoreUnavailable
+from repository.store.protocol import Damaged, Document, KeyMissing, ObjectMissing, StoreUnavailable
 from schemas import violations
 from wire.messages import OutgoingPart, Reply, Request
 
-__all__ = ["Damaged", "handle", "judge"]
+__all__ = ["handle", "judge"]
 
 VERIFY_FIRST_BYTES: Final = 1024 * 1024
 """Up to this size a document is hashed before the answer begins: the second reading comes from the page cache."""
 
 _log = logging.getLogger(__name__)
-
-
-class Damaged(Exception):  # noqa: N818 - breaks the answer on purpose
-    """The stored bytes are not those that were provided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,39 +140,26 @@ def _look_up(room: Room, requests: Sequence[DocumentRequest]) -> Verdict:
 
     def whole(document: Document) -> bool:
         several = len(copies[document.unique_id]) > 1
-        return _is_whole(room.store, document, hashed=several or document.size <= VERIFY_FIRST_BYTES)
+        return _is_whole(room, document, hashed=several or document.size <= VERIFY_FIRST_BYTES)
 
     return judge(requests, own, copies, whole)
 
 
-def _is_whole(store: DocumentStore, document: Document, *, hashed: bool) -> bool:
-    if store.size(document.object_key) == document.size:
-        if not hashed:
+def _is_whole(room: Room, document: Document, *, hashed: bool) -> bool:
+    """Whether the document can be given out: all of it when ``hashed``, else its size and, if sealed, its beginning."""
+    try:
+        if is_there(room.vault, document):
+            if hashed or document.envelope is not None:
+                for _ in islice(verified(room.vault, document), None if hashed else 1):
+                    pass
             return True
-        try:
-            for _ in _verified(store, document):
-                pass
-        except (Damaged, ObjectMissing):
-            pass
-        else:
-            return True
+    except (Damaged, ObjectMissing):
+        pass
+    except KeyMissing as error:
+        _log.error("object %s cannot be read: there is no key %s", document.object_key, error)
+        return False
     _log.error("object %s is missing or damaged", document.object_key)
     return False
-
-
-def _verified(store: DocumentStore, document: Document) -> Iterator[bytes]:
-    """The document's blocks, the last one only if size and SHA-1 of all are right; raises Damaged."""
-    sha1, size, held = hashlib.sha1(usedforsecurity=False), 0, b""
-    for block in store.open(document.object_key):
-        if held:
-            yield held
-        sha1.update(block)
-        size += len(block)
-        held = block
-    if size != document.size or sha1.hexdigest() != document.hash:
-        raise Damaged(document.object_key)
-    if held:
-        yield held
 
 
 def _answer(room: Room, verdict: Verdict) -> Iterator[bytes | OutgoingPart]:
@@ -190,7 +175,7 @@ def _answer(room: Room, verdict: Verdict) -> Iterator[bytes | OutgoingPart]:
             f"<xdsb:mimeType>{escape(document.mime_type)}</xdsb:mimeType><xdsb:Document>"
         )
         yield text.encode()
-        yield OutgoingPart(document.mime_type, document.size, partial(_verified, room.store, document))
+        yield OutgoingPart(document.mime_type, document.size, partial(verified, room.vault, document))
         text = "</xdsb:Document></xdsb:DocumentResponse>"
     yield f"{text}</xdsb:RetrieveDocumentSetResponse>".encode()
 

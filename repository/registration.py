@@ -21,7 +21,16 @@ from ihe.errors import ErrorCode, RegistryError, Severity
 from ihe.xua import Caller
 from repository.resolution import SEND_WITHIN, Resolution, finish, is_ours, registered, resolve
 from repository.room import BLOCK_BYTES, AnswerLost, Refused, Room, StagedDocument, Unreachable
-from repository.store.protocol import Document, ObjectMissing, State, StoreUnavailable, Submission, Superseded
+from repository.store.protocol import (
+    Damaged,
+    Document,
+    KeyMissing,
+    ObjectMissing,
+    State,
+    StoreUnavailable,
+    Submission,
+    Superseded,
+)
 
 __all__ = ["Answer", "Filing", "Incoming", "out_of_room", "register"]
 
@@ -189,7 +198,7 @@ def _store(room: Room, filing: Filing) -> None:
             one.staged.adopted = True
     for one in filing.incoming:
         if one.staged is None or one.staged.key != one.document.object_key:
-            upload = room.store.begin(one.document.object_key)
+            upload = room.vault.begin(one.document.object_key, one.document.envelope)
             try:
                 for block in _blocks(room, one):
                     upload.write(block)
@@ -202,9 +211,9 @@ def _store(room: Room, filing: Filing) -> None:
 def _blocks(room: Room, one: Incoming) -> Iterator[bytes]:
     if one.staged is not None:
         try:
-            yield from room.store.open(one.staged.key)
-        except ObjectMissing as error:
-            raise StoreUnavailable("an uploaded document is gone from the store") from error
+            yield from room.vault.open(one.staged.key, one.staged.envelope)
+        except (ObjectMissing, Damaged, KeyMissing) as error:
+            raise StoreUnavailable("an uploaded document cannot be read from the store") from error
     elif one.data is not None:
         for start in range(0, len(one.data), BLOCK_BYTES):
             yield one.data[start : start + BLOCK_BYTES]

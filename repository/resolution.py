@@ -13,6 +13,7 @@ from atna.message import Outcome
 from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.registry_objects import Kind, RegistryObject
+from repository.reading import is_there
 from repository.room import Room
 from repository.store.protocol import Document, State, Submission
 
@@ -89,7 +90,7 @@ def _whole_attempt(room: Room, standing: Submission) -> str | None:
         attempts.setdefault(document.attempt, []).append(document)
     most = max(len(rows) for rows in attempts.values())
     for attempt, rows in attempts.items():
-        if len(rows) == most and all(room.store.size(row.object_key) == row.size for row in rows):
+        if len(rows) == most and all(is_there(room.vault, row) for row in rows):
             return attempt
     return None
 

@@ -10,7 +10,8 @@ from ihe.registry_objects import RegistryObject
 from ihe.xua import Caller
 from repository.records import Records
 from repository.settings import RepositorySettings
-from repository.store.protocol import DocumentIndex, DocumentStore, StoreUnavailable, Upload
+from repository.store.protocol import DocumentIndex, DocumentStore, Envelope, Keyring, StoreUnavailable, Upload
+from repository.store.vault import Vault
 
 __all__ = ["AnswerLost", "Asked", "Refused", "Registry", "Room", "StagedDocument", "Unreachable"]
 
@@ -56,7 +57,11 @@ class Registry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """``clock`` gives microseconds since 1970, UTC; ``new_key`` 32 random hex digits, for objects and attempts."""
+    """``clock`` gives microseconds since 1970, UTC; ``new_key`` 32 random hex digits, for objects and attempts.
+
+    Documents are read and written through the ``vault``; the ``store`` knows objects only. ``sealing``: new documents
+    are sealed under the ``keyring``.
+    """
 
     settings: RepositorySettings
     store: DocumentStore
@@ -65,6 +70,13 @@ class Room:
     records: Records
     clock: Callable[[], int]
     new_key: Callable[[], str]
+    keyring: Keyring | None = None
+    sealing: bool = True
+
+    @property
+    def vault(self) -> Vault:
+        """The store as documents see it."""
+        return Vault(self.store, self.keyring, sealing=self.sealing)
 
     def record_refusal(self, messages: Sequence[bytes]) -> None:
         """Records of what did not happen, committed alone; if the database refuses them a log line has to do."""
@@ -95,14 +107,16 @@ class StagedDocument:
 
     def __init__(self, room: Room) -> None:
         self.key: Final = room.new_key()
+        self.envelope: Envelope | None = None
         self.fault: StoreUnavailable | None = None
         self.adopted = False
         self._room = room
         self._upload: Upload | None = None
         self._aborted = False
         try:
-            room.index.stage(self.key, room.clock())
-            self._upload = room.store.begin(self.key)
+            self.envelope = room.vault.new_envelope(self.key)
+            room.index.stage(self.key, room.clock(), self.envelope)
+            self._upload = room.vault.begin(self.key, self.envelope)
         except StoreUnavailable as error:
             self.fault = error
 

@@ -2,16 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from repository.store.keyring import read_keys
 from wire.settings import Oid
 
-__all__ = ["IdenticalRetry", "RepositorySettings", "store_directory"]
+__all__ = ["KEYS_WANTED", "Encryption", "IdenticalRetry", "RepositorySettings", "store_directory"]
 
 IdenticalRetry = Literal["accept", "reject"]
+Encryption = Literal["auto", "on", "off"]
+
+KEYS_WANTED: Final = "make a file of keys with dossier store keys new FILE, and name it as repository.keyring"
 
 _MIB: Final = 2**20
 _GIB: Final = 2**30
@@ -63,6 +67,10 @@ class RepositorySettings(BaseModel):
     max_inline_bytes       a request whose documents are base64 text in the envelope, and the answer to one
     upload_buffer_bytes    memory for one upload's blocks on their way to an object store
     identical_retry        a submission sent again unchanged: answered as the first was (``accept``), or refused
+    encryption             ``on``: new documents are sealed; ``off``: they are not; ``auto``: when there are keys. In
+                           production there have to be keys, or ``off``
+    keyring                file of the key-encryption keys, one a line, the last one current: ``dossier store keys new``
+    keys                   the same lines as text, for who keeps secrets in the environment; read at the start alone
     sweep_interval_s       how often submissions without an outcome are looked at
     staging_age_s          an upload whose message never came to its end is removed after this time
     orphan_interval_s      how often the whole store is compared with the index
@@ -84,6 +92,29 @@ class RepositorySettings(BaseModel):
     max_inline_bytes: Count = 32 * _MIB
     upload_buffer_bytes: Count = 32 * _MIB
     identical_retry: IdenticalRetry = "accept"
+    encryption: Encryption = "auto"
+    keyring: Path | None = None
+    keys: SecretStr | None = None
     sweep_interval_s: Seconds = 10
     staging_age_s: Seconds = 6 * 3600
     orphan_interval_s: Seconds = 24 * 3600
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether key-encryption keys are provided."""
+        return self.keyring is not None or self.keys is not None
+
+    @field_validator("keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            read_keys(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.keyring is not None and self.keys is not None:
+            raise ValueError("keyring and keys are both given; give one of them")
+        if self.encryption == "on" and not self.has_keys:
+            raise ValueError("encryption is on, but there are no keys: " + KEYS_WANTED)
+        return self

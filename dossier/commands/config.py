@@ -8,7 +8,7 @@ import typer
 
 from dossier.console import print_json
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
-from dossier.services import SERVICES, check_certificates, endpoints
+from dossier.services import SERVICES, check_certificates, check_keyring, endpoints
 from dossier.settings import Settings, SettingsError
 from ihe.affinity_domain import CODED_ATTRIBUTES, CodeFileError
 from wire.affinity_domain import SHIPPED, agreed_codes
@@ -54,6 +54,10 @@ def _checked(settings: Settings) -> dict[str, Any]:
     codes: dict[str, Any] = {}
     try:
         check_certificates(settings)
+    except SettingsError as error:
+        faults += error.faults
+    try:
+        check_keyring(settings)
     except SettingsError as error:
         faults += error.faults
     try:

@@ -10,7 +10,16 @@ import typer
 from dossier.console import CommandError
 from dossier.logs import set_up_logging
 from dossier.options import BasePort, Config, Data, load_settings
-from dossier.services import SERVICES, bind_all, check_certificates, endpoints, make_folders, plans, probe
+from dossier.services import (
+    SERVICES,
+    bind_all,
+    check_certificates,
+    check_keyring,
+    endpoints,
+    make_folders,
+    plans,
+    probe,
+)
 from dossier.supervisor import Supervisor
 
 __all__ = ["serve"]
@@ -38,6 +47,7 @@ def serve(
         raise CommandError("the gateway is not in this version", status=2)
     settings = load_settings(config, data, base_port)
     check_certificates(settings)
+    check_keyring(settings)
     services = [SERVICES[name] for name in SERVICES if actor in (ActorName.ALL, name)]
     set_up_logging(settings.admin, environment=settings.affinity_domain.environment, process="supervisor")
     make_folders(settings, services)

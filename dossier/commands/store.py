@@ -1,4 +1,7 @@
-"""``dossier store sweep``: what a crash left behind in the document store, settled by asking the registry."""
+"""``dossier store``: the document store by hand.
+
+``sweep`` settles what a crash left behind, by asking the registry; ``keys`` are those documents are sealed under.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dossier.commands import keys
 from dossier.console import CommandError, print_json
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import room_arguments
@@ -13,6 +17,7 @@ from dossier.settings import room_arguments
 __all__ = ["app"]
 
 app = typer.Typer(help="The document store.", no_args_is_help=True)
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback()

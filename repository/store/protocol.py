@@ -8,15 +8,19 @@ Two promises hold the crash protocol together (see ``repository.registration``):
 Times are microseconds since 1970, UTC. Sizes are bytes, hashes SHA-1 in lower-case hex, both of the plain document.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 __all__ = [
+    "Damaged",
     "Document",
     "DocumentIndex",
     "DocumentStore",
+    "Envelope",
+    "KeyMissing",
+    "Keyring",
     "ObjectMissing",
     "Origin",
     "State",
@@ -40,6 +44,14 @@ class ObjectMissing(Exception):  # noqa: N818 - an outcome: another copy may be 
     """There is no finished object of this key."""
 
 
+class Damaged(Exception):  # noqa: N818 - an outcome: another copy may be whole
+    """What lies in the store is not what was written there, or not under this key."""
+
+
+class KeyMissing(Exception):  # noqa: N818 - an outcome: the operator has to bring the key
+    """The key-encryption key of this name is not at hand."""
+
+
 class Superseded(Exception):  # noqa: N818 - an outcome: the work is looked at once more
     """The row is no longer what its caller had read."""
 
@@ -52,6 +64,32 @@ class StoredObject:
     size: int
     modified: int
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The data key of one object, wrapped: ``kek`` names the key-encryption key. Useless without that key."""
+
+    kek: str
+    wrapped: bytes
+
+
+class Keyring(Protocol):
+    """Key-encryption keys: from a file, or held by a key management service. Calls may block.
+
+    ``current`` names the key that wraps new data keys. Whoever loses a key has lost every document under it.
+    """
+
+    @property
+    def current(self) -> str: ...
+
+    def wrap(self, data_key: bytes, object_key: str) -> Envelope:
+        """Wrap the 32 bytes of a data key under the current key, bound to its object."""
+        ...
+
+    def unwrap(self, envelope: Envelope, object_key: str) -> bytes:
+        """The data key. Raises KeyMissing; Damaged when it was not wrapped by this key for this object."""
+        ...
 
 
 class Upload(Protocol):
@@ -99,7 +137,7 @@ class State(StrEnum):
     STAGING    its object is being uploaded, its metadata is not known yet
     PENDING    it belongs to a submission of which the registry's answer is not known yet
     AVAILABLE  registered; ITI-43 gives it out
-    REMOVING   nobody claims it any more; object first, then row are going away
+    REMOVING   nobody claims it any more: its data key is destroyed already; object first, then row are going away
     """
 
     STAGING = "staging"
@@ -140,7 +178,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One object of the index. ``staged`` tells that its row exists already, in state STAGING."""
+    """One object of the index. ``staged`` tells that its row exists already, in state STAGING.
+
+    ``envelope`` holds the key its bytes are sealed under, None for plain bytes.
+    """
 
     object_key: str
     unique_id: str
@@ -153,6 +194,7 @@ class Document:
     since: int
     state: State = State.PENDING
     staged: bool = False
+    envelope: Envelope | None = None
 
 
 class DocumentIndex(Protocol):
@@ -161,7 +203,7 @@ class DocumentIndex(Protocol):
     Every call may raise ``StoreUnavailable``. ``messages`` are audit records that belong to the same commit.
     """
 
-    def stage(self, object_key: str, now: int) -> None:
+    def stage(self, object_key: str, now: int, envelope: Envelope | None = None) -> None:
         """A row in state STAGING, before its object is uploaded."""
         ...
 
@@ -237,6 +279,18 @@ class DocumentIndex(Protocol):
 
     def known(self, object_keys: Sequence[str]) -> frozenset[str]:
         """Which of these keys have a row."""
+        ...
+
+    def key_counts(self) -> Mapping[str | None, int]:
+        """How many rows have a data key under each key-encryption key; under None those of plain bytes."""
+        ...
+
+    def sealed_otherwise(self, kek: str, after: str, limit: int) -> tuple[tuple[str, Envelope], ...]:
+        """Object keys after one, in order, with data keys under any other key-encryption key than this."""
+        ...
+
+    def rewrap(self, changes: Sequence[tuple[str, Envelope, Envelope]]) -> int:
+        """Put the second envelope in the place of the first, where that still stands; how many did."""
         ...
 
     def record_alone(self, messages: Sequence[bytes]) -> None:

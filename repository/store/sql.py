@@ -5,16 +5,27 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, delete, exists, func, insert, or_, select, update
 
 from atna.store.engine import DRIVER_ERRORS, is_disk_full, open_engine, reading, write
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
-from repository.store.protocol import Document, Origin, State, StoreUnavailable, Submission, Superseded
+from repository.store.protocol import (
+    Document,
+    Envelope,
+    Origin,
+    State,
+    StoreUnavailable,
+    Submission,
+    Superseded,
+)
 from repository.store.tables import documents, metadata, outbox, submissions
 
 __all__ = ["SqlIndex", "open_index"]
 
 T = TypeVar("T")
+
+_REMOVING: Final[dict[str, Any]] = {"state": State.REMOVING.value, "kek": None, "wrapped_key": None}
+"""Whatever becomes of the object, nobody reads it any more: its data key is destroyed in the same commit."""
 
 _BATCH: Final = 500
 """Values in one IN list; SQLite takes 32,766, PostgreSQL 65,535."""
@@ -67,11 +78,12 @@ class SqlIndex:
 
     # ------------------------------------------------------------------------------------------------ uploads
 
-    def stage(self, object_key: str, now: int) -> None:
+    def stage(self, object_key: str, now: int, envelope: Envelope | None = None) -> None:
         """A row in state STAGING."""
+        row = {"object_key": object_key, "state": State.STAGING.value, "since": now, **_sealed(envelope)}
 
         def work(connection: Connection) -> None:
-            connection.execute(insert(documents).values(object_key=object_key, state=State.STAGING.value, since=now))
+            connection.execute(insert(documents).values(row))
 
         self._write(work)
 
@@ -171,7 +183,7 @@ class SqlIndex:
             if not gone.rowcount:
                 return False
             theirs = and_(d.submission_unique_id == submission.unique_id, d.state == State.PENDING.value)
-            connection.execute(update(documents).where(theirs).values(state=State.REMOVING.value))
+            connection.execute(update(documents).where(theirs).values(_REMOVING))
             add(connection, outbox, messages, self._sinks)
             return True
 
@@ -225,6 +237,40 @@ class SqlIndex:
                 found.update(connection.execute(select(documents.c.object_key).where(wanted)).scalars())
         return frozenset(found)
 
+    # ---------------------------------------------------------------------------------------------- data keys
+
+    def key_counts(self) -> dict[str | None, int]:
+        """Rows by the name of the key their data key is wrapped under, None for plain bytes."""
+        d = documents.c
+        standing = d.state != State.REMOVING.value
+        with self._reading() as connection:
+            rows = connection.execute(select(d.kek, func.count().label("objects")).where(standing).group_by(d.kek))
+            return {row.kek: row.objects for row in rows}
+
+    def sealed_otherwise(self, kek: str, after: str, limit: int) -> tuple[tuple[str, Envelope], ...]:
+        """Objects whose data key is wrapped under another key, in order of their keys."""
+        d = documents.c
+        wanted = select(d.object_key, d.kek, d.wrapped_key).where(
+            d.kek.is_not(None), d.kek != kek, d.object_key > after
+        )
+        with self._reading() as connection:
+            rows = connection.execute(wanted.order_by(d.object_key).limit(limit)).all()
+        return tuple((row.object_key, Envelope(row.kek, bytes(row.wrapped_key))) for row in rows)
+
+    def rewrap(self, changes: Sequence[tuple[str, Envelope, Envelope]]) -> int:
+        """Put new envelopes in the place of old ones that still stand."""
+        d = documents.c
+
+        def work(connection: Connection) -> int:
+            changed = 0
+            for object_key, old, new in changes:
+                # The wrapped bytes tell a destroyed or renewed key from the one that was read.
+                mine = and_(d.object_key == object_key, d.kek == old.kek, d.wrapped_key == old.wrapped)
+                changed += connection.execute(update(documents).where(mine).values(**_sealed(new))).rowcount
+            return changed
+
+        return self._write(work)
+
     # ---------------------------------------------------------------------------------------------- the sweep
 
     def discard(self, staged_before: int, left_before: int) -> tuple[str, ...]:
@@ -238,7 +284,7 @@ class SqlIndex:
         left = and_(d.state == State.PENDING.value, d.since < left_before, ~wanted)
 
         def work(connection: Connection) -> tuple[str, ...]:
-            connection.execute(update(documents).where(or_(staged, left)).values(state=State.REMOVING.value))
+            connection.execute(update(documents).where(or_(staged, left)).values(_REMOVING))
             removing = select(d.object_key).where(d.state == State.REMOVING.value)
             return tuple(connection.execute(removing).scalars())
 
@@ -331,7 +377,8 @@ def _write_submission(connection: Connection, submission: Submission, *, fresh: 
 
 
 def _write_documents(connection: Connection, submission_unique_id: str, rows: Sequence[Document]) -> None:
-    fresh = [_values(row, submission_unique_id) for row in rows if not row.staged]
+    # The envelope of a staged row stands already, and may have been wrapped anew since.
+    fresh = [_values(row, submission_unique_id) | _sealed(row.envelope) for row in rows if not row.staged]
     if fresh:
         connection.execute(insert(documents), fresh)
     d = documents.c
@@ -359,6 +406,12 @@ def _values(row: Document, submission_unique_id: str) -> dict[str, Any]:
     }
 
 
+def _sealed(envelope: Envelope | None) -> dict[str, Any]:
+    if envelope is None:
+        return {"kek": None, "wrapped_key": None}
+    return {"kek": envelope.kek, "wrapped_key": envelope.wrapped}
+
+
 def _document(row: Any) -> Document:
     return Document(
         object_key=row.object_key,
@@ -371,4 +424,5 @@ def _document(row: Any) -> Document:
         attempt=row.attempt,
         since=row.since,
         state=State(row.state),
+        envelope=None if row.kek is None else Envelope(row.kek, bytes(row.wrapped_key)),
     )

@@ -13,7 +13,7 @@ from repository.store.protocol import State
 
 __all__ = ["documents", "metadata", "outbox", "submissions"]
 
-metadata: Final = MetaData(info={"room": "repository", "version": 1})
+metadata: Final = MetaData(info={"room": "repository", "version": 2})
 
 documents: Final = Table(
     "documents",
@@ -30,6 +30,9 @@ documents: Final = Table(
     Column("size", BigInteger),
     Column("mime_type", Text),
     Column("patient_id", Text),
+    # The data key of a sealed object, wrapped; both empty for plain bytes, and once the key is destroyed.
+    Column("kek", Text),
+    Column("wrapped_key", LargeBinary),
 )
 Index("documents_by_unique_id", documents.c.unique_id)
 Index("documents_by_submission", documents.c.submission_unique_id)
