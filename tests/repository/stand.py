@@ -29,7 +29,9 @@ from repository.registry_client import RegistryClient
 from repository.room import Room
 from repository.settings import RepositorySettings
 from repository.store.directory import DirectoryStore
+from repository.store.keyring import open_keyring
 from repository.store.sql import open_index
+from repository.store.vault import sealed_size
 from schemas import parse_xml, strict_violations, violations, wsdl
 from tests.builders import CONTENT, REPOSITORY, provide_and_register_xml
 from wire.client import SoapClient
@@ -179,8 +181,9 @@ def settings_for(folder, registry_url, **more):
 
 @contextmanager
 def joined(folder, registry_url, **more):
-    """A Room as ``repository.app`` joins it, with a clock that can be moved."""
+    """A Room as ``repository.app`` joins it, with a clock that can be moved; sealed when there is a file ``keys``."""
     settings = settings_for(folder, registry_url, **more)
+    keys = folder / "keys"
     recorder = Recorder("test", None, "dossier-repository", "localhost")
     records = Records(recorder, registry_url)
     client = SoapClient(None, timeout_s=settings.registry_timeout_s)
@@ -193,6 +196,7 @@ def joined(folder, registry_url, **more):
         records=records,
         clock=Clock(),
         new_key=lambda: secrets.token_hex(16),
+        keyring=open_keyring(keys if keys.exists() else None, None),
     )
     index.close()
     client.close()
@@ -247,7 +251,7 @@ class Stand:
         assert {row.state for row in rows.values()} <= {"available"}
         assert set(self.objects()) == set(rows)
         for row in rows.values():
-            assert self.store.size(row.object_key) == row.size
+            assert self.store.size(row.object_key) == (row.size if row.kek is None else sealed_size(row.size))
         held = set()
         for body in self.registry.held.values():
             for entry in read_submitted_objects(parse_xml(body)).of(Kind.DOCUMENT_ENTRY):

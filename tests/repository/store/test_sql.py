@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from repository.store.protocol import Document, Origin, State, StoreUnavailable, Submission, Superseded
+from repository.store.protocol import Document, Envelope, Origin, State, StoreUnavailable, Submission, Superseded
 from repository.store.sql import open_index
+from repository.store.tables import documents
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
 
 ORIGIN = Origin("192.0.2.7", "CN=lab", None, "http://127.0.0.1:8020/repository")
@@ -220,3 +221,52 @@ def test_a_full_database_says_so_and_keeps_nothing(tmp_path):
     assert "xxx" not in str(refused.value)
     assert index.submission("1.2.3") is None
     index.close()
+
+
+# -------------------------------------------------------------------------------------------------- data keys
+
+OLD, NEW = Envelope("old", b"\x00wrapped\xff"), Envelope("new", b"otherwise")
+
+
+def test_an_envelope_is_read_back_byte_by_byte(index):
+    index.claim(submission(), [document("1", envelope=OLD), document("2")])
+    assert {d.object_key[0]: d.envelope for d in index.documents_of("1.2.3")} == {"1": OLD, "2": None}
+    assert index.key_counts() == {"old": 1, None: 1}
+
+
+def test_data_keys_are_wrapped_anew_in_order_and_each_once(index):
+    index.claim(submission(), [document(key, envelope=OLD) for key in "123"])
+    first = index.sealed_otherwise("new", "", 2)
+    assert [key[0] for key, _ in first] == ["1", "2"]
+    assert index.rewrap([(key, old, NEW) for key, old in first]) == 2
+    assert [key[0] for key, _ in index.sealed_otherwise("new", first[-1][0], 2)] == ["3"]
+    assert index.key_counts() == {"old": 1, "new": 2}
+
+
+def test_a_destroyed_key_stays_destroyed_though_a_rotation_had_read_it(index):
+    index.claim(submission(), [document("1", envelope=OLD)])
+    read = index.sealed_otherwise("new", "", 10)
+    assert index.release(submission(), [])
+    assert index.rewrap([(key, old, NEW) for key, old in read]) == 0
+    assert index.sealed_otherwise("new", "", 10) == ()
+    assert index.key_counts() == {}
+
+
+@pytest.mark.parametrize("discard", [(2000, 0), (0, 2000)])
+def test_whatever_discards_a_row_destroys_its_key(index, discard):
+    index.stage("1" * 32, 1000, OLD)
+    index.claim(submission(), [document("2", envelope=OLD)])
+    index.claim(submission(attempt="b"), [document("3", "b", envelope=OLD)], replacing=submission())
+    index.complete(submission(attempt="b"), b"<done/>", [], 1000)
+    (gone,) = index.discard(*discard)
+    assert gone[0] == ("1" if discard[0] else "2")
+    with index._reading() as connection:
+        rows = {row.object_key[0]: row.wrapped_key for row in connection.execute(documents.select())}
+    assert [key for key, wrapped in sorted(rows.items()) if wrapped is None] == [gone[0]]
+
+
+def test_a_key_that_was_wrapped_anew_while_its_document_was_coming_stays_so(index):
+    index.stage("1" * 32, 1000, OLD)
+    assert index.rewrap([("1" * 32, OLD, NEW)]) == 1
+    index.claim(submission(), [document("1", staged=True, envelope=OLD)])
+    assert [d.envelope for d in index.documents_of("1.2.3")] == [NEW]
