@@ -4,7 +4,7 @@ Every request leaves its audit record before the first byte of its answer: what 
 it wrote, everything else by itself. A refusal that cannot be recorded is answered as out of resources.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -17,7 +17,7 @@ from ihe import vocabulary as v
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from ihe.transactions import ITI_92
 from registry.desk import Desk
-from registry.store.protocol import Defect, LetPass, StoreUnavailable
+from registry.store.protocol import Defect, LetPass, LostRace, StoreUnavailable
 from schemas import violations
 from wire.messages import Request
 
@@ -26,7 +26,19 @@ _log = structlog.get_logger(__name__)
 MOST_RECORDED_BYTES: Final = 16 * 2**20
 """Of the text of one query, over all its audit records."""
 
+_ATTEMPTS: Final = 6
 _QUERY_ROOT: Final = f"{{{v.QUERY}}}AdhocQueryRequest"
+
+
+def in_one_of_some_attempts(once: Callable[[], None]) -> None:
+    """Do it again, on what is stored then, when others changed the same objects; Rejected as busy if they always do."""
+    for _ in range(_ATTEMPTS):
+        try:
+            once()
+        except LostRace:
+            continue
+        return
+    raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "others change the same objects; send it again"),))
 
 
 class Asked:

@@ -32,6 +32,18 @@ def settled(submitted: SubmittedObjects, new_uuid: NewUuid, *, keep_lids: bool =
     )
 
 
+def with_new_ids(obj: RegistryObject, new_uuid: NewUuid) -> RegistryObject:
+    """The same under a new entryUUID; what has no logical id gets the same for one."""
+    own = new_uuid()
+    return replace(
+        obj,
+        id=own,
+        lid=obj.lid or own,
+        classifications=tuple(replace(c, id=new_uuid(), classified_object=own) for c in obj.classifications),
+        external_identifiers=tuple(replace(i, id=new_uuid(), registry_object=own) for i in obj.external_identifiers),
+    )
+
+
 def _settled(obj: RegistryObject, ids: dict[str, str], new_uuid: NewUuid, *, keep_lid: bool) -> RegistryObject:
     own = new_uuid() if obj.id is None else ids[obj.id]
     return replace(

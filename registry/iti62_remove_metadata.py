@@ -15,12 +15,11 @@ from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from ihe.findings import shortened
-from registry.asked import RemovalAsked
+from registry.asked import RemovalAsked, in_one_of_some_attempts
 from registry.desk import Desk
-from registry.store.protocol import LostRace, Removable, StoreUnavailable
+from registry.store.protocol import Removable, StoreUnavailable
 from wire.messages import Reply, Request
 
-_ATTEMPTS: Final = 6
 _DELETE_ALL: Final = "urn:oasis:names:tc:ebxml-regrep:DeletionScopeType:DeleteAll"
 
 
@@ -50,22 +49,20 @@ def _named(request: Request, most: int) -> tuple[str, ...]:
 
 def _remove(asked: RemovalAsked) -> None:
     let_pass = asked.let_pass()
-    for _ in range(_ATTEMPTS):
-        try:
-            with asked.desk.store.unit_of_work() as work:
-                facts = work.removable(asked.object_ids)
-                asked.patient_ids = facts.patient_ids
-                errors = tuple(errors_of(asked.object_ids, facts))
-                if errors:
-                    raise Rejected(errors)
-                work.remove(facts.objects)
-                if let_pass is not None:
-                    work.note(let_pass)
-                work.record(asked.records())
-        except LostRace:
-            continue
-        return
-    raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "others change the same objects; send it again"),))
+
+    def remove() -> None:
+        with asked.desk.store.unit_of_work() as work:
+            facts = work.removable(asked.object_ids)
+            asked.patient_ids = facts.patient_ids
+            errors = tuple(errors_of(asked.object_ids, facts))
+            if errors:
+                raise Rejected(errors)
+            work.remove(facts.objects)
+            if let_pass is not None:
+                work.note(let_pass)
+            work.record(asked.records())
+
+    in_one_of_some_attempts(remove)
 
 
 def errors_of(entry_uuids: Sequence[str], facts: Removable) -> Iterator[RegistryError]:

@@ -30,7 +30,7 @@ from ihe.registry_objects import (
     RegistryObject,
     Slot,
 )
-from registry.identity import NewUuid
+from registry.identity import NewUuid, with_new_ids
 from registry.iti8_patient_identity_feed import (
     MAX_ID_CHARACTERS,
     Effect,
@@ -271,7 +271,7 @@ class _Gathering:
     def _copy(self, link: RegistryObject) -> RegistryObject:
         moved = {old: new.id for old, new in self._entries.items()}
         source, target = moved.get(str(link.source), link.source), moved.get(str(link.target), link.target)
-        return _new_ids(replace(link, source=source, target=target, lid=None, version_name="1"), self._new_uuid)
+        return with_new_ids(replace(link, source=source, target=target, lid=None, version_name="1"), self._new_uuid)
 
 
 def _renewed(old: RegistryObject, change: LinkChange, new_uuid: NewUuid) -> RegistryObject:
@@ -279,18 +279,7 @@ def _renewed(old: RegistryObject, change: LinkChange, new_uuid: NewUuid) -> Regi
     shown = print_cx(CX(*change.new))
     identifiers = tuple(replace(i, value=shown) if i.scheme in _PATIENT_IDS else i for i in old.external_identifiers)
     version = str(int(old.version_name or "1") + 1)
-    return _new_ids(replace(old, external_identifiers=identifiers, version_name=version), new_uuid)
-
-
-def _new_ids(obj: RegistryObject, new_uuid: NewUuid) -> RegistryObject:
-    own = new_uuid()
-    return replace(
-        obj,
-        id=own,
-        lid=obj.lid or own,
-        classifications=tuple(replace(c, id=new_uuid(), classified_object=own) for c in obj.classifications),
-        external_identifiers=tuple(replace(i, id=new_uuid(), registry_object=own) for i in obj.external_identifiers),
-    )
+    return with_new_ids(replace(old, external_identifiers=identifiers, version_name=version), new_uuid)
 
 
 def _submission_set(change: LinkChange, now: str) -> RegistryObject:

@@ -16,12 +16,10 @@ from registry import iti42_register_document_set_b as iti42
 from registry import iti57_update_document_set as iti57
 from registry import iti61_register_on_demand_document_entry as iti61
 from registry import iti92_restricted_update_document_set as iti92
-from registry.asked import SubmissionAsked
+from registry.asked import SubmissionAsked, in_one_of_some_attempts
 from registry.desk import Desk, new_uuid
-from registry.store.protocol import Depositor, LostRace, StoreUnavailable
+from registry.store.protocol import Depositor, StoreUnavailable
 from wire.messages import Reply, Request
-
-_ATTEMPTS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +59,15 @@ def _submit(asked: SubmissionAsked, rules: SubmissionRules) -> None:
     sender = desk.sender_of(request)
     depositor = Depositor(sender.node, sender.organisation, sender.person)
     partner, on_the_way = desk.partner_of(request), asked.on_the_way()
-    for _ in range(_ATTEMPTS):
-        try:
-            with desk.store.unit_of_work() as work:
-                registration = rules.judge(submission, work.facts_about(wanted), desk.today(), new_uuid)
-                defects = (*on_the_way, *registration.defects)
-                work.apply(replace(registration, depositor=depositor, partner=partner, defects=defects))
-                work.record(asked.records())
-                if time.monotonic() > deadline or desk.given_up(request):
-                    # A repository that heard nothing judges this submission lost from here on: it must not appear.
-                    raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "took too long; send it again"),))
-        except LostRace:
-            continue
-        return
-    raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "others change the same objects; send it again"),))
+
+    def register() -> None:
+        with desk.store.unit_of_work() as work:
+            registration = rules.judge(submission, work.facts_about(wanted), desk.today(), new_uuid)
+            defects = (*on_the_way, *registration.defects)
+            work.apply(replace(registration, depositor=depositor, partner=partner, defects=defects))
+            work.record(asked.records())
+            if time.monotonic() > deadline or desk.given_up(request):
+                # A repository that heard nothing judges this submission lost from here on: it must not appear.
+                raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "took too long; send it again"),))
+
+    in_one_of_some_attempts(register)

@@ -9,7 +9,7 @@ from ihe import vocabulary as v
 from ihe.metadata import AvailabilityStatus
 from ihe.registry_objects import Kind, RegistryObject
 from ihe.update_rules import Operations
-from registry.identity import NewUuid
+from registry.identity import NewUuid, with_new_ids
 from registry.iti42_register_document_set_b import REPLACEMENTS, Submission, propagated
 from registry.store.protocol import Facts, KnownVersion, Registration, StatusChange
 
@@ -106,17 +106,8 @@ def _copies(versions: Sequence[Version], new_uuid: NewUuid) -> list[RegistryObje
 
 
 def _copy(one: RegistryObject, moved: dict[str, str | None], new_uuid: NewUuid) -> RegistryObject:
-    own = new_uuid()
-    return replace(
-        one,
-        id=own,
-        lid=own,
-        version_name="1",
-        source=moved.get(one.source or "", one.source),
-        target=moved.get(one.target or "", one.target),
-        classifications=tuple(replace(c, id=new_uuid(), classified_object=own) for c in one.classifications),
-        external_identifiers=tuple(replace(i, id=new_uuid(), registry_object=own) for i in one.external_identifiers),
-    )
+    source, target = moved.get(one.source or "", one.source), moved.get(one.target or "", one.target)
+    return with_new_ids(replace(one, source=source, target=target, lid=None, version_name="1"), new_uuid)
 
 
 def _joined_folders(
