@@ -1,7 +1,14 @@
-"""``dossier certs``: a public key infrastructure to try TLS with. For tests only."""
+"""``dossier certs``: a public key infrastructure to try TLS with. For tests only.
+
+``ca``       the authority
+``server``   one certificate for all services, or with ``--server NAME`` one for each, by its host name: only with a
+             certificate of its own can a service be told from another in ``affinity_domain.partners``
+``client``   one for each ``--client``; it opens no port
+"""
 
 import ipaddress
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,12 +25,18 @@ __all__ = ["certs"]
 
 BACKDATED: Final = timedelta(minutes=5)
 """Clocks of test machines differ."""
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def certs(
     out: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder to write to.")] = Path("certs"),
     host: Annotated[
-        list[str] | None, typer.Option("--host", help="More names or addresses of the server; may be repeated.")
+        list[str] | None, typer.Option("--host", help="More names or addresses of every server; may be repeated.")
+    ] = None,
+    server: Annotated[
+        list[str] | None,
+        typer.Option("--server", help="Host name of a server with a certificate of its own; may be repeated."),
     ] = None,
     client: Annotated[
         list[str] | None, typer.Option("--client", help="Name of a client; may be repeated. Default: client.")
@@ -31,25 +44,37 @@ def certs(
     days: Annotated[int, typer.Option("--days", min=1, max=825, help="How long they are valid.")] = 90,
     force: Annotated[bool, typer.Option("--force", help="Write over an authority that is already there.")] = False,
 ) -> None:
-    """Make an authority, a server certificate (localhost, 127.0.0.1, ::1) and client certificates, to try TLS with."""
-    names = ["localhost", "127.0.0.1", "::1", *(host or [])]
+    """Make an authority, server certificates (also for localhost, 127.0.0.1, ::1) and clients', to try TLS with."""
+    servers, clients, more = server or [], client or ["client"], host or []
+    _check_names(servers or ["server"], clients)
     if (out / "ca.pem").exists() and not force:
         raise CommandError(f"{out / 'ca.pem'} exists; --force makes everything anew", status=2)
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority = _Authority(days)
         _write(out, "ca", authority.certificate, authority.key)
-        _write(out, "server", *authority.issue("Dossier test server", names))
-        for name in client or ["client"]:
-            if not name or "/" in name or name in {"ca", "server"}:
-                raise CommandError(f"{name!r} cannot be a client's name", status=2)
+        if not servers:
+            _write(out, "server", *authority.issue("Dossier test server", [*LOOPBACK, *more]))
+        for name in servers:
+            _write(out, name, *authority.issue(name, [*LOOPBACK, name, *more]))
+        for name in clients:
             _write(out, name, *authority.issue(name, []))
     except OSError as error:
         raise CommandError(f"{out}: {error.strerror}", status=2) from error
-    typer.echo(
-        f'# for dossier.toml\n[tls]\ncertificate = "{out / "server.pem"}"\nkey = "{out / "server.key"}"\n'
-        f'ca = "{out / "ca.pem"}"'
-    )
+    for name in servers or ["server"]:
+        where = f"the dossier.toml of {name}" if servers else "dossier.toml"
+        typer.echo(f'# for {where}\n[tls]\ncertificate = "{out / name}.pem"\nkey = "{out / name}.key"')
+        typer.echo(f'ca = "{out / "ca.pem"}"')
+
+
+def _check_names(servers: list[str], clients: list[str]) -> None:
+    """Every name becomes a file's, so each may be there once."""
+    taken = {"ca"}
+    for kind, names in (("server", servers), ("client", clients)):
+        for name in names:
+            if _NAME.fullmatch(name) is None or name in taken:
+                raise CommandError(f"{name!r} cannot be a {kind}'s name", status=2)
+            taken.add(name)
 
 
 class _Authority:

@@ -218,6 +218,37 @@ def handshake(server_context, client_context, name):
     assert client.version() == "TLSv1.3"
 
 
+def test_each_server_has_a_certificate_of_its_own(run_command, tmp_path):
+    words = ("--server", "registry", "--server", "s3", "--host", "dossier.example.org", "--client", "operator")
+    status, out, _err = run_command("certs", "--out", str(tmp_path), *words)
+    assert status == 0
+    assert sorted(path.name for path in tmp_path.glob("*.pem")) == ["ca.pem", "operator.pem", "registry.pem", "s3.pem"]
+    assert f'# for the dossier.toml of s3\n[tls]\ncertificate = "{tmp_path}/s3.pem"' in out
+    for name in ("registry", "s3"):
+        server = x509.load_pem_x509_certificate((tmp_path / f"{name}.pem").read_bytes())
+        assert server.subject.rfc4514_string() == f"CN={name}"
+        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.DNSName) == ["localhost", name, "dossier.example.org"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--client", "ca"),
+        ("--client", "server"),
+        ("--client", "../lab"),
+        ("--server", "lab", "--client", "lab"),
+        ("--server", "two", "--server", "two"),
+        ("--server", ""),
+    ],
+)
+def test_a_name_that_can_be_no_file_of_its_own_is_refused_before_anything_is_written(run_command, tmp_path, words):
+    status, _out, err = run_command("certs", "--out", str(tmp_path / "certs"), *words)
+    assert status == 2
+    assert "cannot be a " in err
+    assert not (tmp_path / "certs").exists()
+
+
 def test_certs_do_not_overwrite_an_authority(run_command, tmp_path):
     assert run_command("certs", "--out", str(tmp_path))[0] == 0
     before = (tmp_path / "ca.pem").read_bytes()
