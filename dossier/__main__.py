@@ -16,6 +16,7 @@ from dossier.commands import (
     feed,
     fetch,
     find,
+    health,
     patients,
     serve,
     store,
@@ -42,6 +43,7 @@ app.command("find")(find.find)
 app.command("fetch")(fetch.fetch)
 app.command("defects")(defects.defects)
 app.command("certs")(certs.certs)
+app.command("health")(health.health)
 app.command("demo")(demo.demo)
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")

@@ -25,11 +25,12 @@ COMMANDS = {
     "audit": {"patient", "user", "since", "event", "as_json"},
     "audit verify": {"as_json"},
     "config check": {"config"},
-    "certs": {"out"},
+    "certs": {"out", "host", "server", "client", "days", "force"},
     "store sweep": {"config"},
     "db upgrade": {"config"},
     "db status": {"config", "as_json"},
     "defects": {"partner", "as_json"},
+    "health": {"actor", "live", "config", "as_json"},
     "demo": set(),
 }
 SETTINGS = {
