@@ -193,9 +193,12 @@ def check_keyring(settings: Settings) -> None:
             raise SettingsError([f"repository.keyring: {error}"]) from error
 
 
-def make_folders(settings: Settings, services: list[Service]) -> None:
-    """Create the folders of SQLite files and of the document store; CommandError when that fails."""
-    for folder in _folders(settings, services):
+def make_folders(settings: Settings, services: list[Service], *, stores: bool = True) -> None:
+    """Create the folders of SQLite files and of the document store; CommandError when that fails.
+
+    Without ``stores`` those of the databases alone: whoever only leads databases need not reach the documents.
+    """
+    for folder in _folders(settings, services, stores=stores):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -211,13 +214,13 @@ def sqlite_file(url: str) -> Path | None:
     return Path(path)
 
 
-def _folders(settings: Settings, services: list[Service]) -> Iterator[Path]:
+def _folders(settings: Settings, services: list[Service], *, stores: bool) -> Iterator[Path]:
     for service in services:
         section = settings.tree[service.name]
         database, store = sqlite_file(section["database_url"]), urlsplit(section.get("store", ""))
         if database is not None:
             yield database.parent
-        if store.scheme == "file":
+        if stores and store.scheme == "file":
             yield Path(unquote(store.path))
 
 

@@ -78,7 +78,7 @@ def _asked(room: Room, work: Callable[[], T], faults: list[str]) -> T | None:
 def upgrade(config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000) -> None:
     """Lead each service's database to this program's version, or create it; stop the services first, and back up."""
     settings = load_settings(config, data, base_port)
-    make_folders(settings, list(SERVICES.values()))
+    make_folders(settings, list(SERVICES.values()), stores=False)
     faults: list[str] = []
     for room in _rooms(settings):
         done = _asked(room, room.upgrade, faults)

@@ -162,6 +162,12 @@ def test_db_upgrade_creates_and_is_content_with_what_is_there(run_command, tmp_p
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
+def test_db_upgrade_leaves_the_document_store_alone(run_command, tmp_path):
+    """It may run where the documents are out of reach, e.g. in a container of its own."""
+    assert run_command("db", "upgrade", "--data", str(tmp_path / "data"))[0] == 0
+    assert not (tmp_path / "data" / "documents").exists()
+
+
 def test_db_status_says_what_is_there(run_command, tmp_path):
     data = ("--data", str(tmp_path / "data"))
     status, out, _err = run_command("db", "status", *data)
