@@ -16,7 +16,7 @@ help:
 	@echo "make run       serve until Ctrl-C, data in ./$(DATA), settings from ./dossier.toml when there is one"
 	@echo "make install   only the set-up: afterwards $(BIN)/dossier works"
 	@echo "make test      the whole test suite"
-	@echo "make lint      ruff, mypy, architecture rules"
+	@echo "make lint      ruff, mypy, hadolint, the compose schema, architecture rules"
 	@echo "make bench     throughput, growth and large transfers as ratios to a floor measured in the same run"
 	@echo "make bench-10m the patient query at ten million entries, and with the table of entries split (70 GB of disk, an hour)"
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
@@ -63,6 +63,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
 
 .PHONY: mutation
