@@ -25,9 +25,9 @@ from repository.records import Records
 from repository.registry_client import RegistryClient
 from repository.room import Room
 from repository.rotation import Rotation, rotate
-from repository.settings import RepositorySettings, store_directory
-from repository.store.directory import DirectoryStore
+from repository.settings import RepositorySettings
 from repository.store.keyring import FileKeyring, StaticKeyring, open_keyring
+from repository.store.opening import answers, open_store
 from repository.store.sql import SqlIndex, open_index
 from schemas import wsdl
 from wire.admin import admin_app
@@ -64,7 +64,7 @@ def _joined(
         socket.gethostname() or "localhost",
         environment=domain.environment,
     )
-    store = DirectoryStore(store_directory(repository.store), min_free_bytes=repository.min_free_bytes)
+    store = open_store(repository)
     index = open_index(repository.database_url, audit.sinks, audit.max_outbox_rows)
     records = Records(recorder, repository.registry_url)
     client = SoapClient(tls, timeout_s=repository.registry_timeout_s)
@@ -158,7 +158,7 @@ def single(
         async def serve_admin(ending: asyncio.Event, ready: Callable[[], None]) -> None:
             checks = {
                 "database": joined.index.check,
-                "store": lambda: (joined.room.store.free_bytes() or 0) > repository.min_free_bytes,
+                "store": lambda: answers(joined.room.store, repository.min_free_bytes),
                 "outbox": lambda: not outbox.full(),
             }
             app = admin_app(checks)

@@ -1,6 +1,8 @@
 """``[repository]``: the Document Repository's own settings. Units stand in the names."""
 
+import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -10,7 +12,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 from repository.store.keyring import read_keys
 from wire.settings import Oid
 
-__all__ = ["KEYS_WANTED", "Encryption", "IdenticalRetry", "RepositorySettings", "store_directory"]
+__all__ = [
+    "KEYS_WANTED",
+    "Bucket",
+    "Encryption",
+    "IdenticalRetry",
+    "RepositorySettings",
+    "store_bucket",
+    "store_directory",
+]
 
 IdenticalRetry = Literal["accept", "reject"]
 Encryption = Literal["auto", "on", "off"]
@@ -19,28 +29,70 @@ KEYS_WANTED: Final = "make a file of keys with dossier store keys new FILE, and 
 
 _MIB: Final = 2**20
 _GIB: Final = 2**30
+_BUCKET: Final = re.compile(
+    r"(?P<scheme>s3\+https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(?:/[A-Za-z0-9._-]+){0,16})/?"
+)
+MOST_PARTS: Final = 10_000
 _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
 
 Count = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket of an S3 server; ``endpoint`` is ``host[:port]``, ``prefix`` is empty or ends with ``/``."""
+
+    endpoint: str
+    secure: bool
+    name: str
+    prefix: str
+
+
 def store_directory(url: str) -> Path:
     """The directory of a ``file:`` URL; raises ValueError with a plain reason for anything else."""
     parts = urlsplit(url)
-    if parts.scheme.startswith("s3"):
-        raise ValueError(
-            "object stores (s3) are not in this version; name a directory: file:///var/lib/dossier/documents"
-        )
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
-        raise ValueError("should be the URL of a directory with an absolute path: file:///var/lib/dossier/documents")
+        raise ValueError(
+            "should be the URL of a directory with an absolute path, file:///var/lib/dossier/documents,"
+            " or of a bucket, s3+https://s3.example/bucket"
+        )
     if parts.query or parts.fragment:
         raise ValueError("should hold nothing after the path: write ? and # in it as %3F and %23")
     return Path(unquote(parts.path))
 
 
+def store_bucket(url: str) -> Bucket | None:
+    """The bucket of an ``s3+https:`` or ``s3+http:`` URL, None for other schemes; raises ValueError."""
+    if not url.startswith("s3"):
+        return None
+    found = _BUCKET.fullmatch(url)
+    if found is None:
+        raise ValueError(
+            "should be s3+https://host[:port]/bucket[/prefix]; the keys have settings of their own,"
+            " store_access_key and store_secret_key"
+        )
+    host, port, secure = found["host"], found["port"], found["scheme"] == "s3+https"
+    if port is not None and not 0 < int(port) < 65536:
+        raise ValueError("should have a port from 1 to 65535")
+    if not secure and not _loopback(host):
+        raise ValueError("s3+http speaks in the clear and is for loopback addresses only; use s3+https and store_ca")
+    prefix = (found["prefix"] or "").strip("/")
+    endpoint = host if port is None else f"{host}:{port}"
+    return Bucket(endpoint, secure, found["bucket"], f"{prefix}/" if prefix else "")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _store(url: str) -> str:
-    store_directory(url)
+    if store_bucket(url) is None:
+        store_directory(url)
     return url
 
 
@@ -57,7 +109,16 @@ class RepositorySettings(BaseModel):
     workers                processes that serve SOAP; at most 2 with SQLite
     unique_id              repositoryUniqueId, an OID
     database_url           ``sqlite:////path/repository.db`` or ``postgresql+psycopg://…``
-    store                  where documents lie: ``file:///path``
+    store                  where documents lie: ``file:///path`` or ``s3+https://host[:port]/bucket[/prefix]``;
+                           ``s3+http://`` on a loopback address only
+    store_access_key       of the object store
+    store_secret_key       of the object store; best from a file (``DOSSIER_REPOSITORY__STORE_SECRET_KEY_FILE``)
+    store_region           what requests to the object store are signed for
+    store_ca               PEM file of the authorities that the object store's certificate may come from; without it
+                           those of the system
+    store_connect_timeout_s  how long a connection to the object store may take
+    store_timeout_s        how long one part may take to be sent, and each piece of an answer to come
+    upload_part_bytes      a part of an upload to an object store, and what each upload holds in memory
     min_free_bytes         room in the store that is left alone; below it submissions are refused
     registry_url           ITI-42 and ITI-18 go there
     registry_timeout_s     how long the registry may take to answer; longer than its own ``max_registration_s``
@@ -83,6 +144,13 @@ class RepositorySettings(BaseModel):
     unique_id: Oid = "1.3.6.1.4.1.21367.2011.2.3.9999"
     database_url: str = "sqlite:///repository.db"
     store: Annotated[str, AfterValidator(_store)] = "file:///var/lib/dossier/documents"
+    store_access_key: str | None = None
+    store_secret_key: SecretStr | None = None
+    store_region: str = "us-east-1"
+    store_ca: Path | None = None
+    store_connect_timeout_s: Seconds = 5
+    store_timeout_s: Seconds = 30
+    upload_part_bytes: Annotated[int, Field(ge=5 * _MIB, le=512 * _MIB)] = 5 * _MIB
     min_free_bytes: Annotated[int, Field(ge=0)] = 8 * _MIB
     registry_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8010/registry"
     registry_timeout_s: Seconds = 20
@@ -117,4 +185,14 @@ class RepositorySettings(BaseModel):
             raise ValueError("keyring and keys are both given; give one of them")
         if self.encryption == "on" and not self.has_keys:
             raise ValueError("encryption is on, but there are no keys: " + KEYS_WANTED)
+        return self
+
+    @model_validator(mode="after")
+    def _object_store(self) -> Self:
+        if store_bucket(self.store) is None:
+            return self
+        if not self.store_access_key or self.store_secret_key is None or not self.store_secret_key.get_secret_value():
+            raise ValueError("store_access_key and store_secret_key are needed for a store in a bucket")
+        if self.upload_part_bytes * MOST_PARTS < self.max_document_bytes:
+            raise ValueError(f"upload_part_bytes is too small: {MOST_PARTS} parts do not hold max_document_bytes")
         return self

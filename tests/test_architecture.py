@@ -36,6 +36,8 @@ LIBRARY_LIVES_IN = {
     "alembic": ("*.store",),
     "psycopg": ("*.store",),
     "sqlite3": ("*.store",),
+    "minio": ("*.store",),
+    "urllib3": ("*.store",),
     "typer": ("dossier",),
     "rich": ("dossier",),
     "pydantic_settings": ("dossier",),

@@ -21,6 +21,7 @@ __all__ = [
     "Envelope",
     "KeyMissing",
     "Keyring",
+    "ObjectLocked",
     "ObjectMissing",
     "Origin",
     "State",
@@ -38,6 +39,10 @@ class StoreUnavailable(Exception):  # noqa: N818 - an outcome the actor names to
     def __init__(self, reason: str, *, full: bool = False) -> None:
         super().__init__(reason)
         self.full = full
+
+
+class ObjectLocked(StoreUnavailable):
+    """The store forbids to remove the object before a time that it knows; asking again later is right."""
 
 
 class ObjectMissing(Exception):  # noqa: N818 - an outcome: another copy may be whole
@@ -119,11 +124,17 @@ class DocumentStore(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object, finished or not; durable when it returns; no error if there is none."""
+        """Remove an object, finished or not; durable when it returns; no error if there is none.
+
+        Raises ``ObjectLocked`` where the store keeps it against us.
+        """
         ...
 
     def objects(self) -> Iterator[StoredObject]:
-        """Everything that lies in the store, in no order; what comes or goes meanwhile may be missed."""
+        """Everything that lies in the store, in no order; what comes or goes meanwhile may be missed.
+
+        The size of what is unfinished may be 0: object stores do not say it.
+        """
         ...
 
     def free_bytes(self) -> int | None:

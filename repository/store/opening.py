@@ -1,0 +1,50 @@
+"""The document store that the settings name."""
+
+from typing import Final
+
+from repository.settings import Bucket, RepositorySettings, store_bucket, store_directory
+from repository.store.directory import DirectoryStore
+from repository.store.protocol import DocumentStore
+from repository.store.s3 import S3Store
+from repository.store.s3_client import S3Client, S3Options
+
+__all__ = ["answers", "bucket_client", "open_store"]
+
+NO_KEY: Final = "0" * 32
+"""A key that is asked for and never used."""
+
+
+def open_store(settings: RepositorySettings) -> DocumentStore:
+    """A directory or a bucket. An object store is not asked for anything yet; a directory is prepared.
+
+    Raises ``StoreUnavailable``.
+    """
+    bucket = store_bucket(settings.store)
+    if bucket is None:
+        return DirectoryStore(store_directory(settings.store), min_free_bytes=settings.min_free_bytes)
+    return S3Store(bucket_client(settings, bucket), bucket.prefix, part_bytes=settings.upload_part_bytes)
+
+
+def bucket_client(settings: RepositorySettings, bucket: Bucket, *, secret_key: str | None = None) -> S3Client:
+    """Requests to the bucket; ``secret_key`` in place of the one of the settings."""
+    own = None if settings.store_secret_key is None else settings.store_secret_key.get_secret_value()
+    options = S3Options(
+        endpoint=bucket.endpoint,
+        secure=bucket.secure,
+        bucket=bucket.name,
+        access_key=settings.store_access_key,
+        secret_key=secret_key or own,
+        region=settings.store_region,
+        ca=settings.store_ca,
+        connect_timeout_s=settings.store_connect_timeout_s,
+        timeout_s=settings.store_timeout_s,
+    )
+    return S3Client(options)
+
+
+def answers(store: DocumentStore, min_free_bytes: int) -> bool:
+    """Whether the store can be asked and has room, as far as it knows; raises ``StoreUnavailable``."""
+    if store.size(NO_KEY) is not None:
+        return False
+    free = store.free_bytes()
+    return free is None or free > min_free_bytes
