@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import urllib3
 from minio import Minio
@@ -29,6 +29,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
 from repository.store.protocol import ObjectMissing, StoreUnavailable
+
+T = TypeVar("T")
 
 __all__ = ["Head", "S3Client", "S3Failed", "S3Options", "Unfinished", "UploadedPart"]
 
@@ -48,6 +50,7 @@ _REFUSED: Final = frozenset({
     "AccessDenied", "AllAccessDisabled", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
 })  # fmt: skip
 _NOT_OFFERED: Final = frozenset({"MethodNotAllowed", "NotImplemented"})
+_MISSPELT: Final = "self._next_upload_id_marker"
 _CODE: Final = re.compile(r"[A-Za-z0-9.]{1,64}")
 
 
@@ -225,16 +228,21 @@ class S3Client:
 
     def uploads(self, prefix: str) -> Iterator[Unfinished]:
         """Unfinished multipart uploads, page by page; MinIO's server only knows those of a whole object name."""
-        marker: str | None = None
+        key: str | None = None
+        upload_id: str | None = None
         while True:
             with translated():
-                page = self._minio._list_multipart_uploads(self.bucket, prefix=prefix, key_marker=marker)
+                page = self._minio._list_multipart_uploads(
+                    self.bucket, prefix=prefix, key_marker=key, upload_id_marker=upload_id
+                )
             for one in page.uploads:
                 if one.upload_id and one.initiated_time:
                     yield Unfinished(one.object_name, one.upload_id, one.initiated_time)
-            if not page.is_truncated or not page.next_key_marker:
+            # minio 7.2.20 keeps the second marker under a misspelt name; SeaweedFS gives that one alone.
+            following = page.next_key_marker, page.next_upload_id_marker or vars(page).get(_MISSPELT)
+            if not page.is_truncated or following in {(key, upload_id), (None, None)}:
                 return
-            marker = page.next_key_marker
+            key, upload_id = following
 
     # --------------------------------------------------------------------------------------------- removing
 
@@ -263,14 +271,18 @@ class S3Client:
 
     def locked_until(self, name: str, version_id: str) -> str | None:
         """Why a version cannot be deleted yet, None when no lock is known."""
+        if self._told(lambda: self._minio.is_object_legal_hold_enabled(self.bucket, name, version_id)):
+            return "under a legal hold"
+        retention = self._told(lambda: self._minio.get_object_retention(self.bucket, name, version_id))
+        return None if retention is None else f"locked until {retention.retain_until_date:%Y-%m-%d %H:%M:%S} UTC"
+
+    def _told(self, ask: Callable[[], T]) -> T | None:
+        """The answer; None where the server has none (each words that in its own way) or may not give it."""
         try:
             with translated():
-                if self._minio.is_object_legal_hold_enabled(self.bucket, name, version_id):
-                    return "under a legal hold"
-                retention = self._minio.get_object_retention(self.bucket, name, version_id)
+                return ask()
         except (S3Failed, ObjectMissing):
             return None
-        return None if retention is None else f"locked until {retention.retain_until_date:%Y-%m-%d %H:%M:%S} UTC"
 
     def asked(self, ask: Callable[[Minio], Any]) -> Any:
         """Anything else that minio's client can ask; for the probe."""

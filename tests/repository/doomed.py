@@ -1,8 +1,9 @@
-"""A repository that dies at a named step of ITI-41: ``python -m tests.repository.doomed FOLDER REGISTRY_URL STEP``.
+"""A repository that dies at a named step of ITI-41: ``python -m tests.repository.doomed FOLDER REGISTRY_URL STEP JSON``.
 
-Prints its address, serves, and ends with ``os._exit`` at the step: nothing is flushed, closed or cleaned, as by kill -9.
+``JSON`` holds settings beside the usual ones. Prints its address, serves, and ends with ``os._exit`` at the step: nothing is flushed, closed or cleaned, as by kill -9.
 """
 
+import json
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 STEPS = {
     "staged": ("index", "stage", "after"),
     "uploading": ("upload", "write", "before"),
+    "written": ("upload", "finish", "before"),
     "uploaded": ("upload", "finish", "after"),
     "claiming": ("index", "claim", "before"),
     "claimed": ("index", "claim", "after"),
@@ -63,8 +65,8 @@ def main():
     from repository.actor import RepositoryActor
     from tests.repository.stand import joined, served
 
-    folder, registry_url, step = sys.argv[1:]
-    with joined(Path(folder), registry_url) as room:
+    folder, registry_url, step, more = sys.argv[1:]
+    with joined(Path(folder), registry_url, **json.loads(more)) as room:
         actor = RepositoryActor(doomed(room, step, lambda: os._exit(9)))
         with served(actor, "/repository", name="repository") as address:
             print(address, flush=True)

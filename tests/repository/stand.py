@@ -28,8 +28,8 @@ from repository.records import Records
 from repository.registry_client import RegistryClient
 from repository.room import Room
 from repository.settings import RepositorySettings
-from repository.store.directory import DirectoryStore
 from repository.store.keyring import open_keyring
+from repository.store.opening import open_store
 from repository.store.sql import open_index
 from repository.store.vault import sealed_size
 from schemas import parse_xml, strict_violations, violations, wsdl
@@ -190,7 +190,7 @@ def joined(folder, registry_url, **more):
     index = open_index(settings.database_url, [SINK], 100_000)
     yield Room(
         settings=settings,
-        store=DirectoryStore(folder / "documents"),
+        store=open_store(settings),
         index=index,
         registry=RegistryClient(client, registry_url, records, max_registration_s=15),
         records=records,
@@ -250,6 +250,7 @@ class Stand:
         rows = self.rows()
         assert {row.state for row in rows.values()} <= {"available"}
         assert set(self.objects()) == set(rows)
+        assert all(stored.complete for stored in self.store.objects())
         for row in rows.values():
             assert self.store.size(row.object_key) == (row.size if row.kek is None else sealed_size(row.size))
         held = set()

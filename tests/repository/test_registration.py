@@ -1,5 +1,6 @@
 """The crash protocol: answers lost, registries away, disks full, sources that send again, deaths at every step."""
 
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from tests.repository.stand import (
 
 ROOT = Path(__file__).parents[2]
 LARGE = os.urandom(2_500_000)
+IN_PARTS = os.urandom(6_000_000)
 SEND_AGAIN = ("XDSRegistryNotAvailable", "outcome unknown, send the same submission again")
 WINDOW_S = 30
 
@@ -396,31 +398,40 @@ def test_a_defect_at_any_step_is_told_and_leaves_a_question_the_sweep_settles(tm
 DEATHS = [
     *[(step, "large", "sweep first") for step in STEPS],
     *[(step, "large", "retry first") for step in ("claimed", "sending", "registered", "completed")],
-    *[(step, "small", "sweep first") for step in ("claimed", "uploading", "uploaded", "registered")],
+    *[(step, "small", "sweep first") for step in ("claimed", "uploading", "written", "uploaded", "registered")],
 ]
 
 
+@pytest.fixture(params=["directory", "s3"])
+def place(request):
+    """Settings of where documents lie; with S3 a large document is more than one part."""
+    return request.getfixturevalue("object_store").values() if request.param == "s3" else {}
+
+
 @pytest.mark.parametrize(("step", "size", "order"), DEATHS)
-def test_a_death_at_any_step_loses_nothing_and_leaves_nothing(tmp_path, step, size, order):
-    data = b"small" if size == "small" else LARGE
+def test_a_death_at_any_step_loses_nothing_and_leaves_nothing(tmp_path, place, step, size, order):
+    large = IN_PARTS if place else LARGE
+    data = b"small" if size == "small" else large
     objects = submission(entry=(with_slot("hash"), with_slot("size")))
     registry = ScriptedRegistry()
     with served(registry, "/registry", name="registry") as registry_url:
         command = [sys.executable, "-m", "tests.repository.doomed", str(tmp_path), registry_url, step]
+        command.append(json.dumps(place))
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         address = process.stdout.readline().strip()
         with pytest.raises((ConnectionError, OSError)):
             provide(address, objects, {"Document01": data})
         assert process.wait(10) == 9
         process.stdout.close()
-    with stand(tmp_path, registry=registry) as house:
+    with stand(tmp_path, registry=registry, **place) as house:
         if order == "sweep first":
             house.room.clock.forward(WINDOW_S)
             sweep.run_once(house.room, staging_age_s=0)
             house.assert_whole()
             held = len(registry.held)
             assert held == (step in {"registered", "completed"})
-            known = set(STEPS) - {"staged", "claiming"} - ({"uploading", "uploaded"} if size == "large" else set())
+            before = {"staged", "claiming"} | ({"uploading", "written", "uploaded"} if size == "large" else set())
+            known = set(STEPS) - before
             audited = [("ITI-41", 0 if held else 8)] if step in known else []
             assert [row for row in house.records() if row[0] == "ITI-41"] == audited
         assert house.provide(objects, {"Document01": data}).status == "Success"

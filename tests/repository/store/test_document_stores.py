@@ -11,7 +11,6 @@ from repository.store.directory import DirectoryStore
 from repository.store.memory import MemoryStore
 from repository.store.protocol import ObjectMissing, StoreUnavailable
 from repository.store.s3 import S3Store
-from tests.object_store import minio, seaweedfs  # noqa: F401 - fixtures
 
 KEY = "0123456789abcdef0123456789abcdef"
 OTHER = "f" * 32
