@@ -31,7 +31,7 @@ _MIB: Final = 2**20
 _GIB: Final = 2**30
 _BUCKET: Final = re.compile(
     r"(?P<scheme>s3\+https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
-    r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(?:/[A-Za-z0-9._-]+){0,16})/?"
+    r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+){0,16})/?"
 )
 MOST_PARTS: Final = 10_000
 _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")

@@ -1,16 +1,17 @@
 """``dossier store``: the document store by hand.
 
-``sweep`` settles what a crash left behind, by asking the registry; ``keys`` are those documents are sealed under.
+``check`` finds out what the store can do; ``sweep`` settles what a crash left behind, by asking the registry; ``keys``
+are those documents are sealed under.
 """
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from dossier.commands import keys
-from dossier.console import CommandError, print_json
+from dossier.console import CommandError, note, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import room_arguments
 
@@ -23,6 +24,36 @@ app.add_typer(keys.app, name="keys")
 @app.callback()
 def _group() -> None:
     """The document store."""
+
+
+_COLUMNS: Final = {"what": "what", "answer": "", "result": "result", "production": "production", "remedy": "to do"}
+_ANSWERS: Final = {True: "ok", False: "no", None: "-"}
+
+
+@app.command()
+def check(config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000, as_json: AsJson = False) -> None:
+    """Try what the document store of the settings can do, and say what production still needs of it."""
+    # Not at the top: the object store's client would make every other command slower to start.
+    from repository.store.probe import probe
+    from repository.store.protocol import StoreUnavailable
+
+    settings = load_settings(config, data, base_port)
+    try:
+        findings = probe(settings.repository)
+    except StoreUnavailable as error:
+        raise CommandError(str(error)) from error
+    missing = [found.what for found in findings if found.missing]
+    if as_json:
+        print_json({"findings": [asdict(found) | {"missing": found.missing} for found in findings], "missing": missing})
+    else:
+        rows = [
+            asdict(found) | {"answer": _ANSWERS[found.holds], "production": "needed" if found.needed else "not needed"}
+            for found in findings
+        ]
+        print_table(_COLUMNS, rows)
+    if missing:
+        raise CommandError(f"production needs what this store lacks: {', '.join(missing)}")
+    note("the store has what production needs")
 
 
 @app.command()

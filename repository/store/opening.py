@@ -1,5 +1,6 @@
 """The document store that the settings name."""
 
+from dataclasses import replace
 from typing import Final
 
 from repository.settings import Bucket, RepositorySettings, store_bucket, store_directory
@@ -8,7 +9,7 @@ from repository.store.protocol import DocumentStore
 from repository.store.s3 import S3Store
 from repository.store.s3_client import S3Client, S3Options
 
-__all__ = ["answers", "bucket_client", "open_store"]
+__all__ = ["anonymous_client", "answers", "bucket_client", "open_store"]
 
 NO_KEY: Final = "0" * 32
 """A key that is asked for and never used."""
@@ -27,8 +28,17 @@ def open_store(settings: RepositorySettings) -> DocumentStore:
 
 def bucket_client(settings: RepositorySettings, bucket: Bucket, *, secret_key: str | None = None) -> S3Client:
     """Requests to the bucket; ``secret_key`` in place of the one of the settings."""
+    return S3Client(_options(settings, bucket, secret_key))
+
+
+def anonymous_client(settings: RepositorySettings, bucket: Bucket) -> S3Client:
+    """Requests to the bucket without a key."""
+    return S3Client(replace(_options(settings, bucket, None), access_key=None, secret_key=None))
+
+
+def _options(settings: RepositorySettings, bucket: Bucket, secret_key: str | None) -> S3Options:
     own = None if settings.store_secret_key is None else settings.store_secret_key.get_secret_value()
-    options = S3Options(
+    return S3Options(
         endpoint=bucket.endpoint,
         secure=bucket.secure,
         bucket=bucket.name,
@@ -39,7 +49,6 @@ def bucket_client(settings: RepositorySettings, bucket: Bucket, *, secret_key: s
         connect_timeout_s=settings.store_connect_timeout_s,
         timeout_s=settings.store_timeout_s,
     )
-    return S3Client(options)
 
 
 def answers(store: DocumentStore, min_free_bytes: int) -> bool:

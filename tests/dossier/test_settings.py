@@ -61,6 +61,24 @@ def test_a_list_that_is_no_json_is_a_fault_beside_the_others():
     assert [fault.partition(":")[0] for fault in found] == ["affinity_domain.assigning_authorities", "registry.workers"]
 
 
+def test_the_secret_of_an_object_store_comes_from_a_file_and_reaches_the_children(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("hidden\n")
+    environ = {
+        "DOSSIER_REPOSITORY__STORE": "s3+https://s3.example.org/documents",
+        "DOSSIER_REPOSITORY__STORE_ACCESS_KEY": "access",
+        "DOSSIER_REPOSITORY__STORE_SECRET_KEY_FILE": str(secret),
+    }
+    settings = load(environ=environ)
+    again = Settings.from_tree(json.loads(json.dumps(settings.tree)))
+    for one in (settings, again):
+        assert one.repository.store_secret_key.get_secret_value() == "hidden"
+        assert "hidden" not in repr(one.repository)
+    del environ["DOSSIER_REPOSITORY__STORE_SECRET_KEY_FILE"]
+    (fault,) = faults(environ=environ)
+    assert fault.startswith("repository: store_access_key and store_secret_key are needed")
+
+
 def test_secrets_come_from_files(tmp_path):
     secret = tmp_path / "url"
     secret.write_text("postgresql+psycopg://registry:pa55@db/registry\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from repository.settings import RepositorySettings, store_directory
+from repository.settings import Bucket, RepositorySettings, store_bucket, store_directory
 
 
 def test_defaults_are_those_of_the_contract():
@@ -22,7 +22,17 @@ def test_defaults_are_those_of_the_contract():
 @pytest.mark.parametrize(
     ("key", "value", "word"),
     [
-        ("store", "s3+https://host/bucket", "not in this version"),
+        ("store", "s3+https://host/bucket", "store_access_key and store_secret_key"),
+        ("store", "s3://host/bucket", "s3+https://host"),
+        ("store", "s3+https://key:secret@host/bucket", "settings of their own"),
+        ("store", "s3+https://host", "s3+https://host[:port]/bucket"),
+        ("store", "s3+https://host/Bucket", "s3+https://host[:port]/bucket"),
+        ("store", "s3+https://host/bucket?x=1", "s3+https://host[:port]/bucket"),
+        ("store", "s3+https://host/bucket/../other", "s3+https://host[:port]/bucket"),
+        ("store", "s3+https://host:99999/bucket", "port"),
+        ("store", "s3+http://s3.example.org/bucket", "loopback"),
+        ("store", "s3+http://10.0.0.1:9000/bucket", "loopback"),
+        ("upload_part_bytes", 5 * 2**20 - 1, "greater than or equal to"),
         ("store", "/var/lib", "file:///"),
         ("store", "file://host/var", "absolute path"),
         ("store", "file:///var?x", "%3F"),
@@ -42,3 +52,31 @@ def test_faults_say_what_is_allowed(key, value, word):
 def test_the_directory_of_a_store():
     assert store_directory("file:///a%20b/c") == Path("/a b/c")
     assert RepositorySettings(unique_id="urn:oid:1.2.3").unique_id == "1.2.3"
+
+
+KEYS = {"store_access_key": "access", "store_secret_key": "hidden"}
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket"),
+    [
+        ("s3+https://s3.example.org/documents", Bucket("s3.example.org", True, "documents", "")),
+        ("s3+https://s3.example.org:9443/documents/a/b/", Bucket("s3.example.org:9443", True, "documents", "a/b/")),
+        ("s3+http://127.0.0.1:9000/documents", Bucket("127.0.0.1:9000", False, "documents", "")),
+        ("s3+http://[::1]:9000/documents", Bucket("[::1]:9000", False, "documents", "")),
+        ("s3+http://localhost/documents/x", Bucket("localhost", False, "documents", "x/")),
+    ],
+)
+def test_the_bucket_of_a_store(url, bucket):
+    assert store_bucket(RepositorySettings(store=url, **KEYS).store) == bucket
+    assert store_bucket("file:///x") is None
+
+
+def test_parts_have_to_hold_the_largest_document():
+    with pytest.raises(ValidationError, match="upload_part_bytes is too small"):
+        RepositorySettings(store="s3+https://host/bucket", max_document_bytes=2**40, **KEYS)
+
+
+def test_the_secret_of_the_store_is_never_shown():
+    settings = RepositorySettings(store="s3+https://host/bucket", **KEYS)
+    assert "hidden" not in repr(settings)
