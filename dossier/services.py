@@ -7,6 +7,7 @@ patient feed, delivery of audit records, clean-up, and the admin port.
 import errno
 import http.client
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def probe(settings: Settings, services: list[Service]) -> bool:
 
 
 def check_certificates(settings: Settings) -> None:
-    """Load the certificates, so that a wrong key or an unreadable file is told before anything starts."""
+    """Load all certificates that are named, so that a wrong key or an unreadable file is told before anything starts."""
     faults = []
     for service, tls in settings.tls.items():
         if not tls.enabled or not service:
@@ -179,6 +180,12 @@ def check_certificates(settings: Settings) -> None:
             server_context(tls)
         except TlsFault as error:
             faults.append(f"{service}.tls: {error}")
+    store_ca = settings.repository.store_ca
+    if store_ca is not None:
+        try:
+            ssl.create_default_context(cafile=str(store_ca))
+        except OSError:
+            faults.append("repository.store_ca: cannot be read as certificates in PEM")
     if faults:
         raise SettingsError(faults)
 

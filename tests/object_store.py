@@ -61,6 +61,14 @@ class ObjectStore:
             **({"store_ca": self.ca} if tls else {}),
         } | more
 
+    @staticmethod
+    def toml(values):
+        """A settings file with these values of [repository]."""
+        rows = [
+            f"{key} = {value if isinstance(value, int | float) else repr(str(value))}" for key, value in values.items()
+        ]
+        return "\n".join(["[repository]", *rows, ""])
+
     def settings(self, *arguments, **named):
         return RepositorySettings(**self.values(*arguments, **named))
 

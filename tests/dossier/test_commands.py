@@ -91,11 +91,14 @@ def test_faults_of_certificates_and_code_file_are_told_together(run_command, tmp
     path = tmp_path / "dossier.toml"
     names = "".join(f'{key} = "{tmp_path}/{file}"\n' for key, file in
                     (("certificate", "server.pem"), ("key", "server.key"), ("ca", "ca.pem")))  # fmt: skip
-    path.write_text(f'[affinity_domain]\ncodes = "{tmp_path}/codes.csv"\n[tls]\n{names}')
+    path.write_text(
+        f'[affinity_domain]\ncodes = "{tmp_path}/codes.csv"\n[tls]\n{names}[repository]\nstore_ca = "{tmp_path}/ca.pem"\n'
+    )
     status, _out, err = run_command("config", "check", "--config", str(path))
     assert status == 2
     assert "affinity_domain.codes: line 1: not UTF-8 text" in err
     assert "settings: registry.tls: " in err
+    assert "settings: repository.store_ca: cannot be read" in err
 
 
 def test_the_gateway_is_not_there_yet(run_command):

@@ -22,8 +22,7 @@ def behind(seaweedfs, tmp_path_factory):  # noqa: F811 - the fixture
     data = tmp_path_factory.mktemp("bucket")
     with proxied(seaweedfs) as proxy:
         values = seaweedfs.values("versioned", endpoint=proxy.endpoint)
-        lines = [f"{key} = {str(value) if 'timeout' in key else repr(value)}" for key, value in values.items()]
-        (data / "dossier.toml").write_text("[repository]\n" + "\n".join(lines) + "\n")
+        (data / "dossier.toml").write_text(seaweedfs.toml(values))
         with serving(data, config=data / "dossier.toml") as running:
             yield running, proxy, seaweedfs.store("versioned", prefix=values["store"].rpartition("/")[2])
 

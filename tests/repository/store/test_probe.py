@@ -8,7 +8,7 @@ import pytest
 from minio.commonconfig import GOVERNANCE
 from minio.objectlockconfig import DAYS, ObjectLockConfig
 
-from repository.settings import RepositorySettings
+from repository.settings import RepositorySettings, store_bucket
 from repository.store import probe as probing
 from repository.store.probe import probe
 from repository.store.s3_client import S3Client
@@ -73,11 +73,9 @@ def test_a_bucket_that_locks_everything_is_told_and_hardly_written_to(object_sto
 
 def test_a_server_that_takes_any_secret_is_no_server_for_documents(object_store, small, monkeypatch):
     """As some test servers do: whoever asks, it is answered like the owner."""
-    from repository.store import probe as module
-
-    real = module.bucket_client
-    monkeypatch.setattr(module, "bucket_client", lambda settings, bucket, secret_key=None: real(settings, bucket))
-    monkeypatch.setattr(module, "anonymous_client", real)
+    real = probing.bucket_client
+    monkeypatch.setattr(probing, "bucket_client", lambda settings, bucket, secret_key=None: real(settings, bucket))
+    monkeypatch.setattr(probing, "anonymous_client", real)
     rows = found(object_store.settings())
     assert rows["wrong secret"].missing
     assert rows["no key"].missing
@@ -86,16 +84,9 @@ def test_a_server_that_takes_any_secret_is_no_server_for_documents(object_store,
 
 def test_clocks_apart_are_told(object_store, small, monkeypatch):
     monkeypatch.setattr(S3Client, "check_bucket", lambda _self: datetime.now(UTC) - timedelta(minutes=5))
-    found_ = probing._InBucket(*_parts(object_store))
+    settings = object_store.settings()
     with pytest.raises(probing._Lacking, match="300 s apart"):
-        found_._clock()
-
-
-def _parts(server):
-    from repository.settings import store_bucket
-
-    settings = server.settings()
-    return settings, store_bucket(settings.store), "x"
+        probing._InBucket(settings, store_bucket(settings.store), "x")._clock()
 
 
 def test_a_server_that_lacks_things_is_told_what_is_missing(object_store, small):
@@ -140,21 +131,21 @@ def test_a_store_that_is_not_there_is_told_in_one_line(object_store):
     assert "cannot be reached" in rows["reached with our key"].result
 
 
-def _config(folder, values):
-    lines = "\n".join(f"{key} = {json.dumps(str(value))}" for key, value in values.items() if "timeout" not in key)
-    (folder / "dossier.toml").write_text(f"[repository]\n{lines}\n")
-    return str(folder / "dossier.toml")
+def _config(folder, server, **more):
+    path = folder / "dossier.toml"
+    path.write_text(server.toml(server.values(**more)))
+    return str(path)
 
 
 def test_the_command_prints_a_table_and_json_and_ends_with_what_is_missing(object_store, small, tmp_path):
-    config = _config(tmp_path, object_store.values())
+    config = _config(tmp_path, object_store)
     status, out, err = command("store", "check", "--config", config)
     assert (status, err) == (0, "dossier: the store has what production needs\n")
     rows = [line.split("\t") for line in out.splitlines()]
     assert ["wrong secret", "ok", "refused", "needed", ""] in rows
     status, out, _ = command("store", "check", "--config", config, "--json")
     assert (status, json.loads(out)["missing"]) == (0, [])
-    config = _config(tmp_path, object_store.values(store_secret_key="wrong"))
+    config = _config(tmp_path, object_store, store_secret_key="wrong")
     status, out, err = command("store", "check", "--config", config)
     assert status == 1
     assert err == "dossier: production needs what this store lacks: reached with our key\n"
