@@ -62,7 +62,6 @@ class Pod:
         self.image = dict(dockerfile())
         self.running = {}
         self.overrides = {}
-        self.ignored = set()
         self._healthy = set()
         self._path = path
         self._programs = ["/usr", sys.base_prefix, sysconfig.get_path("purelib"), str(ROOT), *programs]
@@ -220,7 +219,7 @@ class Pod:
                 sys.executable, str(CONTAINER), str(path)]  # fmt: skip
 
     def _environment(self, service):
-        own = {key: str(value) for key, value in service.get("environment", {}).items() if key not in self.ignored}
+        own = {key: str(value) for key, value in service.get("environment", {}).items()}
         image = {}
         if "build" in service:
             words = self.image["ENV"].split()

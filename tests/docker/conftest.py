@@ -9,13 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from repository.settings import RepositorySettings
 from tests.docker.compose import DOCKER, ROOT, Pod, why_not
-
-LATER = {"store_ca", "store_region", "store_access_key", "store_secret_key", "encryption", "keyring"} - set(
-    RepositorySettings.model_fields
-)
-"""Settings of the compose file that this version does not have; they are left away, and a store of files stands in."""
 
 DATABASE = """
 data=/var/lib/postgresql/data; sockets=/var/run/postgresql
@@ -41,9 +35,6 @@ def prepared(tmp_path_factory):
 
 
 def prepare(folder, *hosts):
-    if "keyring" in LATER:
-        (folder / "secrets").mkdir(exist_ok=True)
-        (folder / "secrets" / "store_keys").touch()
     environment = os.environ | {"DOSSIER": f"{sys.executable} -P -m dossier", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [str(folder / "prepare.sh"), *hosts], env=environment, cwd="/", capture_output=True, text=True, timeout=120
@@ -67,13 +58,6 @@ def pod(tmp_path_factory, prepared):
             pytest.skip(f"{program} is not installed")
     pod = Pod(tmp_path_factory.mktemp("pod"), prepared, programs=[scripts], path=[str(pgserver), scripts])
     pod.overrides["db"] = {"entrypoint": ["sh", "-euc"], "command": [DATABASE]}
-    pod.ignored = {f"DOSSIER_REPOSITORY__{name.upper()}{file}" for name in LATER for file in ("", "_FILE")}
-    if "store_secret_key" in LATER:
-        files = {"DOSSIER_REPOSITORY__STORE": "file:///data/documents"}
-        pod.overrides["repository"] = {
-            "volumes": ["documents:/data"],
-            "environment": pod.service("repository")["environment"] | files,
-        }
     try:
         pod.up("registry", "repository", "audit")
         yield pod

@@ -14,7 +14,7 @@ from cryptography import x509
 from dossier.__main__ import app
 from dossier.settings import MODELS, load
 from tests.docker.compose import DOCKER, ROOT, compose_file, dockerfile, duration
-from tests.docker.conftest import LATER, prepare
+from tests.docker.conftest import prepare
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
@@ -132,7 +132,7 @@ def test_every_variable_is_a_setting(name):
         if variable == "DOSSIER_CONFIG":
             continue
         section, _, key = variable.removeprefix("DOSSIER_").lower().removesuffix("_file").partition("__")
-        assert key in LATER or key in MODELS[section].model_fields, variable
+        assert key in MODELS[section].model_fields, variable
 
 
 # --- the first start
@@ -194,8 +194,6 @@ def test_a_second_start_changes_no_secret_and_makes_what_was_removed(prepared):
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_settings_of_each_container_are_right(prepared, tmp_path, name):
-    if LATER:
-        pytest.skip(f"this version has no {', '.join(sorted(LATER))}")
     file = compose_file()
     service = file["services"][name]
     secrets = tmp_path / "secrets"

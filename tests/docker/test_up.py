@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.conftest import LATER
-
 PATIENT = "BOX-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
 SERVICES = ("registry", "repository", "audit")
 
@@ -122,8 +120,7 @@ def the_bucket_is_made_once_and_stays(pod):
     assert pod.run("bucket").returncode == 0
     names = [line.split()[0] for line in shell("s3.bucket.list").splitlines() if line.strip()]
     assert names.count("documents") == 1
-    if "store_secret_key" not in LATER:
-        assert shell("fs.ls /buckets/documents").strip()
+    assert shell("fs.ls /buckets/documents").strip()
 
 
 def a_health_check_names_what_is_gone(pod):
