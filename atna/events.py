@@ -9,6 +9,7 @@ ITI-41   Export, R           Import, C           Patient 0..1, SubmissionSet
 ITI-42   Export, R           Import, C           Patient 0..1, SubmissionSet (ITI-61 alike)
 ITI-57   Export, U           Import, U           Patient 0..1, SubmissionSet (ITI-92 alike)
 ITI-62   Patient Record, D (both)                Patient 0..n, each object named
+ITI-86   Patient Record, D (both)                Patient 0..1, Document 1..n
 ITI-18   Query, E            Query, E            Patient 0..1, Query (ITI-51: one record a patient)
 ITI-43   Import, C           Export, R           Patient 0..1, Document 1..n
 ITI-8    Patient Record, C U D (both)            Patient, with MSH-10
@@ -74,7 +75,7 @@ from atna.vocabulary import (
     dcm,
 )
 from atna.vocabulary import transaction as transaction_code
-from ihe.transactions import ITI_18, ITI_41, ITI_42, ITI_43, ITI_57, ITI_62, ITI_92, Transaction
+from ihe.transactions import ITI_18, ITI_41, ITI_42, ITI_43, ITI_57, ITI_62, ITI_86, ITI_92, Transaction
 from ihe.xua import Caller
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "application_activity",
     "audit_log_used",
     "calling",
+    "documents_removed",
     "link_changed",
     "node_authentication_failed",
     "patient_changed_by_operator",
@@ -251,6 +253,24 @@ def removed(
         for one in object_ids or (UNKNOWN,)
     )
     return AuditMessage(event, _pushed(parties), (*patients, *objects))
+
+
+def documents_removed(
+    parties: Parties,
+    *,
+    documents: Sequence[DocumentReference],
+    outcome: Outcome,
+    patient_id: str | None = None,
+    reason: str | None = None,
+    decision: str | None = None,
+    retention: str | None = None,
+) -> AuditMessage:
+    """ITI-86 Remove Documents, of one patient; or, where ``retention`` names a rule, what that rule made an end of."""
+    code = () if retention is not None else (transaction_code(ITI_86.code, ITI_86.name),)
+    event = EventIdentification(PATIENT_RECORD, Action.DELETE, outcome, code, reason)
+    rule = (Detail(OPERATION_DETAIL, f"retention: {retention}".encode()),) if retention is not None else ()
+    objects = (_document(document, decision, life_cycle=PERMANENT_ERASURE, more=rule) for document in documents)
+    return AuditMessage(event, _pushed(parties), (*_patients(patient_id), *objects))
 
 
 def stored_query(
@@ -545,14 +565,22 @@ def _patients(patient_id: str | None, details: tuple[Detail, ...] = ()) -> Itera
         yield ParticipantObject(patient_id, PATIENT_NUMBER, PERSON, ROLE_PATIENT, details=details)
 
 
-def _document(document: DocumentReference, decision: str | None) -> ParticipantObject:
-    details = []
+def _document(
+    document: DocumentReference,
+    decision: str | None,
+    *,
+    life_cycle: int | None = None,
+    more: tuple[Detail, ...] = (),
+) -> ParticipantObject:
+    details = list(more)
     if document.repository_unique_id is not None:
         details.append(Detail("Repository Unique Id", document.repository_unique_id.encode()))
     if document.home_community_id is not None:
         details.append(Detail("ihe:homeCommunityID", document.home_community_id.encode()))
     return ParticipantObject(
-        document.unique_id, REPORT_NUMBER, SYSTEM, ROLE_REPORT, details=(*details, *_decided(decision))
+        *(document.unique_id, REPORT_NUMBER, SYSTEM, ROLE_REPORT),
+        life_cycle=life_cycle,
+        details=(*details, *_decided(decision)),
     )
 
 

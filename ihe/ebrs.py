@@ -1,4 +1,4 @@
-"""ebRS 3.0 and XDS.b requests and responses to values and back (ITI TF-3: 4.2.4; TF-2: 3.18, 3.42, 3.43).
+"""ebRS 3.0 and XDS.b requests and responses to values and back (ITI TF-3: 4.2.4; TF-2: 3.18, 3.42, 3.43, 3.86).
 
 Everything written declares its own namespaces, so that it can stand as the child of any soap:Body.
 """
@@ -195,17 +195,26 @@ def object_ref(entry_uuid: str, home: str | None = None) -> bytes:
 
 def retrieve_request(documents: Iterable[tuple[str, str]]) -> bytes:
     """xdsb:RetrieveDocumentSetRequest for pairs (repository_unique_id, document_unique_id)."""
-    rows = "".join(
+    root = "RetrieveDocumentSetRequest"
+    return f'<xdsb:{root} xmlns:xdsb="{v.XDSB}">{_document_requests(documents)}</xdsb:{root}>'.encode()
+
+
+def _document_requests(documents: Iterable[tuple[str, str]]) -> str:
+    return "".join(
         f"<xdsb:DocumentRequest><xdsb:RepositoryUniqueId>{escape(repository)}</xdsb:RepositoryUniqueId>"
         f"<xdsb:DocumentUniqueId>{escape(document)}</xdsb:DocumentUniqueId></xdsb:DocumentRequest>"
         for repository, document in documents
     )
-    root = "RetrieveDocumentSetRequest"
-    return f'<xdsb:{root} xmlns:xdsb="{v.XDSB}">{rows}</xdsb:{root}>'.encode()
 
 
-def read_retrieve_request(element: Any) -> tuple[DocumentRequest, ...]:
-    """Read xdsb:RetrieveDocumentSetRequest, in message order."""
+def remove_documents_request(documents: Iterable[tuple[str, str]]) -> bytes:
+    """rmd:RemoveDocumentsRequest for pairs (repository_unique_id, document_unique_id)."""
+    root = "RemoveDocumentsRequest"
+    return f'<rmd:{root} xmlns:rmd="{v.RMD}" xmlns:xdsb="{v.XDSB}">{_document_requests(documents)}</rmd:{root}>'.encode()
+
+
+def read_document_requests(element: Any) -> tuple[DocumentRequest, ...]:
+    """Read xdsb:RetrieveDocumentSetRequest or rmd:RemoveDocumentsRequest, in message order."""
 
     def text(row: Any, name: str) -> str | None:
         found = row.findtext(_X + name)

@@ -59,6 +59,7 @@ class ErrorCode(StrEnum):
     PATIENT_ID_RECONCILIATION = "XDSPatientIDReconciliationError"
     REFERENCES_EXIST = "ReferencesExistException"
     UNREFERENCED_OBJECT = "XDSUnreferencedObjectException"
+    REMOVE_DOCUMENTS = "XDSRemoveDocumentsError"
     UNKNOWN_PATIENT_ID = "XDSUnknownPatientId"
     UNKNOWN_REPOSITORY_ID = "XDSUnknownRepositoryId"
     UNKNOWN_STORED_QUERY = "XDSUnknownStoredQuery"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from ihe.vocabulary import HL7, LCM, QUERY, RS, XDSB
+from ihe.vocabulary import HL7, LCM, QUERY, RMD, RS, XDSB
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ _REMOVE = f"{{{LCM}}}RemoveObjectsRequest"
 _REGISTRY_RESPONSE = f"{{{RS}}}RegistryResponse"
 _SUBMIT = f"{{{LCM}}}SubmitObjectsRequest"
 _PROVIDE = f"{{{XDSB}}}ProvideAndRegisterDocumentSetRequest"
+_REMOVE_DOCUMENTS = f"{{{RMD}}}RemoveDocumentsRequest"
 _RETRIEVE, _RETRIEVED = f"{{{XDSB}}}RetrieveDocumentSetRequest", f"{{{XDSB}}}RetrieveDocumentSetResponse"
 _ASK, _ANSWER = f"{{{QUERY}}}AdhocQueryRequest", f"{{{QUERY}}}AdhocQueryResponse"
 _A = "urn:ihe:iti:2007:"
@@ -70,6 +71,7 @@ ITI_51: Final = _row(51, "Multi-Patient Stored Query", "urn:ihe:iti:2009:MultiPa
 ITI_57: Final = _row(57, "Update Document Set", _A2010 + "UpdateDocumentSet", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)
 ITI_61: Final = _row(61, "Register On-Demand Document Entry", _A2010 + "RegisterOnDemandDocumentEntry", _SUBMIT, _REGISTRY_RESPONSE, mtom=False, response_action=_A2010 + "RegisterOnDemandDocumentResponse")  # noqa: E501
 ITI_62: Final = _row(62, "Remove Metadata", _A2010 + "DeleteDocumentSet", _REMOVE, _REGISTRY_RESPONSE, mtom=False)
+ITI_86: Final = _row(86, "Remove Documents", "urn:ihe:iti:2017:RemoveDocuments", _REMOVE_DOCUMENTS, _REGISTRY_RESPONSE, mtom=False)  # noqa: E501
 ITI_92: Final = _row(92, "Restricted Update Document Set", "urn:ihe:iti:2018:RestrictedUpdateDocumentSet", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)  # noqa: E501
 # fmt: on
 
@@ -85,5 +87,6 @@ TRANSACTIONS: Final = (
     ITI_57,
     ITI_61,
     ITI_62,
+    ITI_86,
     ITI_92,
 )

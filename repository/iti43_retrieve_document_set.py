@@ -23,7 +23,7 @@ from atna.events import DocumentReference
 from atna.message import Outcome
 from consent.policy import Decision, decide
 from ihe import vocabulary as v
-from ihe.ebrs import DocumentRequest, read_retrieve_request, registry_response
+from ihe.ebrs import DocumentRequest, read_document_requests, registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from repository.reading import is_there, verified
 from repository.records import origin_of
@@ -128,7 +128,7 @@ def _readable(request: Request, room: Room, decision: Decision) -> tuple[Documen
         raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, fault) for fault in faults])
     if room.index.busy():
         raise Rejected([RegistryError(ErrorCode.REPOSITORY_BUSY, "audit records cannot be delivered; try again later")])
-    return read_retrieve_request(request.body)
+    return read_document_requests(request.body)
 
 
 def _look_up(room: Room, requests: Sequence[DocumentRequest]) -> Verdict:

@@ -29,6 +29,7 @@ _RIM: Final = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
 _HL7: Final = "urn:hl7-org:v3"
 _PREFIXES: Final = {
     "urn:ihe:iti:xds-b:2007": "xdsb",
+    "urn:ihe:iti:rmd:2017": "rmd",
     "urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0": "lcm",
     "urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0": "query",
     "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0": "rs",
@@ -47,6 +48,7 @@ _ROOTS: Final = frozenset(
         "{urn:ihe:iti:xds-b:2007}ProvideAndRegisterDocumentSetRequest",
         "{urn:ihe:iti:xds-b:2007}RetrieveDocumentSetRequest",
         "{urn:ihe:iti:xds-b:2007}RetrieveDocumentSetResponse",
+        "{urn:ihe:iti:rmd:2017}RemoveDocumentsRequest",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0}SubmitObjectsRequest",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0}RemoveObjectsRequest",
         "{urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0}AdhocQueryRequest",

@@ -19,7 +19,7 @@ _compiling: Final = threading.Lock()
 
 _FILES: Final = Path(__file__).parent
 _ACTORS: Final = ("registry", "repository")
-_PUBLISHED: Final = ("xml.xsd", "rim.xsd", "rs.xsd", "lcm.xsd", "query.xsd", "xdsb.xsd", "hl7v3.xsd")
+_PUBLISHED: Final = ("xml.xsd", "rim.xsd", "rs.xsd", "lcm.xsd", "query.xsd", "xdsb.xsd", "rmd.xsd", "hl7v3.xsd")
 _LOCATION: Final = re.compile(rb'schemaLocation="(?:strict/)?([a-z0-9]+\.xsd)"')
 _ADDRESS: Final = re.compile(rb'(<soap12:address location=)"[^"]*"')
 

@@ -66,6 +66,10 @@ EVERY = {
     "iti18 consumer": query(ASKING, patient_id=None),
     "iti43 repository": events.retrieved(ANSWERING, documents=DOCUMENTS, outcome=Outcome.SUCCESS, patient_id=PATIENT),
     "iti43 consumer": events.retrieved(ASKING, documents=DOCUMENTS[:1], outcome=Outcome.MAJOR_FAILURE),
+    "iti86": events.documents_removed(ANSWERING, documents=DOCUMENTS, outcome=Outcome.SUCCESS, patient_id=PATIENT),
+    "retention": events.documents_removed(
+        ANSWERING, documents=DOCUMENTS, outcome=Outcome.SUCCESS, retention="class 1^^2: 30 days after creation"
+    ),
     "iti8": events.patient_feed(
         ANSWERING, patient_id=PATIENT, control_id="M1", action=Action.CREATE, outcome=Outcome.SUCCESS
     ),
@@ -109,6 +113,7 @@ def test_every_record_is_read_as_it_was_written(name, recorder):
         ("iti18 consumer", "110112", "E", "ITI-18"),
         ("iti43 repository", "110106", "R", "ITI-43"),
         ("iti43 consumer", "110107", "C", "ITI-43"),
+        ("iti86", "110110", "D", "ITI-86"),
         ("iti8", "110110", "C", "ITI-8"),
         ("start", "110100", "E", "110120"),
         ("stop", "110100", "E", "110121"),
@@ -171,6 +176,16 @@ def test_documents_carry_repository_and_home():
     assert (found.type_code, found.role, found.id, found.id_type.code) == (2, 3, "1.2.3^4", "9")
     details = {detail.type: detail.value for detail in found.details}
     assert details == {"Repository Unique Id": b"1.2.3.9", "ihe:homeCommunityID": b"urn:oid:1.2"}
+
+
+def test_a_removed_document_is_erased_by_request_or_by_a_rule_that_is_named():
+    patient, document, _ = EVERY["iti86"].objects
+    assert (patient.id, document.id, document.life_cycle) == (PATIENT, "1.2.3^4", 15)
+    assert EVERY["iti43 repository"].objects[1].life_cycle is None
+    by_rule = EVERY["retention"]
+    assert (by_rule.event.action, by_rule.event.type_codes, by_rule.objects[0].life_cycle) == ("D", (), 15)
+    details = {detail.type: detail.value for detail in by_rule.objects[0].details}
+    assert details["urn:dossier:operation"] == b"retention: class 1^^2: 30 days after creation"
 
 
 def test_a_mixed_retrieve_is_two_records():

@@ -115,7 +115,7 @@ def objects():
     return {"_value_1": [{"ExtrinsicObject": entry}, {"RegistryPackage": submission_set}, {"Association": member}]}
 
 
-@pytest.fixture(params=["submission", "query", "provide", "retrieve"])
+@pytest.fixture(params=["submission", "query", "provide", "retrieve", "remove"])
 def message(request, registry, repository):
     if request.param == "submission":
         return built(registry, "DocumentRegistry_RegisterDocumentSet-b", RegistryObjectList=objects())
@@ -137,13 +137,16 @@ def message(request, registry, repository):
             Document=[{"id": "Document01", "_value_1": b"%PDF-1.7 \0\xff"}],
         )
     wanted = {"RepositoryUniqueId": "1.2", "DocumentUniqueId": "1.2.3"}
-    return built(repository, "DocumentRepository_RetrieveDocumentSet", DocumentRequest=[wanted, wanted])
+    operation = {"retrieve": "RetrieveDocumentSet", "remove": "RemoveDocuments"}[request.param]
+    # The published rmd.xsd has one document in a request; the supplement, and ours, any number.
+    several = [wanted] if request.param == "remove" else [wanted, wanted]
+    return built(repository, f"DocumentRepository_{operation}", DocumentRequest=several)
 
 
 def test_what_plain_zeep_builds_is_right(message):
     body, action = message
     assert (violations(body), strict_violations(body)) == ((), ())
-    assert action.startswith("urn:ihe:iti:2007:")
+    assert action.startswith(("urn:ihe:iti:2007:", "urn:ihe:iti:2017:RemoveDocuments"))
 
 
 def test_what_plain_zeep_builds_is_right_by_the_published_schemas(message, published):
@@ -205,6 +208,7 @@ ANSWERS = {"urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:R
             {
                 "DocumentRepository_ProvideAndRegisterDocumentSet-b": "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
                 "DocumentRepository_RetrieveDocumentSet": "urn:ihe:iti:2007:RetrieveDocumentSet",
+                "DocumentRepository_RemoveDocuments": "urn:ihe:iti:2017:RemoveDocuments",
             },
         ),
     ],

@@ -195,6 +195,17 @@ def refused_on_purpose(element):
 # ----------------------------------------------------------------------------------------------------------- tests
 
 
+def test_removals_of_documents_are_right_and_ours_take_several(testkit, published):
+    files = sorted((testkit / "tests").glob("5000*/delete/query.xml"))
+    messages = [parse_xml(file.read_bytes()) for file in files]
+    assert len(messages) == 2
+    for message in messages:
+        assert (published(message), strict_violations(message), violations(message)) == ([], (), ())
+        message.append(deepcopy(message[0]))
+        assert (strict_violations(message), violations(message)) == ((), ())
+        assert published(message) != []
+
+
 def test_the_kit_has_requests_to_compare(requests):
     assert len(requests) > 150
     assert {message.tag for message in requests} >= {ROOTS[2], ROOTS[3]}
