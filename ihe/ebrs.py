@@ -209,8 +209,8 @@ def _document_requests(documents: Iterable[tuple[str, str]]) -> str:
 
 def remove_documents_request(documents: Iterable[tuple[str, str]]) -> bytes:
     """rmd:RemoveDocumentsRequest for pairs (repository_unique_id, document_unique_id)."""
-    root = "RemoveDocumentsRequest"
-    return f'<rmd:{root} xmlns:rmd="{v.RMD}" xmlns:xdsb="{v.XDSB}">{_document_requests(documents)}</rmd:{root}>'.encode()
+    root, rows = "RemoveDocumentsRequest", _document_requests(documents)
+    return f'<rmd:{root} xmlns:rmd="{v.RMD}" xmlns:xdsb="{v.XDSB}">{rows}</rmd:{root}>'.encode()
 
 
 def read_document_requests(element: Any) -> tuple[DocumentRequest, ...]:

@@ -8,9 +8,10 @@ from atna.message import Outcome
 from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.errors import ErrorCode, RegistryError
-from ihe.transactions import ITI_41, ITI_43, Transaction
+from ihe.transactions import ITI_41, ITI_43, ITI_86, Transaction
 from repository import iti41_provide_and_register_document_set_b as iti41
 from repository import iti43_retrieve_document_set as iti43
+from repository import iti86_remove_documents as iti86
 from repository.records import origin_of
 from repository.registration import out_of_room
 from repository.room import Room, StagedDocument
@@ -21,13 +22,14 @@ __all__ = ["RepositoryActor"]
 
 
 class RepositoryActor:
-    """``wire.messages.Actor`` for ITI-41 and ITI-43."""
+    """``wire.messages.Actor`` for ITI-41, ITI-43 and ITI-86."""
 
     def __init__(self, room: Room) -> None:
         self._room: Final = room
         self._handlers: Final[Mapping[Transaction, Handler]] = {
             ITI_41: lambda request: iti41.handle(request, room),
             ITI_43: lambda request: iti43.handle(request, room),
+            ITI_86: lambda request: iti86.handle(request, room),
         }
 
     @property
@@ -55,8 +57,10 @@ class RepositoryActor:
 
     def _record(self, request: Request, reason: str) -> bytes:
         origin, failed = origin_of(request), Outcome.SERIOUS_FAILURE
+        unknown = [DocumentReference("unknown")]
+        if request.transaction == ITI_86:
+            return self._room.records.removed(origin, unknown, patient_id=None, outcome=failed, reason=reason)
         if request.transaction == ITI_43:
-            unknown = [DocumentReference("unknown")]
             return self._room.records.retrieved(origin, unknown, patient_id=None, outcome=failed, reason=reason)
         return self._room.records.provided(
             origin, patient_id=None, submission_set_id=None, outcome=failed, reason=reason

@@ -1,7 +1,7 @@
 """Joins the parts of a repository process; the only place that picks the real ones.
 
-``worker`` serves SOAP (ITI-41, ITI-43); ``single`` is what there must be only one of: the sweep, the sender of audit
-records, the admin port. Both block until ``stop``. ``sweep_once`` is the sweep by hand,
+``worker`` serves SOAP (ITI-41, ITI-43, ITI-86); ``single`` is what there must be only one of: the sweep, the sender of
+audit records, the admin port. Both block until ``stop``. ``sweep_once`` is the sweep by hand,
 ``key_use`` and ``rotate_keys`` are the key-encryption keys.
 """
 
@@ -80,6 +80,7 @@ def _joined(
         new_key=lambda: secrets.token_hex(16),
         keyring=_keyring(repository),
         sealing=repository.encryption != "off",
+        granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
     )
     try:
         yield _Joined(room, index, recorder)

@@ -1,13 +1,23 @@
 """The audit records a repository writes, ready for its outbox (``atna.events`` says what they hold).
 
-Received  ITI-41 (Import), ITI-43 (Export)        Sent  ITI-42 (Export), ITI-18 (Query)
+Received  ITI-41 (Import), ITI-43 (Export), ITI-86 (Patient Record)        Sent  ITI-42 (Export), ITI-18 (Query)
 ``reason`` is made of error codes alone. Times are the recorder's.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from atna.events import DocumentReference, Parties, calling, provided, registered, retrieved, serving, stored_query
+from atna.events import (
+    DocumentReference,
+    Parties,
+    calling,
+    documents_removed,
+    provided,
+    registered,
+    retrieved,
+    serving,
+    stored_query,
+)
 from atna.message import Outcome
 from atna.recorder import Recorder
 from ihe.xua import Caller
@@ -107,6 +117,28 @@ class Records:
         """ITI-43, answered; ``documents`` share one outcome and one patient."""
         return self._recorder.record(
             retrieved(
+                self._received(origin),
+                documents=documents,
+                outcome=outcome,
+                patient_id=patient_id,
+                reason=reason,
+                decision=decision,
+            )
+        )
+
+    def removed(
+        self,
+        origin: Origin,
+        documents: Sequence[DocumentReference],
+        *,
+        patient_id: str | None,
+        outcome: Outcome,
+        reason: str | None = None,
+        decision: str | None = None,
+    ) -> bytes:
+        """ITI-86, answered; ``documents`` share one outcome and one patient."""
+        return self._recorder.record(
+            documents_removed(
                 self._received(origin),
                 documents=documents,
                 outcome=outcome,

@@ -19,7 +19,7 @@ from ihe import vocabulary as v
 from ihe.ebrs import RegistryResponse, registry_response
 from ihe.errors import ErrorCode, RegistryError, Severity
 from ihe.xua import Caller
-from repository.resolution import SEND_WITHIN, Resolution, finish, is_ours, registered, resolve
+from repository.resolution import SEND_WITHIN, Resolution, finish, holds_set, is_ours, registered, resolve
 from repository.room import BLOCK_BYTES, AnswerLost, Refused, Room, StagedDocument, Unreachable
 from repository.store.protocol import (
     Damaged,
@@ -96,6 +96,8 @@ def register(room: Room, filing: Filing) -> Answer:
 def _against(room: Room, filing: Filing, standing: Submission) -> Answer | None:
     """What to answer when the submission set's unique id is in use; None: look again."""
     identical = standing.digest == filing.submission.digest
+    if standing.state is State.REMOVED:
+        return _after_removal(room, filing, standing)
     if standing.state is State.AVAILABLE:
         if identical and room.settings.identical_retry == "accept":
             return _repeated(room, filing, standing)
@@ -111,6 +113,23 @@ def _against(room: Room, filing: Filing, standing: Submission) -> Answer | None:
         f"SubmissionSet.uniqueId {standing.unique_id}: outcome of an earlier submission with it is unknown, send again"
     )
     return _refused(room, filing, [RegistryError(ErrorCode.REGISTRY_NOT_AVAILABLE, text)])
+
+
+def _after_removal(room: Room, filing: Filing, standing: Submission) -> Answer | None:
+    """Documents of the submission were removed since, so its answer no longer holds: the registry judges anew.
+
+    It is asked first: while it still has the set, an answer lost on the way would look like a registration of ours.
+    """
+    asked = room.registry.ask(standing.unique_id, standing.patient_id)
+    if asked.objects is None:
+        text = "the registry cannot be asked about a submission whose documents were removed; send it again later"
+        return _refused(room, filing, [RegistryError(ErrorCode.REGISTRY_NOT_AVAILABLE, text)], also=[asked.record])
+    if holds_set(asked.objects, standing.unique_id):
+        return _refused(room, filing, [_removed(standing.unique_id)], also=[asked.record])
+    room.index.record_alone([asked.record])
+    if room.index.claim(filing.submission, filing.documents, replacing=standing) is not None:
+        return None
+    return _attempt(room, filing)
 
 
 def _retry(room: Room, filing: Filing, standing: Submission) -> Answer | None:
@@ -143,6 +162,8 @@ def _take_over(room: Room, filing: Filing, standing: Submission, *, registered: 
 
 def _repeated(room: Room, filing: Filing, standing: Submission) -> Answer:
     """Answer as the first was answered; this request is an import of its own in the audit trail."""
+    if standing.state is State.REMOVED:
+        return _refused(room, filing, [_removed(standing.unique_id)])
     room.index.record_alone([_provided(room, filing, Outcome.SUCCESS)])
     return Answer(standing.answer or registry_response(v.SUCCESS))
 
@@ -231,6 +252,8 @@ def _complete(room: Room, filing: Filing, warnings: Sequence[RegistryError], als
         return _failure([RegistryError(code, f"registered, but not yet available here; {SEND_AGAIN}")])
     if standing.attempt != filing.submission.attempt:
         return _superseded(room, filing, standing)
+    if standing.state is State.REMOVED:
+        return _repeated(room, filing, standing)
     return Answer(body, tuple(warnings))
 
 
@@ -303,6 +326,14 @@ def _unknown() -> RegistryError:
 
 def _duplicate(unique_id: str) -> RegistryError:
     text = f"SubmissionSet.uniqueId {unique_id} was used by an earlier submission"
+    return RegistryError(ErrorCode.DUPLICATE_UNIQUE_ID_IN_REGISTRY, text)
+
+
+def _removed(unique_id: str) -> RegistryError:
+    text = (
+        f"SubmissionSet.uniqueId {unique_id} was used by an earlier submission, of which documents were removed; "
+        "once its metadata is removed too (ITI-62) the submission is judged anew"
+    )
     return RegistryError(ErrorCode.DUPLICATE_UNIQUE_ID_IN_REGISTRY, text)
 
 

@@ -2,23 +2,35 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
 from atna.message import Outcome
 from ihe import vocabulary as v
-from ihe.ebrs import RegistryResponse, adhoc_query_request, read_adhoc_query_response, read_registry_response
-from ihe.errors import FaultCode
+from ihe.datatypes import normalise_oid
+from ihe.ebrs import (
+    QueryResponse,
+    RegistryResponse,
+    adhoc_query_request,
+    read_adhoc_query_response,
+    read_registry_response,
+)
+from ihe.errors import ErrorCode, FaultCode
+from ihe.registry_objects import Kind, RegistryObject
 from ihe.transactions import ITI_18, ITI_42
 from ihe.xua import Caller
 from repository.records import Records
-from repository.room import AnswerLost, Asked, Refused, Unreachable
+from repository.room import AnswerLost, Asked, Refused, Registered, Unreachable
 from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient
 
 __all__ = ["RegistryClient", "depositor_header", "give_up_header"]
 
 GET_SUBMISSION_SET_AND_CONTENTS: Final = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
+GET_DOCUMENTS: Final = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
+MOST_ASKED: Final = 500
+"""Unique ids in one question; each is a value of its own, and their entries come back whole."""
+_TOO_MUCH_AT_ONCE: Final = frozenset({ErrorCode.RESULT_NOT_SINGLE_PATIENT, ErrorCode.TOO_MANY_RESULTS})
 _CERTAIN: Final = frozenset({FaultCode.SENDER, FaultCode.MUST_UNDERSTAND, FaultCode.VERSION_MISMATCH})
 _STATUSES: Final = frozenset({v.SUCCESS, v.FAILURE, v.PARTIAL_SUCCESS})
 
@@ -100,11 +112,64 @@ class RegistryClient:
             return Asked(None, self._record(request, patient_id, Outcome.SERIOUS_FAILURE, codes))
         return Asked(response.objects, self._record(request, patient_id, Outcome.SUCCESS))
 
-    def _record(self, request: bytes, patient_id: str | None, outcome: Outcome, reason: str | None = None) -> bytes:
+    def registered(self, documents: Mapping[str | None, Sequence[str]]) -> Registered:
+        """ITI-18 GetDocuments by unique ids; a patient's in one question as far as the registry answers it so."""
+        records: list[bytes] = []
+        entries: set[tuple[str, str]] = set()
+        waiting = [(patient_id, tuple(ids)) for patient_id, ids in documents.items() if ids]
+        while waiting:
+            patient_id, ids = waiting.pop()
+            if len(ids) > MOST_ASKED:
+                waiting += [(patient_id, ids[:MOST_ASKED]), (patient_id, ids[MOST_ASKED:])]
+                continue
+            response, request = self._asked_for_documents(ids)
+            codes = None if response is None else ",".join(sorted({str(error.code) for error in response.errors}))
+            if response is not None and response.status == v.SUCCESS:
+                records.append(self._record(request, patient_id, Outcome.SUCCESS, query_id=GET_DOCUMENTS))
+                entries.update(_addresses(response.objects))
+                continue
+            outcome = Outcome.MAJOR_FAILURE if response is None else Outcome.SERIOUS_FAILURE
+            records.append(self._record(request, patient_id, outcome, codes, query_id=GET_DOCUMENTS))
+            if codes is None or not _TOO_MUCH_AT_ONCE.intersection(codes.split(",")):
+                _log.warning("registry could not be asked about documents: %s", codes or "no answer")
+                return Registered(None, tuple(records))
+            if len(ids) == 1:  # entries of several patients: registered, whichever repository they name
+                entries.add((ids[0], ""))
+            else:
+                waiting += [(patient_id, ids[: len(ids) // 2]), (patient_id, ids[len(ids) // 2 :])]
+        return Registered(frozenset(entries), tuple(records))
+
+    def _asked_for_documents(self, unique_ids: Sequence[str]) -> tuple[QueryResponse | None, bytes]:
+        quoted = ["('" + one.replace("'", "''") + "')" for one in unique_ids]
+        request = adhoc_query_request(GET_DOCUMENTS, {"$XDSDocumentEntryUniqueId": quoted}, "LeafClass")
+        try:
+            with self._client.call(self._url, ITI_18, request) as answer:
+                return read_adhoc_query_response(answer.body), request
+        except (NotSent, OutcomeUnknown, PeerFault) as error:
+            _log.warning("registry could not be asked about documents: %s", type(error).__name__)
+            return None, request
+
+    def _record(
+        self,
+        request: bytes,
+        patient_id: str | None,
+        outcome: Outcome,
+        reason: str | None = None,
+        *,
+        query_id: str = GET_SUBMISSION_SET_AND_CONTENTS,
+    ) -> bytes:
         return self._records.asked(
-            query_id=GET_SUBMISSION_SET_AND_CONTENTS,
+            query_id=query_id,
             request=request,
             patient_id=patient_id,
             outcome=outcome,
             reason=reason,
         )
+
+
+def _addresses(objects: Sequence[RegistryObject]) -> Iterator[tuple[str, str]]:
+    """(uniqueId, repositoryUniqueId) of each DocumentEntry; an entry without the latter may be of any repository."""
+    for one in objects:
+        if one.kind is Kind.DOCUMENT_ENTRY:
+            unique_id = (one.identifier(v.ENTRY_UNIQUE_ID) or "").strip()
+            yield unique_id, normalise_oid("".join(one.slot("repositoryUniqueId") or ()))

@@ -17,7 +17,7 @@ from repository.reading import is_there
 from repository.room import Room
 from repository.store.protocol import Document, State, Submission
 
-__all__ = ["SEND_WITHIN", "Resolution", "finish", "is_ours", "registered", "resolve", "window"]
+__all__ = ["SEND_WITHIN", "Resolution", "finish", "holds_set", "is_ours", "registered", "resolve", "window"]
 
 SEND_WITHIN: Final = 5_000_000
 """ITI-42 is sent at most this long after ``Submission.since``, else ``since`` is moved first (microseconds)."""
@@ -95,10 +95,15 @@ def _whole_attempt(room: Room, standing: Submission) -> str | None:
     return None
 
 
+def holds_set(objects: Sequence[RegistryObject], unique_id: str) -> bool:
+    """Whether a SubmissionSet of this unique id is among the objects."""
+    sets = (o for o in objects if o.kind is Kind.SUBMISSION_SET)
+    return any((o.identifier(v.SUBMISSION_SET_UNIQUE_ID) or "").strip() == unique_id for o in sets)
+
+
 def is_ours(room: Room, standing: Submission, objects: Sequence[RegistryObject]) -> bool:
     """Whether what the registry holds under the set id is this submission: each document, with its hash, from here."""
-    sets = [o for o in objects if o.kind is Kind.SUBMISSION_SET]
-    if not any((o.identifier(v.SUBMISSION_SET_UNIQUE_ID) or "").strip() == standing.unique_id for o in sets):
+    if not holds_set(objects, standing.unique_id):
         return False
     held = {
         (

@@ -1,7 +1,7 @@
 """What a repository's transactions work with, joined by ``repository.app``; and documents on their way in."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,7 +13,7 @@ from repository.settings import RepositorySettings
 from repository.store.protocol import DocumentIndex, DocumentStore, Envelope, Keyring, StoreUnavailable, Upload
 from repository.store.vault import Vault
 
-__all__ = ["AnswerLost", "Asked", "Refused", "Registry", "Room", "StagedDocument", "Unreachable"]
+__all__ = ["AnswerLost", "Asked", "Refused", "Registered", "Registry", "Room", "StagedDocument", "Unreachable"]
 
 BLOCK_BYTES: Final = 256 * 1024
 
@@ -43,6 +43,17 @@ class Asked:
     record: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Which documents have a DocumentEntry: pairs (unique id, repositoryUniqueId); None if nothing is known.
+
+    ``records`` are the audit records of the questions, to be written with whatever follows from them.
+    """
+
+    entries: frozenset[tuple[str, str]] | None
+    records: tuple[bytes, ...]
+
+
 class Registry(Protocol):
     """The registry as this repository sees it."""
 
@@ -54,6 +65,15 @@ class Registry(Protocol):
         """ITI-18 GetSubmissionSetAndContents."""
         ...
 
+    def registered(self, documents: Mapping[str | None, Sequence[str]]) -> Registered:
+        """ITI-18 GetDocuments; ``documents`` are unique ids by the patient id they were stored with."""
+        ...
+
+
+def nothing_granted(_caller: Caller) -> Collection[str]:
+    """A domain whose settings list no partner."""
+    return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -61,6 +81,7 @@ class Room:
 
     Documents are read and written through the ``vault``; the ``store`` knows objects only. ``sealing``: new documents
     are sealed under the ``keyring``.
+    ``granted`` gives the transactions that the settings list for a caller beyond what every trusted node may do.
     """
 
     settings: RepositorySettings
@@ -72,6 +93,7 @@ class Room:
     new_key: Callable[[], str]
     keyring: Keyring | None = None
     sealing: bool = True
+    granted: Callable[[Caller], Collection[str]] = nothing_granted
 
     @property
     def vault(self) -> Vault:

@@ -26,6 +26,9 @@ IdenticalRetry = Literal["accept", "reject"]
 Encryption = Literal["auto", "on", "off"]
 
 KEYS_WANTED: Final = "make a file of keys with dossier store keys new FILE, and name it as repository.keyring"
+RemoveRegistered = Literal["accept", "reject"]
+"""The framework leaves the order of ITI-62 and ITI-86 open, and the NIST testkit (test 50000) removes a document that
+is still registered: hence the default; see docs/decisions/0009-removal.md."""
 
 _MIB: Final = 2**20
 _GIB: Final = 2**30
@@ -105,7 +108,7 @@ def _http_url(url: str) -> str:
 class RepositorySettings(BaseModel):
     """``listen`` is ``host:port``.
 
-    listen                 SOAP: ITI-41 and ITI-43
+    listen                 SOAP: ITI-41, ITI-43 and ITI-86
     workers                processes that serve SOAP; at most 2 with SQLite
     unique_id              repositoryUniqueId, an OID
     database_url           ``sqlite:////path/repository.db`` or ``postgresql+psycopg://…``
@@ -132,6 +135,9 @@ class RepositorySettings(BaseModel):
                            production there have to be keys, or ``off``
     keyring                file of the key-encryption keys, one a line, the last one current: ``dossier store keys new``
     keys                   the same lines as text, for who keeps secrets in the environment; read at the start alone
+    max_retrieve_documents one ITI-43: documents that are asked for, each as often as it is
+    max_remove_documents   one ITI-86: documents that are named
+    remove_registered      ITI-86 of a document that is still registered: refused (``reject``) or removed with a warning
     sweep_interval_s       how often submissions without an outcome are looked at
     staging_age_s          an upload whose message never came to its end is removed after this time
     orphan_interval_s      how often the whole store is compared with the index
@@ -163,6 +169,9 @@ class RepositorySettings(BaseModel):
     encryption: Encryption = "auto"
     keyring: Path | None = None
     keys: SecretStr | None = None
+    max_retrieve_documents: Count = 1000
+    max_remove_documents: Count = 1000
+    remove_registered: RemoveRegistered = "accept"
     sweep_interval_s: Seconds = 10
     staging_age_s: Seconds = 6 * 3600
     orphan_interval_s: Seconds = 24 * 3600

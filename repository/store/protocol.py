@@ -148,13 +148,16 @@ class State(StrEnum):
     STAGING    its object is being uploaded, its metadata is not known yet
     PENDING    it belongs to a submission of which the registry's answer is not known yet
     AVAILABLE  registered; ITI-43 gives it out
-    REMOVING   nobody claims it any more: its data key is destroyed already; object first, then row are going away
+    REMOVING   nobody claims it any more, or it was removed (ITI-86, retention): its data key is destroyed already;
+               object first, then row are going away
+    REMOVED    of a submission: at least one of its documents was removed; what it was answered is no longer true
     """
 
     STAGING = "staging"
     PENDING = "pending"
     AVAILABLE = "available"
     REMOVING = "removing"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,8 @@ class DocumentIndex(Protocol):
         """Write a submission and its documents as PENDING; None when that was done.
 
         If the unique id is in use, nothing is written and what stands there is returned, unless it is exactly
-        ``replacing``: then this attempt takes its place. Raises ``Superseded`` when a staged row is gone.
+        ``replacing`` (PENDING or REMOVED): then this attempt takes its place. Raises ``Superseded`` when a staged row
+        is gone.
         """
         ...
 
@@ -243,7 +247,8 @@ class DocumentIndex(Protocol):
     def complete(self, submission: Submission, answer: bytes, messages: Sequence[bytes], now: int) -> Submission:
         """Submission and documents of this attempt become AVAILABLE, ``messages`` are written with them.
 
-        If another attempt was quicker nothing is written. Returns what stands. Raises ``Superseded`` if nothing does.
+        If the submission is no longer PENDING (another attempt was quicker, or its documents were removed since)
+        nothing is written. Returns what stands. Raises ``Superseded`` if nothing does.
         """
         ...
 
@@ -260,6 +265,13 @@ class DocumentIndex(Protocol):
 
     def release(self, submission: Submission, messages: Sequence[bytes]) -> bool:
         """Forget a PENDING submission if it is still exactly this; its documents become REMOVING."""
+        ...
+
+    def remove(self, object_keys: Sequence[str], messages: Sequence[bytes], now: int) -> None:
+        """Documents that are AVAILABLE become REMOVING, the submissions they came with REMOVED; ``messages`` with them.
+
+        Raises ``Superseded``, and writes nothing, when one of them is not AVAILABLE any more.
+        """
         ...
 
     def submission(self, unique_id: str) -> Submission | None: ...

@@ -143,7 +143,7 @@ class SqlIndex:
             standing = _submission(connection, submission.unique_id, lock=True)
             if standing is None or standing.digest != submission.digest:
                 raise Superseded(submission.attempt)
-            if standing.state is State.AVAILABLE:
+            if standing.state is not State.PENDING:
                 return standing
             done = {"state": State.AVAILABLE.value, "attempt": submission.attempt, "answer": answer}
             connection.execute(update(submissions).where(s.unique_id == submission.unique_id).values(**done))
@@ -188,6 +188,24 @@ class SqlIndex:
             return True
 
         return self._write(work)
+
+    def remove(self, object_keys: Sequence[str], messages: Sequence[bytes], now: int) -> None:
+        """Documents become REMOVING and their submissions REMOVED, with the audit records."""
+        d, s = documents.c, submissions.c
+
+        def work(connection: Connection) -> None:
+            for start in range(0, len(object_keys), _BATCH):
+                chosen = d.object_key.in_(list(object_keys[start : start + _BATCH]))
+                wanted = and_(chosen, d.state == State.AVAILABLE.value)
+                theirs = s.unique_id.in_(select(d.submission_unique_id).where(wanted))
+                done = and_(theirs, s.state == State.AVAILABLE.value)  # one that is being sent again goes its own way
+                connection.execute(update(submissions).where(done).values(state=State.REMOVED.value, answer=None))
+                gone = connection.execute(update(documents).where(wanted).values(**_REMOVING, since=now))
+                if gone.rowcount != len(object_keys[start : start + _BATCH]):
+                    raise Superseded("a document was removed by somebody else")
+            add(connection, outbox, messages, self._sinks)
+
+        self._write(work)
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -331,7 +349,7 @@ def _is(submission: Submission) -> Any:
 def _same_attempt(standing: Submission, replacing: Submission | None) -> bool:
     return (
         replacing is not None
-        and standing.state is State.PENDING
+        and standing.state in {State.PENDING, State.REMOVED}
         and (standing.attempt, standing.since) == (replacing.attempt, replacing.since)
     )
 
