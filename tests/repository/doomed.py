@@ -1,4 +1,4 @@
-"""A repository that dies at a named step of ITI-41: ``python -m tests.repository.doomed FOLDER REGISTRY_URL STEP JSON``.
+"""A repository that dies at a named step: ``python -m tests.repository.doomed FOLDER REGISTRY_URL STEP JSON``.
 
 ``JSON`` holds settings beside the usual ones. Prints its address, serves, and ends with ``os._exit`` at the step: nothing is flushed, closed or cleaned, as by kill -9.
 """
@@ -20,6 +20,14 @@ STEPS = {
     "sending": ("registry", "register", "before"),
     "registered": ("registry", "register", "after"),
     "completed": ("index", "complete", "after"),
+}
+REMOVAL_STEPS = {
+    "removing": ("index", "remove", "before"),
+    "removed": ("index", "remove", "after"),
+    "deleting": ("store", "delete", "before"),
+    "deleted": ("store", "delete", "after"),
+    "forgetting": ("index", "forget", "before"),
+    "forgotten": ("index", "forget", "after"),
 }
 """Step: what is called, its method, and whether death comes before or after the call."""
 
@@ -55,7 +63,7 @@ class DoomedStore(Doomed):
 
 def doomed(room, step, die):
     """The room, with ``die`` called at the step."""
-    part, method, moment = STEPS[step]
+    part, method, moment = (STEPS | REMOVAL_STEPS)[step]
     if part == "upload":
         return replace(room, store=DoomedStore(room.store, method, moment, die))
     return replace(room, **{part: Doomed(getattr(room, part), method, moment, die)})

@@ -97,7 +97,8 @@ def unknown_patient():
 class ScriptedRegistry:
     """Keeps what it takes, by submission set; plays ``script`` for ITI-42, then takes everything.
 
-    A submission set it holds is refused as a duplicate. ``silent``: ITI-18 is answered with a fault.
+    A submission set it holds is refused as a duplicate. ``silent``: ITI-18 is answered with a fault. ``patient_of``
+    overrides whose an entry is.
     """
 
     def __init__(self):
@@ -107,6 +108,7 @@ class ScriptedRegistry:
         self.depositors = []
         self.faults = []
         self.silent = False
+        self.patient_of = {}
         self.handlers = {ITI_42: self.register, ITI_18: self.query}
 
     def stage(self, request_id):
@@ -138,11 +140,29 @@ class ScriptedRegistry:
         if self.silent:
             raise SoapFault(FaultCode.RECEIVER, "not now")
         asked = dict(read_adhoc_query_request(request.body).parameters)
+        if "$XDSDocumentEntryUniqueId" in asked:
+            return Reply((self.entries([value[2:-2] for value in asked["$XDSDocumentEntryUniqueId"]]),))
         held = self.held.get(asked["$XDSSubmissionSetUniqueId"][0].strip("'"))
         objects = [] if held is None else [etree.tostring(o) for o in parse_xml(held).iter(*OBJECTS)]
         return Reply((adhoc_query_response(v.SUCCESS, (), objects),))
 
+    def entries(self, unique_ids):
+        """GetDocuments, LeafClass."""
+        found, patients = [], set()
+        for held in self.held.values():
+            submitted = parse_xml(held)
+            for element in submitted.iter(OBJECTS[0]):
+                values = {e.get("identificationScheme"): e.get("value") for e in element.iter(EXTERNAL_IDENTIFIER)}
+                if values[v.ENTRY_UNIQUE_ID] in unique_ids:
+                    found.append(etree.tostring(element))
+                    patients.add(self.patient_of.get(values[v.ENTRY_UNIQUE_ID], values[v.ENTRY_PATIENT_ID]))
+        if len(patients) > 1:
+            error = RegistryError("XDSResultNotSinglePatient", "entries of several patients")
+            return adhoc_query_response(v.FAILURE, (error,), ())
+        return adhoc_query_response(v.SUCCESS, (), found)
 
+
+EXTERNAL_IDENTIFIER = f"{{{v.RIM}}}ExternalIdentifier"
 OBJECTS = [f"{{{v.RIM}}}{name}" for name in ("ExtrinsicObject", "RegistryPackage", "Association")]
 
 
