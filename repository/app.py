@@ -1,8 +1,8 @@
 """Joins the parts of a repository process; the only place that picks the real ones.
 
 ``worker`` serves SOAP (ITI-41, ITI-43, ITI-86); ``single`` is what there must be only one of: the sweep, the sender of
-audit records, the admin port. Both block until ``stop``. ``sweep_once`` is the sweep by hand,
-``key_use`` and ``rotate_keys`` are the key-encryption keys.
+audit records, the admin port. Both block until ``stop``. ``sweep_once`` is the sweep by hand, ``retain`` the retention
+rules, ``key_use`` and ``rotate_keys`` are the key-encryption keys.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from atna.alerts import Alerts
 from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
-from repository import sweep
+from repository import retention, sweep
 from repository.actor import RepositoryActor
 from repository.records import Records
 from repository.registry_client import RegistryClient
@@ -39,7 +39,7 @@ from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.soap_app import soap_app
 from wire.tls import server_context
 
-__all__ = ["KeyUse", "key_use", "rotate_keys", "single", "sweep_once", "worker"]
+__all__ = ["KeyUse", "key_use", "retain", "rotate_keys", "single", "sweep_once", "worker"]
 
 PATH = "/repository"
 
@@ -234,6 +234,21 @@ def rotate_keys(repository: RepositorySettings, audit: AuditSettings) -> Rotatio
 
 def _keyring(repository: RepositorySettings) -> FileKeyring | StaticKeyring | None:
     return open_keyring(repository.keyring, repository.keys.get_secret_value() if repository.keys else None)
+
+
+def retain(
+    repository: RepositorySettings,
+    domain: AffinityDomainSettings,
+    audit: AuditSettings,
+    tls: TlsSettings,
+    *,
+    remove: bool,
+    operator: str,
+    told: Callable[[str, retention.Fate], None],
+) -> retention.Report:
+    """The retention rules by hand. Raises RegistrySilent, StoreUnavailable, DatabaseRefused."""
+    with _joined(repository, domain, audit, tls) as joined:
+        return retention.run(joined.room, remove=remove, operator=operator, told=told)
 
 
 def _note_activity(joined: _Joined, *, started: bool) -> None:

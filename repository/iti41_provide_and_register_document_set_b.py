@@ -241,6 +241,8 @@ def _incoming(
         since=submission.since,
         staged=first,
         envelope=room.vault.new_envelope(object_key) if adopted is None else adopted.envelope,
+        class_code=entry.class_code,
+        created=entry.created,
     )
     return Incoming(document, attachment.data, staged)
 

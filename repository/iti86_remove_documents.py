@@ -26,7 +26,7 @@ from ihe.datatypes import normalise_oid
 from ihe.ebrs import DocumentRequest, read_document_requests, registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected, Severity
 from repository.records import origin_of
-from repository.removal import take_away
+from repository.removal import by_patient, references, take_away
 from repository.room import Registered, Room
 from repository.store.protocol import Document, StoreUnavailable, Superseded
 from schemas import violations
@@ -174,19 +174,13 @@ def _judged(room: Room, requests: Sequence[DocumentRequest]) -> tuple[Verdict, t
     own = room.settings.unique_id
     copies: dict[str, list[Document]] = {}
     wanted = [one.document_unique_id for one in requests if normalise_oid(one.repository_unique_id) == own]
-    for document in room.index.available(wanted):
+    found = room.index.available(wanted)
+    for document in found:
         copies.setdefault(document.unique_id, []).append(document)
     registered = Registered(frozenset(), ())
-    if copies:
-        registered = room.registry.registered(_by_patient(copies))
+    if found:
+        registered = room.registry.registered(by_patient(found))
     return judge(requests, own, copies, registered.entries, room.settings.remove_registered), registered.records
-
-
-def _by_patient(copies: Mapping[str, Sequence[Document]]) -> dict[str | None, list[str]]:
-    found: dict[str | None, list[str]] = {}
-    for unique_id, documents in copies.items():
-        found.setdefault(documents[0].patient_id, []).append(unique_id)
-    return found
 
 
 def _told_of(request: Request, room: Room, verdict: Verdict, kept: Sequence[Document], decision: Decision) -> Verdict:
@@ -228,17 +222,13 @@ def _of_documents(
     decision: Decision,
     result: tuple[Outcome, str | None],
 ) -> list[bytes]:
-    by_patient: dict[str | None, dict[DocumentReference, None]] = {}
-    for document in documents:
-        reference = DocumentReference(document.unique_id, room.settings.unique_id)
-        by_patient.setdefault(document.patient_id, {})[reference] = None
-    return _recorded(request, room, by_patient, decision, result)
+    return _recorded(request, room, references(documents, room.settings.unique_id), decision, result)
 
 
 def _recorded(
     request: Request,
     room: Room,
-    by_patient: Mapping[str | None, Iterable[DocumentReference]],
+    documents: Mapping[str | None, Iterable[DocumentReference]],
     decision: Decision,
     result: tuple[Outcome, str | None],
 ) -> list[bytes]:
@@ -246,11 +236,11 @@ def _recorded(
     return [
         room.records.removed(
             origin_of(request),
-            list(references),
+            list(named),
             patient_id=patient_id,
             outcome=outcome,
             reason=reason,
             decision=decision.rule,
         )
-        for patient_id, references in by_patient.items()
+        for patient_id, named in documents.items()
     ]

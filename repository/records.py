@@ -10,6 +10,7 @@ from typing import Final
 from atna.events import (
     DocumentReference,
     Parties,
+    Writer,
     calling,
     documents_removed,
     provided,
@@ -145,5 +146,17 @@ class Records:
                 patient_id=patient_id,
                 reason=reason,
                 decision=decision,
+            )
+        )
+
+    def removed_by_rule(
+        self, documents: Sequence[DocumentReference], *, patient_id: str | None, rule: str, operator: str
+    ) -> bytes:
+        """What a retention rule made an end of, at the command of ``operator`` (an account of this host)."""
+        host = self._recorder.host
+        parties = Parties(Writer.RESPONDER, operator, host, "repository", host, self._recorder.process_id)
+        return self._recorder.record(
+            documents_removed(
+                parties, documents=documents, outcome=Outcome.SUCCESS, patient_id=patient_id, retention=rule
             )
         )

@@ -6,18 +6,40 @@ by the sweep, which deletes the object of every row REMOVING.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from atna.events import DocumentReference
 from repository.room import Room
 from repository.store.protocol import Document, StoreUnavailable
 
-__all__ = ["take_away"]
+__all__ = ["by_patient", "references", "take_away"]
 
 _log = logging.getLogger(__name__)
 
 
+def by_patient(documents: Iterable[Document]) -> dict[str | None, list[str]]:
+    """Unique ids by the patient their first copy was stored with."""
+    first: dict[str, str | None] = {}
+    for document in documents:
+        first.setdefault(document.unique_id, document.patient_id)
+    found: dict[str | None, list[str]] = {}
+    for unique_id, patient_id in first.items():
+        found.setdefault(patient_id, []).append(unique_id)
+    return found
+
+
+def references(documents: Iterable[Document], repository: str) -> dict[str | None, list[DocumentReference]]:
+    """What the audit records of each patient name, each document once."""
+    found: dict[str | None, dict[DocumentReference, None]] = {}
+    for document in documents:
+        found.setdefault(document.patient_id, {})[DocumentReference(document.unique_id, repository)] = None
+    return {patient_id: list(named) for patient_id, named in found.items()}
+
+
 def take_away(room: Room, documents: Sequence[Document], messages: Sequence[bytes]) -> tuple[Document, ...]:
-    """Remove documents that are AVAILABLE; gives those whose bytes the store still holds, readable for who reads it.
+    """Remove documents that are AVAILABLE; gives those whose bytes the store still holds in plain.
+
+    A sealed document is gone with its key, whatever becomes of its object.
 
     Raises ``Superseded`` when one is not AVAILABLE any more and StoreUnavailable when the index does not take it: then
     nothing was removed (or, where a database died while it answered, everything was, with its records).
@@ -28,5 +50,5 @@ def take_away(room: Room, documents: Sequence[Document], messages: Sequence[byte
         room.index.forget([document.object_key for document in gone])
     except StoreUnavailable as error:
         _log.warning("rows of removed documents are left to the sweep: %s", error)
-    held = {document.object_key for document in gone}
-    return tuple(document for document in documents if document.object_key not in held)
+    deleted = {document.object_key for document in gone}
+    return tuple(one for one in documents if one.object_key not in deleted and one.envelope is None)

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from ihe.datatypes import normalise_oid
 from repository.store.keyring import read_keys
 from wire.settings import Oid
 
@@ -17,7 +18,9 @@ __all__ = [
     "Bucket",
     "Encryption",
     "IdenticalRetry",
+    "RemoveRegistered",
     "RepositorySettings",
+    "RetentionRule",
     "store_bucket",
     "store_directory",
 ]
@@ -37,6 +40,7 @@ _BUCKET: Final = re.compile(
     r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+){0,16})/?"
 )
 MOST_PARTS: Final = 10_000
+_LONGEST_DAYS: Final = 200 * 366
 _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
 
 Count = Annotated[int, Field(gt=0)]
@@ -105,6 +109,42 @@ def _http_url(url: str) -> str:
     return url
 
 
+def _class_code(text: str) -> str:
+    code, separator, scheme = text.strip().partition("^^")
+    if not code or not separator or not scheme or "^" in scheme:
+        raise ValueError("should be the code and its scheme: 11502-2^^2.16.840.1.113883.6.1")
+    return f"{code}^^{normalise_oid(scheme)}"
+
+
+class RetentionRule(BaseModel):
+    """``[[repository.retention]]``: how long documents of one class are kept.
+
+    class_code   classCode of the DocumentEntry as it was submitted here, ``code^^scheme``
+    days         after this many whole days a document is due
+    after        counted from its ``creation`` (creationTime, the end of its precision) or since it was ``stored`` here
+    registered   a document that is still registered is left alone (``keep``) or goes as well (``remove``)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_code: Annotated[str, AfterValidator(_class_code)]
+    days: Annotated[int, Field(gt=0, le=_LONGEST_DAYS)]
+    after: Literal["creation", "stored"] = "creation"
+    registered: Literal["keep", "remove"] = "keep"
+
+    @property
+    def name(self) -> str:
+        """The rule in one line, as audit records and reports name it."""
+        return f"class {self.class_code}: {self.days} days after {self.after}"
+
+
+def _one_rule_a_class(rules: tuple[RetentionRule, ...]) -> tuple[RetentionRule, ...]:
+    twice = sorted({rule.class_code for rule in rules if sum(r.class_code == rule.class_code for r in rules) > 1})
+    if twice:
+        raise ValueError(f"more than one rule for class {', '.join(twice)}")
+    return rules
+
+
 class RepositorySettings(BaseModel):
     """``listen`` is ``host:port``.
 
@@ -138,6 +178,7 @@ class RepositorySettings(BaseModel):
     max_retrieve_documents one ITI-43: documents that are asked for, each as often as it is
     max_remove_documents   one ITI-86: documents that are named
     remove_registered      ITI-86 of a document that is still registered: refused (``reject``) or removed with a warning
+    retention              rules (see RetentionRule) for ``dossier store retention``; none: nothing is ever due
     sweep_interval_s       how often submissions without an outcome are looked at
     staging_age_s          an upload whose message never came to its end is removed after this time
     orphan_interval_s      how often the whole store is compared with the index
@@ -172,6 +213,7 @@ class RepositorySettings(BaseModel):
     max_retrieve_documents: Count = 1000
     max_remove_documents: Count = 1000
     remove_registered: RemoveRegistered = "accept"
+    retention: Annotated[tuple[RetentionRule, ...], AfterValidator(_one_rule_a_class)] = ()
     sweep_interval_s: Seconds = 10
     staging_age_s: Seconds = 6 * 3600
     orphan_interval_s: Seconds = 24 * 3600

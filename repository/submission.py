@@ -8,12 +8,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from lxml import etree
 
 from ihe import vocabulary as v
-from ihe.datatypes import normalise_oid
+from ihe.datatypes import loose_dtm, normalise_oid
 from ihe.ebrim import read_submitted_objects
 from ihe.registry_objects import Classification, Kind, LocalizedString, RegistryObject, Slot, SubmittedObjects
 
@@ -57,6 +58,26 @@ class Entry:
     def patient_id(self) -> str | None:
         """DocumentEntry.patientId as sent."""
         return (self.object.identifier(v.ENTRY_PATIENT_ID) or "").strip() or None
+
+    @property
+    def class_code(self) -> str | None:
+        """Its classCode as ``code^^scheme``, None unless there is exactly one with both."""
+        found = self.object.coded(v.ENTRY_CLASS)
+        if len(found) != 1:
+            return None
+        schemes = [value.strip() for s in found[0].slots if s.name.strip() == "codingScheme" for value in s.values]
+        code = (found[0].node_representation or "").strip()
+        return f"{code}^^{normalise_oid(schemes[0])}" if code and len(schemes) == 1 and schemes[0] else None
+
+    @property
+    def created(self) -> int | None:
+        """The last instant of creationTime's precision, microseconds since 1970; None where it cannot be read."""
+        said = self.said("creationTime")
+        try:
+            last = datetime.strptime(loose_dtm(said[0]).upper, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        except (ValueError, IndexError):
+            return None
+        return int(last.timestamp() + 1) * 1_000_000
 
     def said(self, slot: str) -> tuple[str, ...]:
         """What the source says about its document in a slot: distinct values without blanks, empty ones left out."""

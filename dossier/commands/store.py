@@ -1,10 +1,14 @@
 """``dossier store``: the document store by hand.
 
-``check`` finds out what the store can do; ``sweep`` settles what a crash left behind, by asking the registry; ``keys``
-are those documents are sealed under.
+check      what the store can do, found out by doing it
+sweep      what a crash left behind, settled by asking the registry
+retention  documents whose time is over by the rules of the settings: looked at, or removed
+keys       those that documents are sealed under
 """
 
+import getpass
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -87,3 +91,55 @@ def sweep(
         return
     for name, count in asdict(report).items():
         typer.echo(f"{name.replace('_', ' '):<16} {count}")
+
+
+@app.command()
+def retention(
+    config: Config = None,
+    data: Data = Path("var"),
+    base_port: BasePort = 8000,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove what is due; without it nothing is changed.")
+    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Also the unique id of every document that is due.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the retention rules of the settings make an end of, or remove it; the services may run meanwhile."""
+    from atna.store.engine import DatabaseRefused
+    from repository.app import retain
+    from repository.retention import Fate, RegistrySilent
+    from repository.store.protocol import StoreUnavailable
+
+    settings = load_settings(config, data, base_port)
+    if not settings.repository.retention:
+        raise CommandError("there is no rule: the settings name them as [[repository.retention]]", status=2)
+    arguments = room_arguments(settings, "repository")
+    del arguments["limits"]
+    documents: list[dict[str, str]] = []
+
+    def told(unique_id: str, fate: Fate) -> None:
+        if listed and as_json:
+            documents.append({"unique_id": unique_id, "fate": fate.value})
+        elif listed:
+            typer.echo(f"{fate.value:<10} {unique_id}")
+
+    try:
+        report = retain(**arguments, remove=remove, operator=getpass.getuser(), told=told)
+    except RegistrySilent as error:
+        raise CommandError("the registry does not say what is still registered; nothing more was removed") from error
+    except (StoreUnavailable, DatabaseRefused) as error:
+        raise CommandError(str(error)) from error
+    rules = [{**asdict(rule), "oldest": _when(rule.oldest), "newest": _when(rule.newest)} for rule in report.rules]
+    if as_json:
+        told_of = {"documents": documents} if listed else {}
+        print_json({"removed": remove, "rules": rules, "unclassified": report.unclassified, **told_of})
+        return
+    print_table({key: key for key in rules[0]}, rules)
+    if report.unclassified:
+        note(f"{report.unclassified} documents have no class here, so no rule reaches them")
+
+
+def _when(microseconds: int | None) -> str | None:
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

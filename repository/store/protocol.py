@@ -11,7 +11,7 @@ Times are microseconds since 1970, UTC. Sizes are bytes, hashes SHA-1 in lower-c
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 __all__ = [
     "Damaged",
@@ -195,6 +195,8 @@ class Document:
     """One object of the index. ``staged`` tells that its row exists already, in state STAGING.
 
     ``envelope`` holds the key its bytes are sealed under, None for plain bytes.
+    ``class_code`` (``code^^scheme``) and ``created`` (the end of creationTime's precision) are what the submission
+    said; None where it said nothing, or came before version 3 of the database.
     """
 
     object_key: str
@@ -209,6 +211,8 @@ class Document:
     state: State = State.PENDING
     staged: bool = False
     envelope: Envelope | None = None
+    class_code: str | None = None
+    created: int | None = None
 
 
 class DocumentIndex(Protocol):
@@ -282,6 +286,16 @@ class DocumentIndex(Protocol):
 
     def available(self, unique_ids: Sequence[str]) -> tuple[Document, ...]:
         """Rows in state AVAILABLE of these documents, oldest first."""
+        ...
+
+    def due(
+        self, class_code: str, after: Literal["creation", "stored"], before: int, beyond: str, limit: int
+    ) -> tuple[Document, ...]:
+        """AVAILABLE documents of a class, created or stored before a time, by object key, from behind ``beyond`` on."""
+        ...
+
+    def unjudged(self, class_code: str | None) -> int:
+        """How many AVAILABLE documents of a class say nothing of their creation; None: how many have no class."""
         ...
 
     def unresolved(self, before: int) -> tuple[Submission, ...]:

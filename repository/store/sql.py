@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, and_, delete, exists, func, insert, or_, select, update
 
@@ -233,6 +233,25 @@ class SqlIndex:
             found += self._documents(select(documents).where(chosen, d.state == State.AVAILABLE.value))
         return tuple(found)
 
+    def due(
+        self, class_code: str, after: Literal["creation", "stored"], before: int, beyond: str, limit: int
+    ) -> tuple[Document, ...]:
+        """AVAILABLE documents of a class that were created or stored before a time, page by page."""
+        d = documents.c
+        old = (d.created if after == "creation" else d.since) < before
+        mine = and_(d.class_code == class_code, d.object_key > beyond, d.state == State.AVAILABLE.value, old)
+        with self._reading() as connection:
+            rows = connection.execute(select(documents).where(mine).order_by(d.object_key).limit(limit)).all()
+        return tuple(_document(row) for row in rows)
+
+    def unjudged(self, class_code: str | None) -> int:
+        """How many AVAILABLE documents say nothing of their creation, or of their class."""
+        d = documents.c
+        unsaid = d.class_code.is_(None) if class_code is None else and_(d.class_code == class_code, d.created.is_(None))
+        with self._reading() as connection:
+            counted = select(func.count()).select_from(documents).where(unsaid, d.state == State.AVAILABLE.value)
+            return int(connection.execute(counted).scalar_one())
+
     def _documents(self, statement: Any) -> tuple[Document, ...]:
         d = documents.c
         with self._reading() as connection:
@@ -421,6 +440,8 @@ def _values(row: Document, submission_unique_id: str) -> dict[str, Any]:
         "size": row.size,
         "mime_type": row.mime_type,
         "patient_id": row.patient_id,
+        "class_code": row.class_code,
+        "created": row.created,
     }
 
 
@@ -443,4 +464,6 @@ def _document(row: Any) -> Document:
         since=row.since,
         state=State(row.state),
         envelope=None if row.kek is None else Envelope(row.kek, bytes(row.wrapped_key)),
+        class_code=row.class_code,
+        created=row.created,
     )

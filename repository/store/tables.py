@@ -13,7 +13,7 @@ from repository.store.protocol import State
 
 __all__ = ["documents", "metadata", "outbox", "submissions"]
 
-metadata: Final = MetaData(info={"room": "repository", "version": 2})
+metadata: Final = MetaData(info={"room": "repository", "version": 3})
 
 documents: Final = Table(
     "documents",
@@ -33,7 +33,11 @@ documents: Final = Table(
     # The data key of a sealed object, wrapped; both empty for plain bytes, and once the key is destroyed.
     Column("kek", Text),
     Column("wrapped_key", LargeBinary),
+    # For retention rules, as submitted: code^^scheme, and the end of creationTime's precision.
+    Column("class_code", Text),
+    Column("created", BigInteger),
 )
+Index("documents_by_class", documents.c.class_code, documents.c.object_key)
 Index("documents_by_unique_id", documents.c.unique_id)
 Index("documents_by_submission", documents.c.submission_unique_id)
 _waiting: Final = documents.c.state != State.AVAILABLE.value
