@@ -15,7 +15,7 @@ from repository import iti86_remove_documents as iti86
 from repository.records import origin_of
 from repository.registration import out_of_room
 from repository.room import Room, StagedDocument
-from repository.store.protocol import StoreUnavailable
+from repository.store.protocol import Damaged, KeyMissing, ObjectMissing, StoreUnavailable
 from wire.messages import Handler, Reply, Request
 
 __all__ = ["RepositoryActor"]
@@ -44,8 +44,11 @@ class RepositoryActor:
 
     def failure(self, request: Request, error: Exception) -> Reply:
         """XDSRepositoryError with the request id, audited; what is behind it stands in the log only."""
-        if isinstance(error, StoreUnavailable):
+        if isinstance(error, StoreUnavailable) and request.transaction == ITI_41:
             told = out_of_room(error)
+        elif isinstance(error, (StoreUnavailable, Damaged, ObjectMissing, KeyMissing)):
+            # Documents looked right, and the answer had not begun: asked again, it is told which of them is not.
+            told = RegistryError(ErrorCode.REPOSITORY_ERROR, "the document store failed meanwhile; send it again")
         else:
             told = RegistryError(ErrorCode.REPOSITORY_ERROR, f"internal error, request {request.request_id}")
         self._room.record_refusal([self._record(request, str(told.code))])

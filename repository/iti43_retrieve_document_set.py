@@ -6,16 +6,17 @@ Reply    xdsb:RetrieveDocumentSetResponse: rs:RegistryResponse, then a DocumentR
          registered. Status Success, PartialSuccess or Failure
 Errors   XDSUnknownRepositoryId, XDSDocumentUniqueIdError, XDSRepositoryError, XDSRepositoryBusy,
          XDSRepositoryOutOfResources
-Content  the bytes that were provided, or none: size is compared before the answer begins, SHA-1 before it begins (small
-         documents, and where there are several copies) or before the last block leaves, else the connection is broken.
-         Of a sealed document the beginning is opened first, and no block leaves that is not authentic
+Content  the bytes that were provided, or none, one document after the other. Before the answer begins each is looked at
+         as ``Beforehand`` says: what is found missing or damaged then is an error beside the documents that are whole.
+         Later size and SHA-1 are compared before the last block of a document leaves; a document that turns out to be
+         damaged, or a store that fails, breaks the connection: never a short document that looks whole
+Bounds   ``max_retrieve_documents`` in a request; memory for some blocks, however many and large the documents are
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -34,8 +35,12 @@ from wire.messages import OutgoingPart, Reply, Request
 
 __all__ = ["handle", "judge"]
 
-VERIFY_FIRST_BYTES: Final = 1024 * 1024
-"""Up to this size a document is hashed before the answer begins: the second reading comes from the page cache."""
+HASHED_FIRST_BYTES: Final = 2**20
+"""Up to this size a document is hashed before the answer begins …"""
+HASHED_FIRST_IN_ALL: Final = 16 * 2**20
+"""… until this much of a request was read: the first byte of an answer does not wait for hundreds of documents."""
+HELD_BYTES: Final = 2**20
+"""What was hashed and fits in here is answered from memory, not read twice: all of it leaves with the first block."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,14 +114,15 @@ def handle(request: Request, room: Room) -> Reply:
     requests: tuple[DocumentRequest, ...] = ()
     try:
         requests = _readable(request, room, decision)
-        verdict = _look_up(room, requests)
+        verdict, beforehand = _look_up(room, requests)
         room.index.record_alone(_records(request, room, verdict, decision))
     except Rejected as rejected:
         return _refuse(request, room, requests, decision, rejected.errors)
     except StoreUnavailable as error:
         code = ErrorCode.REPOSITORY_OUT_OF_RESOURCES if error.full else ErrorCode.REPOSITORY_ERROR
         return _refuse(request, room, requests, decision, (RegistryError(code, str(error)),))
-    return Reply(_answer(room, verdict), partial(_closed, request, room, verdict, decision))
+    answer = _answer(room, verdict, beforehand.chunks)
+    return Reply(answer, partial(_closed, request, room, verdict, decision))
 
 
 def _readable(request: Request, room: Room, decision: Decision) -> tuple[DocumentRequest, ...]:
@@ -128,41 +134,81 @@ def _readable(request: Request, room: Room, decision: Decision) -> tuple[Documen
         raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, fault) for fault in faults])
     if room.index.busy():
         raise Rejected([RegistryError(ErrorCode.REPOSITORY_BUSY, "audit records cannot be delivered; try again later")])
-    return read_document_requests(request.body)
+    requests = read_document_requests(request.body)
+    most = room.settings.max_retrieve_documents
+    if len(requests) > most:
+        text = (
+            f"{len(requests)} documents are asked for; allowed are at most {most} in a request "
+            "(max_retrieve_documents): ask for the rest in another one"
+        )
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, text)])
+    return requests
 
 
-def _look_up(room: Room, requests: Sequence[DocumentRequest]) -> Verdict:
+def _look_up(room: Room, requests: Sequence[DocumentRequest]) -> "tuple[Verdict, Beforehand]":
     own = room.settings.unique_id
     wanted = [one.document_unique_id for one in requests if _oid(one.repository_unique_id) == own]
     copies: dict[str, list[Document]] = {}
     for document in room.index.available(wanted):
         copies.setdefault(document.unique_id, []).append(document)
 
-    def whole(document: Document) -> bool:
-        several = len(copies[document.unique_id]) > 1
-        return _is_whole(room, document, hashed=several or document.size <= VERIFY_FIRST_BYTES)
-
-    return judge(requests, own, copies, whole)
+    beforehand = Beforehand(room, {key for key, stored in copies.items() if len(stored) > 1})
+    return judge(requests, own, copies, beforehand.whole), beforehand
 
 
-def _is_whole(room: Room, document: Document, *, hashed: bool) -> bool:
-    """Whether the document can be given out: all of it when ``hashed``, else its size and, if sealed, its beginning."""
-    try:
-        if is_there(room.vault, document):
-            if hashed or document.envelope is not None:
-                for _ in islice(verified(room.vault, document), None if hashed else 1):
-                    pass
-            return True
-    except (Damaged, ObjectMissing):
-        pass
-    except KeyMissing as error:
-        _log.error("object %s cannot be read: there is no key %s", document.object_key, error)
+class Beforehand:
+    """What of a request is read before its answer begins.
+
+    Of several copies each is hashed until one is whole, whatever their size. Small documents are hashed up to a bound
+    for the request; of every other sealed one the beginning is opened, of every other plain one the size compared.
+    """
+
+    def __init__(self, room: Room, several: Collection[str]) -> None:
+        self._room: Final = room
+        self._several: Final = several
+        self._to_hash = HASHED_FIRST_IN_ALL
+        self._to_hold = HELD_BYTES
+        self._held: dict[str, list[bytes]] = {}
+
+    def whole(self, document: Document) -> bool:
+        """Whether the document can be given out, as far as that is looked at now. Raises StoreUnavailable."""
+        try:
+            if self._look_at(document):
+                return True
+        except (Damaged, ObjectMissing):
+            pass
+        except KeyMissing as error:
+            _log.error("object %s cannot be read: there is no key %s", document.object_key, error)
+            return False
+        _log.error("object %s is missing or damaged", document.object_key)
         return False
-    _log.error("object %s is missing or damaged", document.object_key)
-    return False
+
+    def _look_at(self, document: Document) -> bool:
+        vault = self._room.vault
+        small = document.size <= min(HASHED_FIRST_BYTES, self._to_hash)
+        if small or document.unique_id in self._several:
+            self._to_hash -= document.size
+            kept: list[bytes] | None = [] if document.size <= self._to_hold else None
+            for block in verified(vault, document):
+                if kept is not None:
+                    kept.append(block)
+            if kept is not None:
+                self._held[document.object_key] = kept
+                self._to_hold -= document.size
+            return True
+        if document.envelope is not None:
+            next(verified(vault, document), None)
+        return is_there(vault, document)
+
+    def chunks(self, document: Document) -> Iterator[bytes]:
+        """The document's blocks, from memory or from the store."""
+        held = self._held.pop(document.object_key, None)
+        return iter(held) if held is not None else verified(self._room.vault, document)
 
 
-def _answer(room: Room, verdict: Verdict) -> Iterator[bytes | OutgoingPart]:
+def _answer(
+    room: Room, verdict: Verdict, chunks: Callable[[Document], Iterator[bytes]]
+) -> Iterator[bytes | OutgoingPart]:
     head = registry_response(verdict.status, verdict.errors).decode()
     text = f'<xdsb:RetrieveDocumentSetResponse xmlns:xdsb="{v.XDSB}">{head}'
     for one in verdict.found:
@@ -175,7 +221,7 @@ def _answer(room: Room, verdict: Verdict) -> Iterator[bytes | OutgoingPart]:
             f"<xdsb:mimeType>{escape(document.mime_type)}</xdsb:mimeType><xdsb:Document>"
         )
         yield text.encode()
-        yield OutgoingPart(document.mime_type, document.size, partial(verified, room.vault, document))
+        yield OutgoingPart(document.mime_type, document.size, partial(chunks, document))
         text = "</xdsb:Document></xdsb:DocumentResponse>"
     yield f"{text}</xdsb:RetrieveDocumentSetResponse>".encode()
 
@@ -189,7 +235,7 @@ def _refuse(
 ) -> Reply:
     verdict = Verdict((), tuple(requests), errors)
     room.record_refusal(_records(request, room, verdict, decision))
-    return Reply(_answer(room, verdict))
+    return Reply(_answer(room, verdict, partial(verified, room.vault)))
 
 
 # ----------------------------------------------------------------------------------------------------- audit
