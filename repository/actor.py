@@ -47,8 +47,10 @@ class RepositoryActor:
         if isinstance(error, StoreUnavailable) and request.transaction == ITI_41:
             told = out_of_room(error)
         elif isinstance(error, (StoreUnavailable, Damaged, ObjectMissing, KeyMissing)):
-            # Documents looked right, and the answer had not begun: asked again, it is told which of them is not.
-            told = RegistryError(ErrorCode.REPOSITORY_ERROR, "the document store failed meanwhile; send it again")
+            # It looked right when it was looked at, and the answer had not begun.
+            told = RegistryError(
+                ErrorCode.REPOSITORY_ERROR, "a document could not be read from the store; send it again"
+            )
         else:
             told = RegistryError(ErrorCode.REPOSITORY_ERROR, f"internal error, request {request.request_id}")
         self._room.record_refusal([self._record(request, str(told.code))])
