@@ -24,8 +24,9 @@ QUERY = ["11897", "11898", "11899", "11903", "11904", "11908", "11909", "12364",
 UPDATE = ["15800", "15800b", "15800d", "15802", "20000", "20000c", "20000d", "20002b", "20007", "21000", "21003"]
 UPDATE += ["20001", "12319", "40000", "40000d", "40001b", "30000", "30001", "30004", "30006", "15805"]
 REPOSITORY = ["11966", "11981", "11983", "12021", "12029", "12369", "ReposAcceptanceTest-1111"]
+REMOVE_DOCUMENTS = ["50000", "50002"]
 PATIENT_MOVE = ["16101", "16102", "16103"]
-TESTS = REGISTRY + QUERY + UPDATE + REPOSITORY + PATIENT_MOVE
+TESTS = REGISTRY + QUERY + UPDATE + REPOSITORY + REMOVE_DOCUMENTS + PATIENT_MOVE
 SITE = """
 patient_feed = "mllp://127.0.0.1:{feed}"
 assigning_authority = "1.3.6.1.4.1.21367.2005.13.20.1000"
@@ -43,6 +44,7 @@ stored_query = "http://127.0.0.1:{registry}/registry"
 mpq = "http://127.0.0.1:{registry}/registry"
 provide_and_register = "http://127.0.0.1:{repository}/repository"
 retrieve = "http://127.0.0.1:{repository}/repository"
+remove_documents = "http://127.0.0.1:{repository}/repository"
 """
 
 

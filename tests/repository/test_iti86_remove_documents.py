@@ -13,6 +13,7 @@ from ihe.errors import RegistryError
 from ihe.xua import Caller
 from repository import iti86_remove_documents as iti86
 from repository import sweep
+from repository.store.keyring import new_line
 from repository.store.protocol import StoreUnavailable
 from repository.sweep import Report
 from tests.builders import PATIENT, REPOSITORY, submission, with_identifier, with_slot
@@ -399,6 +400,24 @@ def test_a_plain_document_that_the_store_keeps_is_told_and_tried_again(tmp_path)
         house.assert_nothing_kept()
 
 
+def test_a_sealed_document_is_gone_with_its_key_whatever_the_store_keeps(tmp_path):
+    (tmp_path / "keys").write_text(new_line("k1"))
+    with stand(tmp_path, wrap=lambda room: replace(room, store=Locked(room.store))) as house:
+        objects = stored(house, b"one")
+        (one,) = unique_ids(objects)
+        (document,) = house.index.available([one])
+        assert b"".join(house.room.vault.open(document.object_key, document.envelope)) == b"one"
+        forgotten(house, objects)
+        answer = remove(house.address, one)
+        assert (answer.status, answer.errors) == ("Success", [])
+        assert [int(m.event.outcome) for m in removals(house)] == [0]
+        (row,) = house.rows().values()
+        assert (row.state, row.kek, row.wrapped_key) == ("removing", None, None)
+        assert list(house.objects()) == [document.object_key]
+        assert b"one" not in b"".join(house.store.open(document.object_key))
+        assert house.retrieve(one).codes == ["XDSDocumentUniqueIdError"]
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_an_index_that_does_not_take_it_removes_nothing(house, monkeypatch, full):
     objects = stored(house, b"one")
@@ -423,6 +442,7 @@ def test_an_index_that_does_not_take_it_removes_nothing(house, monkeypatch, full
 def test_a_death_at_any_step_of_a_removal_leaves_it_done_or_undone(tmp_path, step):
     registry = ScriptedRegistry()
     data = [b"one", b"two"]
+    (tmp_path / "keys").write_text(new_line("k1"))
     with stand(tmp_path, registry=registry) as house:
         objects = stored(house, *data)
         forgotten(house, objects)
@@ -437,6 +457,8 @@ def test_a_death_at_any_step_of_a_removal_leaves_it_done_or_undone(tmp_path, ste
         process.stdout.close()
     with stand(tmp_path, registry=registry) as house:
         done = step != "removing"
+        keys = {row.wrapped_key is None for row in house.rows().values()}
+        assert keys == ({done} if step != "forgotten" else set())
         assert [int(m.event.outcome) for m in removals(house)] == ([0] if done else [])
         assert len(house.retrieve(*unique_ids(objects)).documents()) == (0 if done else 2)
         if not done:

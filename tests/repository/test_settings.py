@@ -39,6 +39,8 @@ def test_defaults_are_those_of_the_contract():
         ("registry_url", "registry:8010", "https://"),
         ("unique_id", "abc", "OID"),
         ("identical_retry", "maybe", "accept"),
+        ("remove_registered", "maybe", "accept"),
+        ("max_retrieve_documents", 0, "greater than 0"),
         ("workers", 0, "greater than 0"),
         ("unknown", 1, "not permitted"),
     ],
@@ -47,6 +49,41 @@ def test_faults_say_what_is_allowed(key, value, word):
     with pytest.raises(ValidationError) as refused:
         RepositorySettings(**{key: value})
     assert word in str(refused.value)
+
+
+RULE = {"class_code": "11502-2^^2.16.840.1.113883.6.1", "days": 3650}
+
+
+def test_a_retention_rule_keeps_what_is_registered_and_counts_from_creation():
+    (rule,) = RepositorySettings(retention=[RULE]).retention
+    assert (rule.after, rule.registered) == ("creation", "keep")
+    assert rule.name == "class 11502-2^^2.16.840.1.113883.6.1: 3650 days after creation"
+    (rule,) = RepositorySettings(retention=[RULE | {"class_code": " c^^urn:oid:1.2 ", "after": "stored"}]).retention
+    assert rule.class_code == "c^^1.2"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"class_code": "11502-2"}, "code and its scheme"),
+        ({"class_code": "^^1.2"}, "code and its scheme"),
+        ({"class_code": "a^^b^^c"}, "code and its scheme"),
+        ({"days": 0}, "greater than 0"),
+        ({"days": 10**6}, "less than or equal"),
+        ({"after": "today"}, "creation"),
+        ({"registered": "yes"}, "keep"),
+        ({"class": "x"}, "not permitted"),
+    ],
+)
+def test_faults_of_a_rule_say_what_is_allowed(change, word):
+    with pytest.raises(ValidationError) as refused:
+        RepositorySettings(retention=[RULE | change])
+    assert word in str(refused.value)
+
+
+def test_one_class_has_one_rule():
+    with pytest.raises(ValidationError, match="more than one rule for class 11502-2"):
+        RepositorySettings(retention=[RULE, RULE | {"days": 1}])
 
 
 def test_the_directory_of_a_store():

@@ -191,6 +191,90 @@ def test_oldest_copy_first_over_many_ids(index):
     assert [d.object_key[0] for d in index.available(wanted)] == ["2", "1", "0"]
 
 
+def available(index, unique_id, *documents, attempt="a"):
+    one = submission(unique_id, attempt=attempt)
+    index.claim(one, documents)
+    index.complete(one, b"<ok/>", [], 2000)
+
+
+def test_a_removal_takes_document_key_and_answer_in_one_commit_with_its_records(index):
+    sealed = document("1", envelope=Envelope("k1", b"wrapped"))
+    available(index, "1.2.3", sealed, document("2", unique_id="1.8"))
+    available(index, "1.2.4", document("3", "b"), attempt="b")
+    index.remove(["1" * 32, "3" * 32], [b"record"], 5000)
+    assert index.available(["1.9"]) == ()
+    assert [d.object_key[0] for d in index.available(["1.8"])] == ["2"]
+    for unique_id in ("1.2.3", "1.2.4"):
+        standing = index.submission(unique_id)
+        assert (standing.state, standing.answer) == (State.REMOVED, None)
+    assert waiting(index) == [b"record"]
+    assert index.key_counts() == {None: 1}
+    assert set(index.discard(0, 0)) == {"1" * 32, "3" * 32}
+    index.forget(["1" * 32, "2" * 32])
+    assert index.known(["1" * 32, "2" * 32, "3" * 32]) == {"2" * 32, "3" * 32}
+
+
+def test_a_removal_of_what_is_not_available_writes_nothing(index):
+    available(index, "1.2.3", document("1"))
+    index.claim(submission("1.2.4"), [document("2")])
+    for keys in (["1" * 32, "2" * 32], ["1" * 32, "9" * 32]):
+        with pytest.raises(Superseded):
+            index.remove(keys, [b"never"], 5000)
+    assert len(index.available(["1.9"])) == 1
+    assert index.submission("1.2.3").state is State.AVAILABLE
+    assert waiting(index) == []
+
+
+def test_a_removal_of_many_is_one(index):
+    keys = [f"{n:032x}" for n in range(1201)]
+    available(index, "1.2.3", *(replace(document("1"), object_key=key) for key in keys))
+    with pytest.raises(Superseded):
+        index.remove([*keys, "f" * 32], [], 5000)
+    assert len(index.available(["1.9"])) == 1201
+    index.remove(keys, [], 5000)
+    assert index.available(["1.9"]) == ()
+
+
+def test_a_submission_that_is_sent_again_after_a_removal_is_claimed_and_completed(index):
+    available(index, "1.2.3", document("1"), document("2"))
+    index.remove(["1" * 32], [], 5000)
+    standing = index.submission("1.2.3")
+    again = submission("1.2.3", attempt="b", since=6000)
+    assert index.claim(again, [document("3", "b")]) == standing
+    assert index.claim(again, [document("3", "b")], replacing=standing) is None
+    index.remove(["2" * 32], [], 7000)
+    assert index.submission("1.2.3").state is State.PENDING, "the new attempt goes its own way"
+    assert index.complete(again, b"<new/>", [], 8000).answer == b"<new/>"
+    assert [d.object_key[0] for d in index.available(["1.9"])] == ["3"]
+
+
+def test_an_attempt_that_completes_after_the_removal_of_another_is_told(index):
+    index.claim(submission(), [document("1")])
+    index.claim(submission(attempt="b"), [document("2", "b")], replacing=submission())
+    index.complete(submission(attempt="b"), b"", [], 2000)
+    index.remove(["2" * 32], [], 3000)
+    assert index.complete(submission(attempt="a"), b"late", [b"never"], 4000).state is State.REMOVED
+    assert index.available(["1.9"]) == ()
+    assert waiting(index) == []
+    assert set(index.discard(0, 4000)) == {"1" * 32, "2" * 32}
+
+
+def test_what_is_due_comes_by_class_and_time_and_in_pages(index):
+    rows = [document(key, class_code="c^^1", created=100 * int(key)) for key in "1234"]
+    available(index, "1.2.3", *rows, document("5", class_code="c^^2", created=1), document("6"))
+    index.claim(submission("1.2.4", attempt="b"), [document("7", "b", class_code="c^^1", created=1)])
+
+    def due(*asked, beyond="", limit=10):
+        return [d.object_key[0] for d in index.due(*asked, beyond, limit)]
+
+    assert due("c^^1", "creation", 301) == ["1", "2", "3"]
+    assert due("c^^1", "creation", 300) == ["1", "2"]
+    assert due("c^^1", "creation", 500, limit=2) == ["1", "2"]
+    assert due("c^^1", "creation", 500, beyond="2" * 32) == ["3", "4"]
+    assert (due("c^^1", "stored", 2000), due("c^^1", "stored", 2001)) == ([], ["1", "2", "3", "4"])
+    assert (index.unjudged(None), index.unjudged("c^^1"), index.unjudged("c^^2")) == (1, 0, 0)
+
+
 def test_records_alone_are_durable_and_the_bound_makes_busy(index):
     index.record_alone([b"%d" % n for n in range(99)])
     assert not index.busy()
