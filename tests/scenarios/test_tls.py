@@ -1,6 +1,7 @@
 """Every service with TLS and client certificates: the same round, and nobody without a certificate gets in."""
 
 import hashlib
+import http.client
 import json
 import os
 import socket
@@ -8,8 +9,13 @@ import ssl
 from urllib.request import urlopen
 
 import pytest
+from cryptography import x509
 
 from dossier.demo import free_base_port, serving
+from ihe.ebrs import remove_documents_request
+from ihe.transactions import ITI_86
+from tests.builders import REPOSITORY
+from tests.repository.stand import envelope
 
 PATIENT = "TLS-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
 
@@ -19,10 +25,12 @@ def secured(tmp_path_factory, run_command):
     """A running server whose settings name certificates, and those settings for a client of it."""
     folder = tmp_path_factory.mktemp("tls")
     certs = folder / "certs"
-    assert run_command("certs", "--out", str(certs), "--client", "lab")[0] == 0
+    assert run_command("certs", "--out", str(certs), "--client", "lab", "--client", "keeper")[0] == 0
+    keeper = x509.load_pem_x509_certificate((certs / "keeper.pem").read_bytes()).subject.rfc4514_string()
     template = '[tls]\ncertificate = "{0}/{1}.pem"\nkey = "{0}/{1}.key"\nca = "{0}/ca.pem"\n'
     server, client = folder / "server.toml", folder / "client.toml"
-    server.write_text(template.format(certs, "server"))
+    partner = f'[affinity_domain.partners."{keeper}"]\ntransactions = ["ITI-86"]\n'
+    server.write_text(template.format(certs, "server") + partner)
     client.write_text(template.format(certs, "lab"))
     data = folder / "data"
     data.mkdir()
@@ -48,6 +56,20 @@ def test_a_round_with_client_certificates(secured, run_command, tmp_path):
     (fetched,) = run("fetch", document["unique_id"], "--out", str(tmp_path / "out"))
     assert fetched["hash"] == hashlib.sha1(file.read_bytes()).hexdigest()
     assert run("audit", "--patient", PATIENT) != []
+
+
+@pytest.mark.parametrize(("client", "code"), [("lab", "XDSRepositoryError"), ("keeper", "XDSDocumentUniqueIdError")])
+def test_documents_are_removed_for_partners_alone_that_list_it(secured, client, code):
+    running, _client, certs = secured
+    context = ssl.create_default_context(cafile=certs / "ca.pem")
+    context.load_cert_chain(certs / f"{client}.pem", certs / f"{client}.key")
+    connection = http.client.HTTPSConnection("localhost", running.base_port + 20, timeout=20, context=context)
+    body = envelope(ITI_86.request_action, remove_documents_request([(REPOSITORY, "9.9.9")]))
+    connection.request("POST", "/repository", body, {"Content-Type": "application/soap+xml; charset=UTF-8"})
+    answer = connection.getresponse().read().decode()
+    connection.close()
+    assert f'errorCode="{code}"' in answer
+    assert ("listed-partners-only" in answer) == (client == "lab")
 
 
 @pytest.mark.parametrize("offset", [10, 11, 20, 40], ids=["registry", "feed", "repository", "audit"])
