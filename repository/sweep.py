@@ -23,6 +23,9 @@ MOST_ORPHANS: Final = 100
 """More objects without a row than this are no leftovers: none of them is removed."""
 ORPHAN_AGE: Final = 3_600_000_000
 """An object without a row is removed when it is older than this (microseconds)."""
+RETRIED_FOR: Final = 3_600_000_000
+"""An object that the store does not delete is tried again at every sweep for this time (microseconds), then only when
+the whole store is looked at: a locked one would be asked for in vain every few seconds, for years."""
 BATCH: Final = 500
 
 _log = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ class Report:
     removed         submissions the registry does not have and never will; all of each is gone
     undecided       submissions still without an outcome: the registry does not say, or might still commit
     damaged         registered submissions whose documents are not in the store: somebody has to look
-    discarded       objects of uploads and superseded attempts that were removed
+    discarded       objects of uploads, superseded attempts and removed documents that were deleted
     orphans         objects without a row, and how many of them were removed
     """
 
@@ -62,7 +65,8 @@ def run_once(room: Room, *, orphans: bool = True, staging_age_s: float | None = 
     now = room.clock()
     resolved = Counter(resolve(room, submission) for submission in room.index.unresolved(now - window(room)))
     age_s = room.settings.staging_age_s if staging_age_s is None else staging_age_s
-    discarded = room.index.discard(now - int(age_s * 1_000_000), now - window(room))
+    removing_after = 0 if orphans else now - RETRIED_FOR
+    discarded = room.index.discard(now - int(age_s * 1_000_000), now - window(room), removing_after)
     gone = [key for key in discarded if room.remove([key])]
     room.index.forget(gone)
     found, removed = _orphans(room, now) if orphans else (0, 0)

@@ -302,8 +302,8 @@ class DocumentIndex(Protocol):
         """PENDING submissions whose last attempt began before a time, oldest first."""
         ...
 
-    def discard(self, staged_before: int, left_before: int) -> tuple[str, ...]:
-        """Mark rows nobody will claim as REMOVING; returns the keys of all that are.
+    def discard(self, staged_before: int, left_before: int, removing_after: int = 0) -> tuple[str, ...]:
+        """Mark rows nobody will claim as REMOVING; returns the keys of all that are since ``removing_after``.
 
         These are STAGING rows older than ``staged_before``, and PENDING rows older than ``left_before`` whose
         submission is not there or available by another attempt.

@@ -310,8 +310,8 @@ class SqlIndex:
 
     # ---------------------------------------------------------------------------------------------- the sweep
 
-    def discard(self, staged_before: int, left_before: int) -> tuple[str, ...]:
-        """Mark rows nobody will claim as REMOVING; returns the keys of all that are."""
+    def discard(self, staged_before: int, left_before: int, removing_after: int = 0) -> tuple[str, ...]:
+        """Mark rows nobody will claim as REMOVING; returns the keys of all that are since a time."""
         d, s = documents.c, submissions.c
         wanted = exists().where(
             s.unique_id == d.submission_unique_id,
@@ -321,8 +321,8 @@ class SqlIndex:
         left = and_(d.state == State.PENDING.value, d.since < left_before, ~wanted)
 
         def work(connection: Connection) -> tuple[str, ...]:
-            connection.execute(update(documents).where(or_(staged, left)).values(_REMOVING))
-            removing = select(d.object_key).where(d.state == State.REMOVING.value)
+            connection.execute(update(documents).where(or_(staged, left)).values(**_REMOVING, since=left_before))
+            removing = select(d.object_key).where(d.state == State.REMOVING.value, d.since >= removing_after)
             return tuple(connection.execute(removing).scalars())
 
         return self._write(work)

@@ -418,6 +418,21 @@ def test_a_sealed_document_is_gone_with_its_key_whatever_the_store_keeps(tmp_pat
         assert house.retrieve(one).codes == ["XDSDocumentUniqueIdError"]
 
 
+def test_what_a_store_keeps_for_long_is_tried_again_only_with_the_whole_store(house, monkeypatch):
+    objects = stored(house, b"one")
+    forgotten(house, objects)
+    monkeypatch.setattr(type(house.store), "delete", Locked(house.store).delete)
+    assert remove(house.address, *unique_ids(objects)).codes == ["XDSRemoveDocumentsError"]
+    monkeypatch.undo()
+    tried = []
+    monkeypatch.setattr(type(house.store), "delete", lambda _store, key: tried.append(key))
+    monkeypatch.setattr(type(house.index), "forget", lambda *_: None)
+    for hours, whole, times in ((0, False, 1), (2, False, 1), (2, True, 2)):
+        house.room.clock.forward(hours * 3600)
+        sweep.run_once(house.room, orphans=whole)
+        assert len(tried) == times
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_an_index_that_does_not_take_it_removes_nothing(house, monkeypatch, full):
     objects = stored(house, b"one")
