@@ -242,7 +242,7 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
             ("registry admin", f"http://{settings.admin.registry_listen}", "/health/live /health/ready /metrics"),
         ],
         "repository": [
-            ("repository", f"{repository}://{settings.repository.listen}/repository", "ITI-41, ITI-43 (?wsdl)"),
+            ("repository", f"{repository}://{settings.repository.listen}/repository", "ITI-41, ITI-43, ITI-86 (?wsdl)"),
             ("repository admin", f"http://{settings.admin.repository_listen}", "/health/live /health/ready /metrics"),
         ],
         "audit": [

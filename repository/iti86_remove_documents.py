@@ -13,7 +13,6 @@ Store    one that does not delete now (a locked object, an outage) keeps the obj
          fault, its key is gone; of a plain one XDSRemoveDocumentsError tells so, though it is not given out any more
 """
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -35,8 +34,6 @@ from wire.messages import Reply, Request
 __all__ = ["handle", "judge"]
 
 TURNS: Final = 4
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,14 @@
 """What the repository tells and asks the registry."""
 
+import pytest
+
+from ihe import vocabulary as v
 from ihe.xua import Caller
+from repository import registry_client
 from repository.registry_client import depositor_header, give_up_header
 from schemas import parse_xml
-from tests.builders import submission
-from tests.repository.stand import Act, stand
+from tests.builders import PATIENT, REPOSITORY, submission, submit_objects_request_xml, with_identifier, without_slot
+from tests.repository.stand import Act, stand, unique_ids
 
 
 def test_the_depositor_is_told_as_far_as_it_is_known():
@@ -33,3 +37,59 @@ def test_an_answer_without_a_known_status_is_no_answer(tmp_path):
         house.registry.script.append(Act(answer=body))
         assert house.provide(submission()).status == "Success"
         assert [row[0] for row in house.records()] == ["ITI-18", "ITI-41", "ITI-42"]
+
+
+# ------------------------------------------------------------------------------------ what is still registered
+
+
+@pytest.fixture
+def house(tmp_path):
+    with stand(tmp_path) as running:
+        yield running
+
+
+def held(house, **more):
+    objects = submission(**more)
+    house.registry.held[str(len(house.registry.held))] = submit_objects_request_xml(objects)
+    return unique_ids(objects)
+
+
+def test_documents_are_asked_for_by_patient_and_in_bounded_questions(house, monkeypatch):
+    monkeypatch.setattr(registry_client, "MOST_ASKED", 2)
+    mine, theirs = held(house, entries=5), held(house, patient="OTHER^^^&1.2.3&ISO")
+    found = house.room.registry.registered({PATIENT: [*mine, "9.9.9"], "OTHER^^^&1.2.3&ISO": theirs, None: []})
+    assert found.entries == {(one, REPOSITORY) for one in (*mine, *theirs)}
+    assert len(found.records) == 4
+
+
+def test_entries_of_two_patients_in_one_question_are_asked_for_apart(house):
+    mine = held(house, entries=4)
+    house.registry.patient_of = {mine[2]: "OTHER^^^&1.2.3&ISO"}
+    found = house.room.registry.registered({PATIENT: mine})
+    assert found.entries == {(one, REPOSITORY) for one in mine}
+    assert len(found.records) == 5, "the four, the two halves, and one half apart"
+
+
+def test_one_document_with_entries_of_two_patients_counts_as_registered(house):
+    same = with_identifier(v.ENTRY_UNIQUE_ID, "1.2.3")
+    held(house, entry=same)
+    held(house, entry=same, patient="OTHER^^^&1.2.3&ISO")
+    assert house.room.registry.registered({PATIENT: ["1.2.3"]}).entries == {("1.2.3", "")}
+
+
+def test_an_entry_that_names_no_repository_may_be_of_this_one(house):
+    (one,) = held(house, entry=without_slot("repositoryUniqueId"))
+    assert house.room.registry.registered({PATIENT: [one]}).entries == {(one, "")}
+
+
+def test_a_quote_in_a_document_id_does_not_end_the_list(house):
+    found = house.room.registry.registered({PATIENT: ["1.2'3"]})
+    house.index.record_alone(found.records)
+    assert b"('1.2''3')" in house.messages()[0].objects[-1].query
+
+
+def test_a_registry_that_refuses_or_is_silent_says_nothing(house):
+    held(house)
+    house.registry.silent = True
+    found = house.room.registry.registered({PATIENT: ["1.2.3"]})
+    assert (found.entries, len(found.records)) == (None, 1)
