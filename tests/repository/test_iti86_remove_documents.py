@@ -462,7 +462,7 @@ def test_a_death_at_any_step_of_a_removal_leaves_it_done_or_undone(tmp_path, ste
         objects = stored(house, *data)
         forgotten(house, objects)
     with served(registry, "/registry", name="registry") as registry_url:
-        command = [sys.executable, "-m", "tests.repository.doomed", str(tmp_path), registry_url, step]
+        command = [sys.executable, "-m", "tests.repository.doomed", str(tmp_path), registry_url, step, "{}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         address = process.stdout.readline().strip()
         assert len(retrieve(address, *unique_ids(objects)).documents()) == 2
