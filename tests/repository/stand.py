@@ -27,7 +27,7 @@ from repository.actor import RepositoryActor
 from repository.records import Records
 from repository.registry_client import RegistryClient
 from repository.room import Room
-from repository.settings import RepositorySettings
+from repository.settings import RepositorySettings, store_directory
 from repository.store.directory import DirectoryStore
 from repository.store.keyring import open_keyring
 from repository.store.sql import open_index
@@ -190,7 +190,7 @@ def joined(folder, registry_url, **more):
     index = open_index(settings.database_url, [SINK], 100_000)
     yield Room(
         settings=settings,
-        store=DirectoryStore(folder / "documents"),
+        store=DirectoryStore(store_directory(settings.store)),
         index=index,
         registry=RegistryClient(client, registry_url, records, max_registration_s=15),
         records=records,
