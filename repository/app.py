@@ -188,10 +188,11 @@ def sweep_once(
     tls: TlsSettings,
     *,
     staging_age_s: float | None = None,
+    remove_orphans: int = 0,
 ) -> sweep.Report:
     """One whole sweep by hand, also while the services run. Raises StoreUnavailable, DatabaseRefused."""
     with _joined(repository, domain, audit, tls) as joined:
-        return sweep.run_once(joined.room, staging_age_s=staging_age_s)
+        return sweep.run_once(joined.room, staging_age_s=staging_age_s, remove_orphans=remove_orphans)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,12 @@ def sweep(
             "--stopped", help="The repository is not running: unfinished uploads are removed whatever their age."
         ),
     ] = False,
+    remove_orphans: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Remove objects that no row of the database knows, if there are at most so many; first look!"
+        ),
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Settle submissions without an outcome and remove what belongs to none; the services may run meanwhile."""
@@ -48,7 +54,7 @@ def sweep(
     arguments = room_arguments(settings, "repository")
     del arguments["limits"]
     try:
-        report = sweep_once(**arguments, staging_age_s=0 if stopped else None)
+        report = sweep_once(**arguments, staging_age_s=0 if stopped else None, remove_orphans=remove_orphans)
     except (StoreUnavailable, DatabaseRefused) as error:
         raise CommandError(str(error)) from error
     if as_json:
