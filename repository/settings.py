@@ -74,6 +74,9 @@ class RepositorySettings(BaseModel):
     sweep_interval_s       how often submissions without an outcome are looked at
     staging_age_s          an upload whose message never came to its end is removed after this time
     orphan_interval_s      how often the whole store is compared with the index
+    scrub_interval_s       how often every document is read back and verified, from the beginning of one reading to that
+                           of the next; 0: never by itself
+    scrub_bytes_per_s      how fast, at most
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,6 +101,8 @@ class RepositorySettings(BaseModel):
     sweep_interval_s: Seconds = 10
     staging_age_s: Seconds = 6 * 3600
     orphan_interval_s: Seconds = 24 * 3600
+    scrub_interval_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30 * 24 * 3600
+    scrub_bytes_per_s: Count = 8 * _MIB
 
     @property
     def has_keys(self) -> bool:
