@@ -47,6 +47,9 @@ FULL_PASS: Final = Gauge(
 )
 
 
+_GONE: Final = Findings("", "", Finding.MISSING)
+
+
 class ScrubBusy(Exception):  # noqa: N818 - an outcome
     """Another process is scrubbing."""
 
@@ -81,11 +84,18 @@ class Report:
 class _Pace:
     """Holds reading down to a rate; raises _Ended when ``going`` says so."""
 
-    def __init__(self, bytes_per_s: float, going: Callable[[], bool], wait: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        bytes_per_s: float,
+        going: Callable[[], bool],
+        wait: Callable[[float], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._bytes_per_s = bytes_per_s
         self._going = going
         self._wait = wait
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._read = 0
         self._asked = float("-inf")
 
@@ -93,16 +103,16 @@ class _Pace:
         """So many bytes were read."""
         self._read += count
         self.check()
-        while (ahead := self._read / self._bytes_per_s - (time.monotonic() - self._began)) > 0:
+        while (ahead := self._read / self._bytes_per_s - (self._clock() - self._began)) > 0:
             self._wait(min(ahead, LEASE_S / 10))
             self.check()
         if ahead < -1:  # time in which the store was slower than the rate is not caught up
-            self._began, self._read = time.monotonic(), 0
+            self._began, self._read = self._clock(), 0
 
     def check(self) -> None:
         """Whether to go on; the lease is renewed from time to time."""
-        if time.monotonic() - self._asked > LEASE_S / 10:
-            self._asked = time.monotonic()
+        if self._clock() - self._asked > LEASE_S / 10:
+            self._asked = self._clock()
             if not self._going():
                 raise _Ended
 
@@ -130,6 +140,8 @@ class Scrub:
             self._pace.check()
             finding = self._finding(document)
             looked_at.append(document.object_key)
+            if finding is _GONE:
+                continue
             if finding is None:
                 progress = replace(progress, verified=progress.verified + 1, bytes=progress.bytes + document.size)
                 VERIFIED.inc()
@@ -159,7 +171,7 @@ class Scrub:
     # ---------------------------------------------------------------------------------------------- one document
 
     def _finding(self, document: Document) -> Findings | None:
-        """What is wrong with a document, twice looked at; None when it is right or is no document any more."""
+        """What is wrong with a document, twice looked at; None if it is right, _GONE if it is no document any more."""
         try:
             wrong = self._wrong(document) and self._wrong(document)
             self._in_a_row = 0
@@ -171,7 +183,7 @@ class Scrub:
             return None
         now = self._book.available(document.object_key)
         if now is None:
-            return None  # removed meanwhile
+            return _GONE
         if now.envelope != document.envelope:  # its data key was wrapped anew meanwhile
             return self._finding(now)
         other = self._other_copy(document)

@@ -1,4 +1,4 @@
-"""How far the scrub has read and what it found, in the database of the index. Times are microseconds since 1970, UTC."""
+"""How far the scrub has read and what it found, in the database of the index. Times: microseconds since 1970, UTC."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """One object that is not right. ``other_copy``: another whole one of the same document exists, ITI-43 gives that."""
+    """One object that is not right. ``other_copy``: another whole one of the document exists, ITI-43 gives that."""
 
     object_key: str
     unique_id: str
