@@ -5,19 +5,24 @@ import pytest
 from repository.settings import store_directory
 from repository.store.directory import DirectoryStore
 
-KINDS = ["directory"]
 
-
-@pytest.fixture(scope="session", params=KINDS)
-def kind_of_store(request, tmp_path_factory):
-    """Address of a store that lasts as long as the tests: to make one takes seconds."""
-    return (tmp_path_factory.mktemp("documents") / "store").as_uri()
+@pytest.fixture(scope="session")
+def folder_of_documents(tmp_path_factory):
+    """A store that lasts as long as the tests: to make one takes seconds."""
+    return DirectoryStore(store_directory((tmp_path_factory.mktemp("documents") / "store").as_uri()))
 
 
 @pytest.fixture
-def place(kind_of_store):
-    """Address of an empty store."""
-    store = DirectoryStore(store_directory(kind_of_store))
-    for stored in list(store.objects()):
-        store.delete(stored.key)
-    return kind_of_store
+def directory_place(folder_of_documents):
+    for stored in list(folder_of_documents.objects()):
+        folder_of_documents.delete(stored.key)
+    return {"store": folder_of_documents._objects.parent.as_uri()}
+
+
+PLACES = ["directory_place"]
+
+
+@pytest.fixture(params=PLACES)
+def place(request):
+    """Settings of where documents lie: an empty store."""
+    return request.getfixturevalue(request.param)

@@ -71,7 +71,7 @@ def house(tmp_path, place):
         made.append(FaultyStore(room.store))
         return replace(room, store=made[0])
 
-    with stand(tmp_path, wrap=wrap, store=place) as running:
+    with stand(tmp_path, wrap=wrap, **place) as running:
         yield House(made).open(running)
 
 

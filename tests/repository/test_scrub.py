@@ -33,7 +33,7 @@ LARGE = os.urandom(2_500_000)
 def house(request, tmp_path, place):
     if request.param == "sealed":
         (tmp_path / "keys").write_text(new_line("first"))
-    with stand(tmp_path, store=place) as running:
+    with stand(tmp_path, **place) as running:
         running.sealed = request.param == "sealed"
         yield running
 
@@ -135,7 +135,7 @@ def test_another_whole_copy_is_told(house):
 
 def test_a_key_that_is_not_at_hand_or_is_another(tmp_path, place):
     (tmp_path / "keys").write_text(new_line("first"))
-    with stand(tmp_path, store=place) as house:
+    with stand(tmp_path, **place) as house:
         (row,) = store(house, b"sealed")
         for line, finding in (("other", Finding.NO_KEY), ("first", Finding.UNREADABLE)):
             (tmp_path / "wrong").write_text(new_line(line))
@@ -318,7 +318,7 @@ def holder(house):
 def test_the_periodic_scrub_gives_way_to_one_by_hand_and_counts(tmp_path, place, monkeypatch):
     monkeypatch.setattr(scrub, "BATCH", 2)
     monkeypatch.setattr(scrub, "LOOK_S", 0.05)
-    with stand(tmp_path, store=place, scrub_bytes_per_s=2000, scrub_interval_s=3600) as house:
+    with stand(tmp_path, **place, scrub_bytes_per_s=2000, scrub_interval_s=3600) as house:
         rows = store(house, *(bytes(500) + b"%d" % number for number in range(20)))
         house.store.delete(rows[0].object_key)
         stop = threading.Event()
