@@ -21,7 +21,8 @@ help:
 	@echo "make bench-10m the patient query at ten million entries, and with the table of entries split (70 GB of disk, an hour)"
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
 	@echo "make soak      kill -9 under load for a quarter of an hour, then many writers of the same few objects for ten"
-	@echo "               minutes on each engine: nothing acknowledged is lost (KILLS, SECONDS, THREADS, SEED)"
+	@echo "               minutes on each engine, then 10,000 documents into a store that fails: nothing acknowledged is"
+	@echo "               lost (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, SEED)"
 	@echo "make histories random histories of the registry against a model of the framework's rules (HISTORIES)"
 
 # --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
@@ -76,14 +77,20 @@ KILLS ?= 200
 SECONDS ?= 900
 THREADS ?= 16
 WRITER_SECONDS ?= 600
-.PHONY: soak soak-kills soak-writers
-soak: soak-kills soak-writers
+DOCUMENTS ?= 10000
+FAULTS ?= 5
+.PHONY: soak soak-kills soak-writers soak-documents
+soak: soak-kills soak-writers soak-documents
 soak-kills: $(VENV)/.test
 	$(BIN)/python -m tests.soak --kills $(KILLS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 soak-writers: $(VENV)/.test
 	$(BIN)/python -m tests.soak writers --threads $(THREADS) --seconds $(WRITER_SECONDS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.soak writers --threads $(THREADS) --seconds $(WRITER_SECONDS) $(if $(SEED),--seed $(SEED)) --postgres
+
+# DOCUMENTS into a repository whose store fails in FAULTS percent of its operations
+soak-documents: $(VENV)/.test
+	$(BIN)/python -m tests.soak documents --documents $(DOCUMENTS) --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 # that many random histories on each engine
 HISTORIES ?= 2000

@@ -1,8 +1,8 @@
 """Joins the parts of a repository process; the only place that picks the real ones.
 
-``worker`` serves SOAP (ITI-41, ITI-43, ITI-86); ``single`` is what there must be only one of: the sweep, the sender of
-audit records, the admin port. Both block until ``stop``. ``sweep_once`` is the sweep by hand, ``retain`` the retention
-rules, ``key_use`` and ``rotate_keys`` are the key-encryption keys.
+``worker`` serves SOAP (ITI-41, ITI-43, ITI-86); ``single`` is what there must be only one of: the sweep, the scrub, the
+sender of audit records, the admin port. Both block until ``stop``. ``sweep_once`` and ``scrub_once`` are those by hand,
+``retain`` the retention rules, ``key_use`` and ``rotate_keys`` are the key-encryption keys.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from atna.alerts import Alerts
 from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
-from repository import retention, sweep
+from repository import retention, scrub, sweep
 from repository.actor import RepositoryActor
 from repository.records import Records
 from repository.registry_client import RegistryClient
@@ -28,6 +28,7 @@ from repository.rotation import Rotation, rotate
 from repository.settings import RepositorySettings
 from repository.store.keyring import FileKeyring, StaticKeyring, open_keyring
 from repository.store.opening import answers, open_store
+from repository.store.scrub_book import ScrubBook
 from repository.store.sql import SqlIndex, open_index
 from schemas import wsdl
 from wire.admin import admin_app
@@ -39,7 +40,7 @@ from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.soap_app import soap_app
 from wire.tls import server_context
 
-__all__ = ["KeyUse", "key_use", "retain", "rotate_keys", "single", "sweep_once", "worker"]
+__all__ = ["KeyUse", "key_use", "retain", "rotate_keys", "scrub_once", "single", "sweep_once", "worker"]
 
 PATH = "/repository"
 
@@ -145,13 +146,14 @@ def single(
     started: Callable[[], None],
     stop: threading.Event,
 ) -> None:
-    """Sweep, send audit records, and serve the admin port on ``sockets["admin"]``."""
+    """Sweep, scrub, send audit records, and serve the admin port on ``sockets["admin"]``."""
     with _joined(repository, domain, audit, tls) as joined:
         outbox = joined.index.outbox
         _note_activity(joined, started=True)
         threads = [
             threading.Thread(target=Sender(outbox, records_client(tls)).run, args=(stop,), name="audit sender"),
             threading.Thread(target=sweep.run, args=(joined.room, stop), name="sweep"),
+            threading.Thread(target=scrub.run, args=(joined.room, ScrubBook(joined.index), stop), name="scrub"),
         ]
         for thread in threads:
             thread.start()
@@ -189,10 +191,28 @@ def sweep_once(
     tls: TlsSettings,
     *,
     staging_age_s: float | None = None,
+    remove_orphans: int = 0,
 ) -> sweep.Report:
     """One whole sweep by hand, also while the services run. Raises StoreUnavailable, DatabaseRefused."""
     with _joined(repository, domain, audit, tls) as joined:
-        return sweep.run_once(joined.room, staging_age_s=staging_age_s)
+        return sweep.run_once(joined.room, staging_age_s=staging_age_s, remove_orphans=remove_orphans)
+
+
+def scrub_once(
+    repository: RepositorySettings,
+    domain: AffinityDomainSettings,
+    audit: AuditSettings,
+    tls: TlsSettings,
+    *,
+    bytes_per_s: float | None = None,
+    anew: bool = False,
+) -> scrub.Report:
+    """A pass over all documents by hand, or the rest of one that was begun, also while the services run.
+
+    Raises StoreUnavailable, DatabaseRefused, ScrubBusy.
+    """
+    with _joined(repository, domain, audit, tls) as joined:
+        return scrub.run_pass(joined.room, ScrubBook(joined.index), bytes_per_s=bytes_per_s, anew=anew)
 
 
 @dataclass(frozen=True, slots=True)

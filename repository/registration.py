@@ -17,8 +17,9 @@ from typing import Final
 from atna.message import Outcome
 from ihe import vocabulary as v
 from ihe.ebrs import RegistryResponse, registry_response
-from ihe.errors import ErrorCode, RegistryError, Severity
+from ihe.errors import ErrorCode, RegistryError, Rejected, Severity
 from ihe.xua import Caller
+from repository.reading import verified
 from repository.resolution import SEND_WITHIN, Resolution, finish, holds_set, is_ours, registered, resolve
 from repository.room import BLOCK_BYTES, AnswerLost, Refused, Room, StagedDocument, Unreachable
 from repository.store.protocol import (
@@ -79,12 +80,18 @@ class Answer:
 
 
 def register(room: Room, filing: Filing) -> Answer:
-    """Store the documents and register them, or say why not; raises StoreUnavailable when nothing could be begun."""
+    """Store the documents and register them, or say why not.
+
+    Raises StoreUnavailable when nothing could be begun, Rejected when an earlier submission could not be looked at.
+    """
     for _ in range(TURNS):
         standing = room.index.claim(filing.submission, filing.documents)
         if standing is None:
             return _attempt(room, filing)
-        answer = _against(room, filing, standing)
+        try:
+            answer = _against(room, filing, standing)
+        except StoreUnavailable as error:  # what is kept of the earlier submission stays as it was
+            raise Rejected([RegistryError(out_of_room(error).code, f"{error}; {SEND_AGAIN}")]) from error
         if answer is not None:
             return answer
     return _refused(room, filing, [_unknown()])
@@ -154,9 +161,11 @@ def _take_over(room: Room, filing: Filing, standing: Submission, *, registered: 
     if not registered:
         return _attempt(room, filing)
     try:
-        _store(room, filing)
+        _store(room, filing, _Pulse(room, filing.submission))
     except StoreUnavailable as error:
-        return _withdraw(room, filing, [out_of_room(error)], sent=False)
+        return _withdraw(room, filing, [out_of_room(error)], sent=False, late=not error.full)
+    except Superseded:
+        return _withdraw(room, filing, [_unknown()], sent=False)
     return _complete(room, filing, ())
 
 
@@ -171,14 +180,30 @@ def _repeated(room: Room, filing: Filing, standing: Submission) -> Answer:
 # ---------------------------------------------------------------------------------------------- one attempt
 
 
+class _Pulse:
+    """Moves ``since`` while an attempt is at work, so that no sweep takes it for one that died; raises Superseded."""
+
+    def __init__(self, room: Room, submission: Submission) -> None:
+        self._room: Final = room
+        self._submission: Final = submission
+        self._last = submission.since
+
+    def beat(self) -> None:
+        """Called between any two things that take time, and before ITI-42 is sent."""
+        now = self._room.clock()
+        if now - self._last > SEND_WITHIN:
+            self._room.index.touch(self._submission, now)
+            self._last = now
+
+
 def _attempt(room: Room, filing: Filing) -> Answer:
+    pulse = _Pulse(room, filing.submission)
     try:
-        _store(room, filing)
-        if room.clock() - filing.submission.since > SEND_WITHIN:
-            filing = _touched(room, filing)
+        _store(room, filing, pulse)
+        pulse.beat()
         response = room.registry.register(filing.xml, filing.caller)
     except StoreUnavailable as error:
-        return _withdraw(room, filing, [out_of_room(error)], sent=False)
+        return _withdraw(room, filing, [out_of_room(error)], sent=False, late=not error.full)
     except Superseded:
         return _withdraw(room, filing, [_unknown()], sent=False)
     except Unreachable:
@@ -198,12 +223,6 @@ def _attempt(room: Room, filing: Filing) -> Answer:
     return _withdraw(room, filing, _passed_on(response), sent=True)
 
 
-def _touched(room: Room, filing: Filing) -> Filing:
-    now = room.clock()
-    room.index.touch(filing.submission, now)
-    return replace(filing, submission=replace(filing.submission, since=now))
-
-
 def _passed_on(response: RegistryResponse) -> list[RegistryError]:
     """Errors and warnings as the registry gave them; a Failure without any gets one, the answer needs it."""
     if any(error.severity is Severity.ERROR for error in response.errors):
@@ -212,17 +231,19 @@ def _passed_on(response: RegistryResponse) -> list[RegistryError]:
     return [*response.errors, RegistryError(ErrorCode.REPOSITORY_ERROR, text)]
 
 
-def _store(room: Room, filing: Filing) -> None:
+def _store(room: Room, filing: Filing, pulse: _Pulse) -> None:
     """Write every object that is not in the store already; durable when it returns."""
     for one in filing.incoming:
         if one.staged is not None:
             one.staged.adopted = True
     for one in filing.incoming:
         if one.staged is None or one.staged.key != one.document.object_key:
+            pulse.beat()
             upload = room.vault.begin(one.document.object_key, one.document.envelope)
             try:
                 for block in _blocks(room, one):
                     upload.write(block)
+                    pulse.beat()
                 upload.finish()
             except BaseException:
                 upload.abort()
@@ -231,13 +252,19 @@ def _store(room: Room, filing: Filing) -> None:
 
 def _blocks(room: Room, one: Incoming) -> Iterator[bytes]:
     if one.staged is not None:
-        try:
-            yield from room.vault.open(one.staged.key, one.staged.envelope)
-        except (ObjectMissing, Damaged, KeyMissing) as error:
-            raise StoreUnavailable("an uploaded document cannot be read from the store") from error
+        yield from _copied(room, one.staged, one.document)
     elif one.data is not None:
         for start in range(0, len(one.data), BLOCK_BYTES):
             yield one.data[start : start + BLOCK_BYTES]
+
+
+def _copied(room: Room, staged: StagedDocument, document: Document) -> Iterator[bytes]:
+    """The uploaded bytes once more. What was read is compared with what had arrived: nobody looks at a copy again."""
+    uploaded = replace(document, object_key=staged.key, envelope=staged.envelope)
+    try:
+        yield from verified(room.vault, uploaded)
+    except (ObjectMissing, Damaged, KeyMissing) as error:
+        raise StoreUnavailable("an uploaded document cannot be read back from the store") from error
 
 
 def _complete(room: Room, filing: Filing, warnings: Sequence[RegistryError], also: Sequence[bytes] = ()) -> Answer:
@@ -245,7 +272,7 @@ def _complete(room: Room, filing: Filing, warnings: Sequence[RegistryError], als
     body = registry_response(v.SUCCESS, warnings)
     messages = [*also, _provided(room, filing, Outcome.SUCCESS), registered(room, filing.submission, Outcome.SUCCESS)]
     try:
-        standing = room.index.complete(filing.submission, body, messages, room.clock())
+        standing = room.index.complete(filing.submission, body, [], room.clock(), anyway=messages)
     except (StoreUnavailable, Superseded) as error:
         _log.exception("registered, but the index of documents could not say so")
         code = ErrorCode.REPOSITORY_OUT_OF_RESOURCES if _is_full(error) else ErrorCode.REPOSITORY_ERROR
@@ -259,9 +286,12 @@ def _complete(room: Room, filing: Filing, warnings: Sequence[RegistryError], als
 
 def _superseded(room: Room, filing: Filing, standing: Submission) -> Answer:
     """Another attempt at the same submission was quicker: ours goes, its answer is ours."""
-    if room.remove([document.object_key for document in filing.documents]):
-        room.index.abandon(filing.submission, [], earlier=filing.earlier)
-    return _repeated(room, filing, standing)
+    gone = room.remove([document.object_key for document in filing.documents])
+    try:
+        room.index.abandon(filing.submission, [], left_at=None if gone else room.clock())
+    except StoreUnavailable as error:
+        _log.error("rows of a superseded attempt could not be removed, the sweep will do it: %s", error)
+    return Answer(standing.answer or registry_response(v.SUCCESS))
 
 
 def _lost(room: Room, filing: Filing, refused: list[RegistryError] | None = None) -> Answer:
@@ -286,19 +316,26 @@ def _lost(room: Room, filing: Filing, refused: list[RegistryError] | None = None
 
 
 def _withdraw(
-    room: Room, filing: Filing, errors: list[RegistryError], *, sent: bool, also: Sequence[bytes] = ()
+    room: Room,
+    filing: Filing,
+    errors: list[RegistryError],
+    *,
+    sent: bool,
+    also: Sequence[bytes] = (),
+    late: bool = False,
 ) -> Answer:
-    """Nothing of this attempt is registered, for certain: remove objects, then rows, and answer the errors."""
+    """Nothing of this attempt is registered, for certain: remove objects, then rows, and answer the errors.
+
+    ``late``: the store did not answer, so an object may still appear; rows stay for the sweep, as REMOVING.
+    """
     reason = _codes(errors)
     messages = [*also, _provided(room, filing, Outcome.SERIOUS_FAILURE, reason)]
     if sent:
         messages.append(registered(room, filing.submission, Outcome.SERIOUS_FAILURE, reason))
     gone = room.remove([document.object_key for document in filing.documents])
+    left_at = None if gone and not late else room.clock()
     try:
-        if not gone:
-            room.index.told(filing.submission, messages)  # rows stay, so that the sweep finds the objects
-            return _failure(errors)
-        standing = room.index.abandon(filing.submission, messages, earlier=filing.earlier)
+        standing = room.index.abandon(filing.submission, messages, earlier=filing.earlier, left_at=left_at)
     except StoreUnavailable as error:
         _log.error("rows of a refused submission could not be removed, the sweep will do it: %s", error)
         return _failure(errors)

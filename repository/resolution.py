@@ -81,7 +81,7 @@ def finish(room: Room, standing: Submission, messages: Sequence[bytes]) -> Submi
     late = [_provided_later(room, standing, Outcome.SUCCESS), registered(room, standing, Outcome.SUCCESS)]
     winner = replace(standing, attempt=attempt)
     body = registry_response(v.SUCCESS)
-    return room.index.complete(winner, body, [*messages, *late], room.clock())
+    return room.index.complete(winner, body, late, room.clock(), anyway=messages)
 
 
 def _whole_attempt(room: Room, standing: Submission) -> str | None:

@@ -172,9 +172,23 @@ class StagedDocument:
         self._drop()
 
     def _drop(self) -> None:
+        gone = self._remove()
+        # A store that gave no answer may do late what it was asked to: the row stays until the sweep has looked again.
+        late = self.fault is not None and not self.fault.full
         try:
-            if self._upload is not None:
-                self._upload.abort()
-            self._room.index.unstage(self.key)
+            if gone and not late:
+                self._room.index.unstage(self.key)
+            else:
+                self._room.index.leave(self.key, self._room.clock())
+        except StoreUnavailable as error:
+            _log.warning("upload %s is left to the sweep: %s", self.key, error)
+
+    def _remove(self) -> bool:
+        if self._upload is None:
+            return self._room.remove([self.key])  # it may have begun without saying so
+        try:
+            self._upload.abort()
         except StoreUnavailable as error:
             _log.warning("upload %s could not be removed: %s", self.key, error)
+            return False
+        return True

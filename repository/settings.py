@@ -31,7 +31,7 @@ Encryption = Literal["auto", "on", "off"]
 KEYS_WANTED: Final = "make a file of keys with dossier store keys new FILE, and name it as repository.keyring"
 RemoveRegistered = Literal["accept", "reject"]
 """The framework leaves the order of ITI-62 and ITI-86 open, and the NIST testkit (test 50000) removes a document that
-is still registered: hence the default; see docs/decisions/0009-removal.md."""
+is still registered: hence the default; see docs/decisions/0011-removal.md."""
 
 _MIB: Final = 2**20
 _GIB: Final = 2**30
@@ -182,6 +182,9 @@ class RepositorySettings(BaseModel):
     sweep_interval_s       how often submissions without an outcome are looked at
     staging_age_s          an upload whose message never came to its end is removed after this time
     orphan_interval_s      how often the whole store is compared with the index
+    scrub_interval_s       how often every document is read back and verified, from the beginning of one reading to that
+                           of the next; 0: never by itself
+    scrub_bytes_per_s      how fast, at most
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -217,6 +220,8 @@ class RepositorySettings(BaseModel):
     sweep_interval_s: Seconds = 10
     staging_age_s: Seconds = 6 * 3600
     orphan_interval_s: Seconds = 24 * 3600
+    scrub_interval_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30 * 24 * 3600
+    scrub_bytes_per_s: Count = 8 * _MIB
 
     @property
     def has_keys(self) -> bool:

@@ -161,29 +161,30 @@ class Outbox:
         with _asked():
             write(self._engine, lambda connection: connection.execute(statement))
 
-    def hold_lease(self, holder: str, duration_s: float) -> bool:
+    def hold_lease(self, holder: str, duration_s: float, *, name: str = TABLE) -> bool:
         """Become or remain the only sender for ``duration_s``; False while another one is.
 
         Two senders at once (clocks apart, a process that slept) send records twice, which the audit service discards.
+        ``name``: an actor's other work of which one process is enough has leases of its own.
         """
         lease, now = self._lease, int(self._clock() * MICROSECONDS)
         mine = {"holder": holder, "expires_at": now + int(duration_s * MICROSECONDS)}
         free = or_(lease.c.holder == holder, lease.c.expires_at < now)
 
         def take(connection: Connection) -> bool:
-            if connection.execute(update(lease).where(lease.c.name == TABLE, free).values(**mine)).rowcount:
+            if connection.execute(update(lease).where(lease.c.name == name, free).values(**mine)).rowcount:
                 return True
-            if connection.execute(select(lease.c.name).where(lease.c.name == TABLE)).first() is not None:
+            if connection.execute(select(lease.c.name).where(lease.c.name == name)).first() is not None:
                 return False
-            connection.execute(insert(lease).values(name=TABLE, **mine))
+            connection.execute(insert(lease).values(name=name, **mine))
             return True
 
         with _asked():
             return write(self._engine, take)
 
-    def release_lease(self, holder: str) -> None:
+    def release_lease(self, holder: str, *, name: str = TABLE) -> None:
         """Let the next sender begin at once."""
-        statement = delete(self._lease).where(self._lease.c.name == TABLE, self._lease.c.holder == holder)
+        statement = delete(self._lease).where(self._lease.c.name == name, self._lease.c.holder == holder)
         with _asked():
             write(self._engine, lambda connection: connection.execute(statement))
 

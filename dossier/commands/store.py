@@ -2,6 +2,7 @@
 
 check      what the store can do, found out by doing it
 sweep      what a crash left behind, settled by asking the registry
+scrub      every document read back and verified
 retention  documents whose time is over by the rules of the settings: looked at, or removed
 keys       those that documents are sealed under
 """
@@ -71,6 +72,12 @@ def sweep(
             "--stopped", help="The repository is not running: unfinished uploads are removed whatever their age."
         ),
     ] = False,
+    remove_orphans: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Remove objects that no row of the database knows, if there are at most so many; first look!"
+        ),
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Settle submissions without an outcome and remove what belongs to none; the services may run meanwhile."""
@@ -83,7 +90,7 @@ def sweep(
     arguments = room_arguments(settings, "repository")
     del arguments["limits"]
     try:
-        report = sweep_once(**arguments, staging_age_s=0 if stopped else None)
+        report = sweep_once(**arguments, staging_age_s=0 if stopped else None, remove_orphans=remove_orphans)
     except (StoreUnavailable, DatabaseRefused) as error:
         raise CommandError(str(error)) from error
     if as_json:
@@ -143,3 +150,43 @@ def _when(microseconds: int | None) -> str | None:
     if microseconds is None:
         return None
     return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@app.command()
+def scrub(
+    config: Config = None,
+    data: Data = Path("var"),
+    base_port: BasePort = 8000,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="MiB a second at most; default: the setting scrub_bytes_per_s.")
+    ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="From the first document, whatever was begun already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read every document back and verify it; goes on where it was broken off. The services may run meanwhile.
+
+    Ends with 1 when a document is missing, damaged, or could not be read.
+    """
+    from atna.store.engine import DatabaseRefused
+    from repository.app import scrub_once
+    from repository.scrub import ScrubBusy
+    from repository.store.protocol import StoreUnavailable
+
+    settings = load_settings(config, data, base_port)
+    arguments = room_arguments(settings, "repository")
+    del arguments["limits"]
+    try:
+        report = scrub_once(**arguments, bytes_per_s=None if rate is None else rate * 2**20, anew=anew)
+    except (StoreUnavailable, DatabaseRefused, ScrubBusy) as error:
+        raise CommandError(str(error)) from error
+    if as_json:
+        print_json(asdict(report))
+    else:
+        typer.echo(f"verified         {report.verified} documents, {report.bytes} bytes")
+        typer.echo(f"damaged          {len(report.damaged)}")
+        typer.echo(f"unanswered       {len(report.unanswered)}")
+        for one in (*report.damaged, *report.unanswered):
+            more = ", another copy is whole" if one.other_copy else ""
+            typer.echo(f"object {one.object_key}  document {one.unique_id}: {one.finding.value}{more}")
+    if not report.right:
+        raise typer.Exit(1)

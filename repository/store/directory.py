@@ -160,9 +160,7 @@ class _FileUpload:
 
     def abort(self) -> None:
         self._close()
-        with _translated():
-            self._incoming.unlink(missing_ok=True)
-            self._target.unlink(missing_ok=True)
+        self._store.delete(self._target.name)  # durable: its row will be forgotten next
 
     def _close(self) -> None:
         handle, self._handle = getattr(self, "_handle", None), None

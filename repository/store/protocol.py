@@ -229,6 +229,10 @@ class DocumentIndex(Protocol):
         """Forget a row in state STAGING, after its object is gone."""
         ...
 
+    def leave(self, object_key: str, now: int) -> None:
+        """A row in state STAGING becomes REMOVING: its object could not be removed, or may still appear."""
+        ...
+
     def claim(
         self, submission: Submission, documents: Sequence[Document], *, replacing: Submission | None = None
     ) -> Submission | None:
@@ -248,20 +252,35 @@ class DocumentIndex(Protocol):
         """Remember that the source was told that the outcome is unknown."""
         ...
 
-    def complete(self, submission: Submission, answer: bytes, messages: Sequence[bytes], now: int) -> Submission:
+    def complete(
+        self,
+        submission: Submission,
+        answer: bytes,
+        messages: Sequence[bytes],
+        now: int,
+        *,
+        anyway: Sequence[bytes] = (),
+    ) -> Submission:
         """Submission and documents of this attempt become AVAILABLE, ``messages`` are written with them.
 
         If the submission is no longer PENDING (another attempt was quicker, or its documents were removed since)
-        nothing is written. Returns what stands. Raises ``Superseded`` if nothing does.
+        only the records ``anyway`` are written: they tell of what was done all the same. Returns what stands.
+        Raises ``Superseded`` if nothing does.
         """
         ...
 
     def abandon(
-        self, submission: Submission, messages: Sequence[bytes], *, earlier: Submission | None = None
+        self,
+        submission: Submission,
+        messages: Sequence[bytes],
+        *,
+        earlier: Submission | None = None,
+        left_at: int | None = None,
     ) -> Submission | None:
         """Forget this attempt, after its objects are gone; the submission too unless another attempt stands.
 
         If this attempt is the last one, ``earlier`` (the one it had replaced, still without an outcome) stands again.
+        ``left_at``: objects are not all gone, or may still appear; rows become REMOVING since then.
 
         Returns what stands under the unique id, None if nothing does; ``messages`` are written in any case.
         """
@@ -310,8 +329,11 @@ class DocumentIndex(Protocol):
         """
         ...
 
-    def forget(self, object_keys: Sequence[str]) -> None:
-        """Delete rows in state REMOVING, after their objects are gone."""
+    def forget(self, object_keys: Sequence[str], *, left_before: int | None = None) -> int:
+        """Delete rows in state REMOVING, after their objects are gone; returns how many.
+
+        ``left_before``: only those older than this; of younger ones the object may still appear.
+        """
         ...
 
     def known(self, object_keys: Sequence[str]) -> frozenset[str]:
@@ -328,6 +350,14 @@ class DocumentIndex(Protocol):
 
     def rewrap(self, changes: Sequence[tuple[str, Envelope, Envelope]]) -> int:
         """Put the second envelope in the place of the first, where that still stands; how many did."""
+        ...
+
+    def hold(self, lease: str, holder: str, duration_s: float) -> bool:
+        """Become or remain the only process that does some work for ``duration_s``; False while another one is."""
+        ...
+
+    def let_go(self, lease: str, holder: str) -> None:
+        """Let the next one begin at once."""
         ...
 
     def record_alone(self, messages: Sequence[bytes]) -> None:

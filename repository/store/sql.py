@@ -49,6 +49,14 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(reason, full=full) from error
 
 
+@contextmanager
+def _outbox_asked() -> Iterator[None]:
+    try:
+        yield
+    except OutboxUnavailable as error:
+        raise StoreUnavailable("the outbox of audit records does not answer") from error
+
+
 class SqlIndex:
     """``repository.store.protocol.DocumentIndex``; ``sinks`` are where audit records are to go."""
 
@@ -96,6 +104,16 @@ class SqlIndex:
 
         self._write(work)
 
+    def leave(self, object_key: str, now: int) -> None:
+        """A row in state STAGING becomes REMOVING."""
+        d = documents.c
+        mine = and_(d.object_key == object_key, d.state == State.STAGING.value)
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(documents).where(mine).values(**_REMOVING, since=now))
+
+        self._write(work)
+
     # -------------------------------------------------------------------------------------------- submissions
 
     def claim(
@@ -135,7 +153,15 @@ class SqlIndex:
 
         self._write(work)
 
-    def complete(self, submission: Submission, answer: bytes, messages: Sequence[bytes], now: int) -> Submission:
+    def complete(
+        self,
+        submission: Submission,
+        answer: bytes,
+        messages: Sequence[bytes],
+        now: int,
+        *,
+        anyway: Sequence[bytes] = (),
+    ) -> Submission:
         """Submission and documents of this attempt become AVAILABLE, with their audit records."""
         d, s = documents.c, submissions.c
 
@@ -143,6 +169,7 @@ class SqlIndex:
             standing = _submission(connection, submission.unique_id, lock=True)
             if standing is None or standing.digest != submission.digest:
                 raise Superseded(submission.attempt)
+            add(connection, outbox, anyway, self._sinks)
             if standing.state is not State.PENDING:
                 return standing
             done = {"state": State.AVAILABLE.value, "attempt": submission.attempt, "answer": answer}
@@ -156,7 +183,12 @@ class SqlIndex:
         return self._write(work)
 
     def abandon(
-        self, submission: Submission, messages: Sequence[bytes], *, earlier: Submission | None = None
+        self,
+        submission: Submission,
+        messages: Sequence[bytes],
+        *,
+        earlier: Submission | None = None,
+        left_at: int | None = None,
     ) -> Submission | None:
         """Forget this attempt; the submission too unless another attempt stands."""
         d = documents.c
@@ -167,8 +199,15 @@ class SqlIndex:
             else:
                 back = {"attempt": earlier.attempt, "since": earlier.since}
                 connection.execute(update(submissions).where(_is(submission)).values(**back))
-            mine = and_(d.submission_unique_id == submission.unique_id, d.attempt == submission.attempt)
-            connection.execute(delete(documents).where(mine, d.state == State.PENDING.value))
+            mine = and_(
+                d.submission_unique_id == submission.unique_id,
+                d.attempt == submission.attempt,
+                d.state == State.PENDING.value,
+            )
+            if left_at is None:
+                connection.execute(delete(documents).where(mine))
+            else:
+                connection.execute(update(documents).where(mine).values(**_REMOVING, since=left_at))
             add(connection, outbox, messages, self._sinks)
             return _submission(connection, submission.unique_id)
 
@@ -327,16 +366,30 @@ class SqlIndex:
 
         return self._write(work)
 
-    def forget(self, object_keys: Sequence[str]) -> None:
-        """Delete rows in state REMOVING."""
+    def forget(self, object_keys: Sequence[str], *, left_before: int | None = None) -> int:
+        """Delete rows in state REMOVING; returns how many."""
         d = documents.c
+        removing = d.state == State.REMOVING.value
+        old = removing if left_before is None else and_(removing, d.since < left_before)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> int:
+            count = 0
             for start in range(0, len(object_keys), _BATCH):
                 gone = d.object_key.in_(list(object_keys[start : start + _BATCH]))
-                connection.execute(delete(documents).where(gone, d.state == State.REMOVING.value))
+                count += connection.execute(delete(documents).where(gone, old)).rowcount
+            return count
 
-        self._write(work)
+        return self._write(work)
+
+    def hold(self, lease: str, holder: str, duration_s: float) -> bool:
+        """Become or remain the only process that does some work; False while another one is."""
+        with _outbox_asked():
+            return self.outbox.hold_lease(holder, duration_s, name=lease)
+
+    def let_go(self, lease: str, holder: str) -> None:
+        """Let the next one begin at once."""
+        with _outbox_asked():
+            self.outbox.release_lease(holder, name=lease)
 
     # -------------------------------------------------------------------------------------------------- audit
 
@@ -350,10 +403,8 @@ class SqlIndex:
 
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""
-        try:
+        with _outbox_asked():
             return self.outbox.full()
-        except OutboxUnavailable as error:
-            raise StoreUnavailable("the outbox of audit records does not answer") from error
 
 
 # ------------------------------------------------------------------------------------------- rows and values

@@ -11,9 +11,9 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData
 from atna.store.outbox import outbox_table
 from repository.store.protocol import State
 
-__all__ = ["documents", "metadata", "outbox", "submissions"]
+__all__ = ["documents", "metadata", "outbox", "scrub", "scrub_findings", "submissions"]
 
-metadata: Final = MetaData(info={"room": "repository", "version": 3})
+metadata: Final = MetaData(info={"room": "repository", "version": 4})
 
 documents: Final = Table(
     "documents",
@@ -61,5 +61,27 @@ submissions: Final = Table(
 )
 _unresolved: Final = submissions.c.state == State.PENDING.value
 Index("submissions_unresolved", submissions.c.since, sqlite_where=_unresolved, postgresql_where=_unresolved)
+
+# One row: where the reading of all documents stands. ``ended_at`` is empty while a pass is under way.
+scrub: Final = Table(
+    "scrub",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("began_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("full_at", BigInteger),
+    Column("after", String(32), nullable=False),
+    Column("verified", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+scrub_findings: Final = Table(
+    "scrub_findings",
+    metadata,
+    Column("object_key", String(32), primary_key=True),
+    Column("unique_id", Text, nullable=False),
+    Column("finding", String(12), nullable=False),
+    Column("other_copy", Boolean, nullable=False),
+    Column("found_at", BigInteger, nullable=False),
+)
 
 outbox: Final = outbox_table(metadata)

@@ -328,7 +328,7 @@ def test_a_database_that_is_full_after_registration_asks_for_the_same_again(tmp_
 
 
 def test_an_index_that_is_away_after_registration_asks_for_the_same_again(house, monkeypatch):
-    def away(*_):
+    def away(*_, **_named):
         raise StoreUnavailable("the index does not answer")
 
     objects = submission()

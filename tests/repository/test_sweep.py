@@ -1,6 +1,9 @@
 """The sweep: what it settles, what it removes, and what it must not touch."""
 
 import os
+import threading
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -101,11 +104,9 @@ def test_a_young_upload_is_left_alone_and_an_old_one_removed(house):
     house.assert_nothing_kept()
 
 
-def test_a_few_old_orphans_are_removed_young_ones_kept(house):
+def test_old_uploads_without_a_row_are_removed_young_ones_kept(house):
     house.provide(submission())
-    key = os.urandom(16).hex()
-    upload = house.store.begin(key)
-    upload.finish()
+    house.store.begin(os.urandom(16).hex()).write(b"half")
     assert sweep.run_once(house.room) == Report(orphans=1)
     house.room.clock.forward(2 * 3600)
     assert sweep.run_once(house.room, orphans=False) == Report()
@@ -113,13 +114,127 @@ def test_a_few_old_orphans_are_removed_young_ones_kept(house):
     house.assert_whole()
 
 
-def test_many_orphans_mean_the_wrong_database_and_stay(house, monkeypatch):
+def test_many_uploads_without_a_row_mean_the_wrong_database_and_stay(house, monkeypatch):
     monkeypatch.setattr(sweep, "MOST_ORPHANS", 3)
     for _ in range(4):
-        house.store.begin(os.urandom(16).hex()).finish()
+        house.store.begin(os.urandom(16).hex()).write(b"half")
     house.room.clock.forward(2 * 3600)
     assert sweep.run_once(house.room) == Report(orphans=4)
     assert len(house.objects()) == 4
+
+
+def test_complete_objects_without_a_row_stay_until_an_operator_says_how_many_may_go(house, caplog):
+    """An older copy of the database knows nothing of the documents that came after it: they are no leftovers."""
+    house.provide(submission())
+    for _ in range(2):
+        house.store.begin(os.urandom(16).hex()).finish()
+    house.room.clock.forward(2 * 3600)
+    assert sweep.run_once(house.room) == Report(orphans=2)
+    assert "2 objects in the document store are not in the index" in caplog.text
+    assert sweep.run_once(house.room, remove_orphans=1) == Report(orphans=2)
+    assert sweep.run_once(house.room, remove_orphans=2) == Report(orphans=2, orphans_removed=2)
+    house.assert_whole()
+
+
+def test_young_objects_without_a_row_stay_whatever_the_operator_says(house):
+    house.store.begin(os.urandom(16).hex()).finish()
+    assert sweep.run_once(house.room, remove_orphans=9) == Report(orphans=1)
+
+
+# ------------------------------------------------------------------------------------------------- periodic
+
+
+@contextmanager
+def sweeping(*rooms):
+    """The periodic sweep of each room, at work."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=sweep.run, args=(room, stop)) for room in rooms]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def until(holds, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_periodic_sweep_settles_what_is_left(tmp_path):
+    with stand(tmp_path, sweep_interval_s=0.05) as house:
+        lose(house, takes=True)
+        house.room.clock.forward(WINDOW_S)
+        with sweeping(house.room):
+            until(lambda: not house.index.unresolved(2**62))
+        house.assert_whole()
+
+
+def test_two_processes_take_turns_and_the_registry_is_asked_less_and_less_often(tmp_path):
+    """What stays without an outcome leaves an audit record with each question."""
+    with stand(tmp_path, sweep_interval_s=0.05) as house:
+        lose(house, takes=False)
+        house.registry.silent = True
+        asked = len(house.records())
+        house.room.clock.forward(WINDOW_S)
+        rooms = [house.room, replace(house.room)]
+        with sweeping(*rooms):
+            until(lambda: len(house.records()) - asked >= 2)
+            time.sleep(1)
+        assert len(house.records()) - asked <= 6, "twenty sweeps, each twice as late as the last"
+        with sweeping(rooms[1]):
+            until(lambda: len(house.records()) - asked >= 7)
+
+
+def test_a_process_that_holds_the_lease_and_died_is_followed_by_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "LEASE_S", 1.0)
+    with stand(tmp_path, sweep_interval_s=0.05) as house:
+        lose(house, takes=True)
+        house.room.clock.forward(WINDOW_S)
+        assert house.index.hold(sweep.LEASE, "died", 1.5)
+        with sweeping(house.room):
+            time.sleep(0.3)
+            assert len(house.index.unresolved(2**62)) == 1
+            until(lambda: not house.index.unresolved(2**62))
+
+
+def test_a_sweep_ends_when_its_process_has_to(house):
+    for _ in range(3):
+        lose(house, takes=True)
+    house.room.clock.forward(WINDOW_S)
+    turns = iter([True, False])
+    report = sweep.run_once(house.room, going=lambda: next(turns, False))
+    assert (report.completed, report.undecided) == (1, 2)
+    assert sweep.run_once(house.room).completed == 2
+
+
+def test_sweeps_beside_each_other_and_beside_a_repository_at_work(house):
+    """By hand there is no lease: each step holds only if the row still is what was read."""
+    lost = [submission(entries=2) for _ in range(6)]
+    for number, objects in enumerate(lost):
+        lose(house, takes=number % 2 == 0, objects=objects)
+    house.room.clock.forward(WINDOW_S)
+    reports, answers = [], []
+    work = [lambda: reports.append(sweep.run_once(house.room)) for _ in range(3)]
+    work += [lambda one=one: answers.append(house.provide(one).status) for one in lost[:4]]
+    threads = [threading.Thread(target=one) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(one in {"Success", "Failure"} for one in answers)
+    for objects in lost:
+        assert house.provide(objects).status == "Success"
+    house.room.clock.forward(WINDOW_S)
+    sweep.run_once(house.room)
+    house.assert_whole()
+    assert len(house.rows()) == 12
 
 
 def test_an_object_that_cannot_be_deleted_is_tried_again(house):

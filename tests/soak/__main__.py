@@ -1,6 +1,7 @@
 """The long soaks: ``python -m tests.soak [--kills 200] [--seconds 900] [--seed S] [--postgres]`` kills processes under
 load, ``python -m tests.soak writers [--threads 16] [--seconds 600] [--seed S] [--postgres]`` has many writers change the
-same few objects.
+same few objects, ``python -m tests.soak documents [--documents 10000] [--faults 5] [--threads 8] [--seed S]`` brings
+documents into a repository whose store fails in so many percent of its operations.
 
 Everything runs on loopback, in a temporary directory that is removed when nothing was found. Exit status 1 when an
 acknowledged document, entry or audit record was lost, doubled or damaged, or a request was not answered in time.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from bench.servers import postgresql
 from tests.soak import contending
+from tests.soak.documents import DocumentsPlan, submit
 from tests.soak.soaking import Plan, soak
 
 
@@ -28,9 +30,12 @@ def main():
     def say(text):
         print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
 
+    if arguments.mode == "documents":
+        return _documents(arguments, seed, say)
     writers = arguments.mode == "writers"
     seconds = arguments.seconds or (600 if writers else 900)
-    sizes = f"writers --threads {arguments.threads}" if writers else f"--kills {arguments.kills}"
+    threads = arguments.threads or 16
+    sizes = f"writers --threads {threads}" if writers else f"--kills {arguments.kills}"
     where = " --postgres" if arguments.postgres else ""
     print(f"python -m tests.soak {sizes} --seconds {seconds:g} --seed {seed}{where}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="dossier-soak-", dir=arguments.folder))
@@ -38,10 +43,22 @@ def main():
         settings = {} if server is None else {"REGISTRY__DATABASE_URL": server.database("registry")}
         if writers:
             settings |= {"REGISTRY__WORKERS": "2"}
-            plan = contending.Plan(seed, arguments.threads, seconds, settings)
+            plan = contending.Plan(seed, threads, seconds, settings)
             report = contending.contend(plan, folder, say)
         else:
             report = soak(Plan(seed=seed, kills=arguments.kills, seconds=seconds, settings=settings), folder, say)
+    return _told(report, folder)
+
+
+def _documents(arguments, seed, say):
+    plan = DocumentsPlan(seed, arguments.documents, arguments.faults, arguments.threads or 8)
+    sizes = f"--documents {plan.documents} --faults {plan.faults:g} --threads {plan.threads}"
+    print(f"python -m tests.soak documents {sizes} --seed {seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="dossier-soak-", dir=arguments.folder))
+    return _told(submit(plan, folder, say), folder)
+
+
+def _told(report, folder):
     print("\n".join(report.lines()))
     if report.violations:
         print(f"the data are kept in {folder}")
@@ -52,8 +69,10 @@ def main():
 
 def _arguments():
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("mode", nargs="?", choices=["kills", "writers"], default="kills")
-    parser.add_argument("--threads", type=int, default=16, help="that write at once")
+    parser.add_argument("mode", nargs="?", choices=["kills", "writers", "documents"], default="kills")
+    parser.add_argument("--threads", type=int, help="that write at once; default: 16 writers, 8 sources of documents")
+    parser.add_argument("--documents", type=int, default=10_000, help="to be brought in")
+    parser.add_argument("--faults", type=float, default=5, help="percent of the store's operations that fail")
     parser.add_argument("--kills", type=int, default=200, help="of each child process, as many as fit")
     parser.add_argument("--seconds", type=float, help="of load; default: 900, or 600 of writers")
     parser.add_argument("--seed", type=int, help="of all choices; default: a new one, printed")

@@ -29,14 +29,20 @@ STOP_S = 90
 # service. So the longest pause is shorter here; nothing else of the product is changed.
 PROGRAM = (
     "import dossier.supervisor as s; s.LATEST_RESTART_S = {pause!r}; from dossier.__main__ import main; "
+    "real = s.subprocess.Popen; s.subprocess.Popen = lambda command, **more: real("
+    "[{child!r} if one == 'dossier.worker' else one for one in command], **more); "
     "import sys; sys.argv[0] = 'dossier'; main()"
 )
 
 
 class Server:
-    """One data directory, one base port, at most one supervisor at a time; ``settings`` as ``REGISTRY__WORKERS="2"``."""
+    """One data directory, one base port, at most one supervisor at a time; ``settings`` as ``REGISTRY__WORKERS="2"``.
 
-    def __init__(self, data, *, longest_pause_s=1.0, **settings):
+    ``child``: the module that its children run, read at each start.
+    """
+
+    def __init__(self, data, *, longest_pause_s=1.0, child="dossier.worker", **settings):
+        self.child = child
         self.data = data
         self.base_port = free_base_port()
         self.log = data / "server.log"
@@ -45,7 +51,7 @@ class Server:
         given = {f"DOSSIER_{name}": value for name, value in settings.items()}
         path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
         self.environment = kept | given | {"PYTHONPATH": path, "DOSSIER_ADMIN__LOG_FORMAT": "json"}
-        self._program = PROGRAM.format(pause=longest_pause_s)
+        self._pause = longest_pause_s
         self._process = None
         self._pids = {}
         self._read_to = 0
@@ -78,7 +84,7 @@ class Server:
             time.sleep(0.2)
 
     def _spawn(self):
-        command = [sys.executable, "-P", "-c", self._program, "serve", "all"]
+        command = [sys.executable, "-P", "-c", PROGRAM.format(pause=self._pause, child=self.child), "serve", "all"]
         command += ["--data", str(self.data), "--base-port", str(self.base_port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

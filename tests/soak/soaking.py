@@ -11,7 +11,7 @@ from tests.soak.source import Clients, GivenUp
 from tests.soak.stores import Trail, audit_faults, backlog, store_faults, waiting
 from tests.soak.writers import Writers, fetch, look
 
-__all__ = ["Plan", "Report", "soak"]
+__all__ = ["Plan", "Report", "counts", "judge", "look_at_all", "settle", "soak"]
 
 FETCH_AT_ONCE = 20
 SHOWN = 40
@@ -53,20 +53,20 @@ class Report:
     def lines(self):
         """For people."""
         yield f"seed {self.seed}, load {self.load_s:.0f} s, in all {self.total_s:.0f} s"
-        yield f"kills {sum(self.kills.values())}: " + _counts(self.kills)
-        yield f"acknowledged {sum(self.acknowledged.values())}: " + _counts(self.acknowledged)
+        yield f"kills {sum(self.kills.values())}: " + counts(self.kills)
+        yield f"acknowledged {sum(self.acknowledged.values())}: " + counts(self.acknowledged)
         yield f"documents {self.documents}, {self.document_bytes:,} bytes, patients {self.patients}"
         yield f"audit records {self.audit_records}"
-        yield f"sent again {sum(self.again.values())}: " + _counts(self.again)
+        yield f"sent again {sum(self.again.values())}: " + counts(self.again)
         for sweep in self.sweeps:
-            yield "sweep " + _counts({name: count for name, count in sweep.items() if count})
+            yield "sweep " + counts({name: count for name, count in sweep.items() if count})
         for count, first in self.tracebacks.values():
             yield f"in the log {count} times: {first}"
         yield f"violations {len(self.violations)}"
         yield from self.violations[:SHOWN]
 
 
-def _counts(numbers):
+def counts(numbers):
     return ", ".join(f"{name} {count}" for name, count in sorted(numbers.items())) or "none"
 
 
@@ -83,9 +83,9 @@ def soak(plan, data, say=lambda text: None):
     try:
         server.start()
         report.load_s = _load(plan, server, clients, ledger, say)
-        _settle(plan, server, urls, report, say)
-        _look_at_all(clients, ledger, say)
-        _judge(server, urls, data, ledger, report, say)
+        settle(plan, server, urls, report, say)
+        look_at_all(clients, ledger, say)
+        judge(server, urls, data, ledger, report, say)
     finally:
         clients.close()
         server.end()
@@ -127,7 +127,7 @@ def _load(plan, server, clients, ledger, say):
     return load_s
 
 
-def _settle(plan, server, urls, report, say):
+def settle(plan, server, urls, report, say):
     """Stop in order, start again, sweep until nothing is open, wait until every audit record has gone."""
     status = server.stop()
     if status:
@@ -157,7 +157,7 @@ def _drained(plan, urls, report):
         report.violations.append(f"{left} audit records are still in the outboxes")
 
 
-def _look_at_all(clients, ledger, say):
+def look_at_all(clients, ledger, say):
     """Every acknowledged document: found, and byte for byte what it was."""
     clients.give_up_at = time.monotonic() + 30
     say(f"looking at {len(ledger.documents)} documents")
@@ -171,7 +171,7 @@ def _look_at_all(clients, ledger, say):
         ledger.violation(f"{error} does not end well with nothing killed any more")
 
 
-def _judge(server, urls, data, ledger, report, say):
+def judge(server, urls, data, ledger, report, say):
     """Stop, then the databases, the folder and the chain."""
     deadline = time.monotonic() + 60
     while backlog(urls) and time.monotonic() < deadline:

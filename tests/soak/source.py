@@ -28,7 +28,7 @@ from tests.soak.ledger import Document, StoredSet
 from wire.client import NotSent, OutcomeUnknown, OutPart, PeerFault, SoapClient
 from wire.mllp_client import MllpFailed
 
-__all__ = ["FIND_DOCUMENTS", "FOREIGN", "Clients", "GivenUp", "Package", "compose", "parts_of", "patient_id"]
+__all__ = ["FIND_DOCUMENTS", "FOREIGN", "NOT_NOW", "Clients", "GivenUp", "Package", "compose", "parts_of", "patient_id"]
 
 FOREIGN = "1.3.6.1.4.1.21367.2011.2.3.8888"
 """repositoryUniqueId of the entries we register by ITI-42 ourselves."""
@@ -107,9 +107,13 @@ def patient_id(name):
 
 
 class Clients:
-    """All requests go through here, and into the ledger. ``give_up_at`` (monotonic seconds) may be moved."""
+    """All requests go through here, and into the ledger. ``give_up_at`` (monotonic seconds) may be moved.
 
-    def __init__(self, server, ledger, *, timeout_s=45.0):
+    ``not_now``: error codes after which the identical request is sent again.
+    """
+
+    def __init__(self, server, ledger, *, timeout_s=45.0, not_now=NOT_NOW):
+        self.not_now = not_now
         self.server = server
         self.ledger = ledger
         self.give_up_at = float("inf")
@@ -170,7 +174,7 @@ class Clients:
     def _submit(self, url, transaction, package, parts):
         with self._call(url, transaction, package.body, parts) as answer:
             response = read_registry_response(answer.body)
-        return _verdict(response.status, response.errors)
+        return self._verdict(response)
 
     def find(self, patient):
         """ITI-18 FindDocuments: entries by unique id, whatever their status."""
@@ -189,7 +193,7 @@ class Clients:
             with self._call(self.server.registry, ITI_18, request) as answer:
                 response = read_adhoc_query_response(answer.body)
             found[:] = response.objects
-            return _verdict(response.status, response.errors)
+            return self._verdict(response)
 
         self._until_well("ITI-18", once)
         with self.ledger.lock:
@@ -230,7 +234,7 @@ class Clients:
         x = f"{{{v.XDSB}}}"
         with self._call(self.server.repository, ITI_43, request) as answer:
             response = read_registry_response(answer.body.find(f"{{{v.RS}}}RegistryResponse"))
-            wrong = _verdict(response.status, response.errors)
+            wrong = self._verdict(response)
             if wrong is not None:
                 return wrong
             for row in answer.body.findall(x + "DocumentResponse"):
@@ -242,6 +246,18 @@ class Clients:
         return None
 
     # ------------------------------------------------------------------------------------------------- again
+
+    def _verdict(self, response):
+        """``None`` for Success; Again for "not now"; the first error otherwise."""
+        if response.status == v.SUCCESS:
+            return None
+        real = [error for error in response.errors if error.severity is Severity.ERROR]
+        codes = {str(error.code) for error in real}
+        if codes and codes <= self.not_now:
+            raise Again("+".join(sorted(codes)))
+        if codes == {"XDSDuplicateUniqueIdInRegistry"}:
+            return "XDSDuplicateUniqueIdInRegistry"
+        return "; ".join(f"{error.code}: {error.context}" for error in real) or response.status
 
     def _call(self, url, transaction, body, parts=()):
         try:
@@ -275,16 +291,3 @@ class Clients:
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE_S)
         raise GivenUp(transaction)
-
-
-def _verdict(status, errors):
-    """``None`` for Success; Again for "not now"; the first error otherwise."""
-    if status == v.SUCCESS:
-        return None
-    real = [error for error in errors if error.severity is Severity.ERROR]
-    codes = {str(error.code) for error in real}
-    if codes and codes <= NOT_NOW:
-        raise Again("+".join(sorted(codes)))
-    if codes == {"XDSDuplicateUniqueIdInRegistry"}:
-        return "XDSDuplicateUniqueIdInRegistry"
-    return "; ".join(f"{error.code}: {error.context}" for error in real) or status

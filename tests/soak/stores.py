@@ -18,6 +18,7 @@ from atna.store.engine import open_engine, reading
 from registry.store import codes
 from registry.store import tables as registry_tables
 from repository.store import tables as repository_tables
+from repository.store.vault import sealed_size
 from tests.builders import REPOSITORY
 
 __all__ = ["Trail", "answered_faults", "audit_faults", "backlog", "store_faults", "waiting"]
@@ -100,7 +101,7 @@ def _object_faults(rows, folder):
                 yield f"store: unfinished upload {name}"
             else:
                 stored[name] = (Path(where) / name).stat().st_size
-    known = {row.object_key: row.size for row in rows}
+    known = {row.object_key: row.size if row.kek is None else sealed_size(row.size) for row in rows}
     for key in stored.keys() - known.keys():
         yield f"store: object {key} has no row"
     for key in known.keys() - stored.keys():
