@@ -29,7 +29,7 @@ def test_the_last_line_is_the_current_key():
         ("k1 !!!", "line 1: a key is 32 random bytes"),
         ("\nk1 AAAA", "line 2: a key is 32 random bytes"),
         ("k/1 " + "A" * 44, "line 1: a line has the name of a key"),
-        (new_line("a") + new_line("a"), "line 2: the name a stands there twice"),
+        (2 * f"a {'A' * 43}=\n", "line 2: the name a stands there twice"),
     ],
 )
 def test_what_is_no_list_of_keys_is_refused_by_its_line_and_never_shown(text, fault):
