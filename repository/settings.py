@@ -39,6 +39,7 @@ _BUCKET: Final = re.compile(
     r"(?P<scheme>s3\+https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+){0,16})/?"
 )
+_NO_BUCKET: Final = re.compile(r"\.\.|\.-|-\.|^[0-9]+(\.[0-9]+){3}$")
 MOST_PARTS: Final = 10_000
 _LONGEST_DAYS: Final = 200 * 366
 _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
@@ -80,6 +81,8 @@ def store_bucket(url: str) -> Bucket | None:
             "should be s3+https://host[:port]/bucket[/prefix]; the keys have settings of their own,"
             " store_access_key and store_secret_key"
         )
+    if _NO_BUCKET.search(found["bucket"]):
+        raise ValueError("should name a bucket without .. or .- or -. in it, and not as an IP address")
     host, port, secure = found["host"], found["port"], found["scheme"] == "s3+https"
     if port is not None and not 0 < int(port) < 65536:
         raise ValueError("should have a port from 1 to 65535")

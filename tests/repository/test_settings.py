@@ -27,6 +27,8 @@ def test_defaults_are_those_of_the_contract():
         ("store", "s3+https://key:secret@host/bucket", "settings of their own"),
         ("store", "s3+https://host", "s3+https://host[:port]/bucket"),
         ("store", "s3+https://host/Bucket", "s3+https://host[:port]/bucket"),
+        ("store", "s3+https://host/buck..et", "should name a bucket"),
+        ("store", "s3+https://host/10.0.0.1", "should name a bucket"),
         ("store", "s3+https://host/bucket?x=1", "s3+https://host[:port]/bucket"),
         ("store", "s3+https://host/bucket/../other", "s3+https://host[:port]/bucket"),
         ("store", "s3+https://host:99999/bucket", "port"),
