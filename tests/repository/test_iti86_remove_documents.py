@@ -411,7 +411,8 @@ def test_a_plain_document_that_the_store_keeps_is_told_and_tried_again(tmp_path)
         answer = remove(house.address, one)
         assert (answer.status, answer.codes) == ("Failure", ["XDSRemoveDocumentsError"])
         assert "not given out any more" in answer.errors[0][1]
-        assert [int(m.event.outcome) for m in removals(house)] == [0, 8]
+        told = [(int(m.event.outcome), m.event.outcome_description) for m in removals(house)]
+        assert told == [(0, None), (8, "XDSRemoveDocumentsError")]
         assert house.retrieve(one).codes == ["XDSDocumentUniqueIdError"]
         assert sweep.run_once(replace(house.room, store=Locked(house.store))).quiet
         assert [row.state for row in house.rows().values()] == ["removing"]
