@@ -216,9 +216,9 @@ class PatientIdentityFeedV3:
         """The interactions answered."""
         return dict.fromkeys(ACTIONS, self.handle)
 
-    def stage(self, request_id: str) -> StagedPart:
+    def stage(self, request_id: str, wanted: int | None) -> StagedPart:
         """Refuse: a feed carries no documents."""
-        del request_id
+        del request_id, wanted
         raise SoapFault(FaultCode.SENDER, "a patient identity feed carries no attachments")
 
     def handle(self, request: Request) -> Reply:

@@ -20,7 +20,15 @@ from ihe.ebrs import RegistryResponse, registry_response
 from ihe.errors import ErrorCode, RegistryError, Severity
 from ihe.xua import Caller
 from repository.resolution import SEND_WITHIN, Resolution, finish, is_ours, registered, resolve
-from repository.room import BLOCK_BYTES, AnswerLost, Refused, Room, StagedDocument, Unreachable
+from repository.room import (
+    BLOCK_BYTES,
+    AnswerLost,
+    Refused,
+    Room,
+    StagedDocument,
+    TooManyUploads,
+    Unreachable,
+)
 from repository.store.protocol import Document, ObjectMissing, State, StoreUnavailable, Submission, Superseded
 
 __all__ = ["Answer", "Filing", "Incoming", "out_of_room", "register"]
@@ -279,8 +287,10 @@ def _withdraw(
 
 
 def out_of_room(error: StoreUnavailable) -> RegistryError:
-    """The error a source is told when store or database refuse."""
+    """The error a source is told when store or database refuse, or there is too much to do."""
     code = ErrorCode.REPOSITORY_OUT_OF_RESOURCES if error.full else ErrorCode.REPOSITORY_ERROR
+    if isinstance(error, TooManyUploads):
+        code = ErrorCode.REPOSITORY_BUSY
     return RegistryError(code, f"{error}; nothing was kept")
 
 

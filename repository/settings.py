@@ -58,6 +58,8 @@ class RepositorySettings(BaseModel):
     registry_url           ITI-42 and ITI-18 go there
     registry_timeout_s     how long the registry may take to answer; longer than its own ``max_registration_s``
     max_registration_s     the registry's setting of this name: what it has not committed by then never comes
+    max_documents          documents of one submission
+    max_uploads            requests whose documents are being stored while they arrive, of each process
     max_document_bytes     one document
     max_request_bytes      one request with all its documents
     max_inline_bytes       a request whose documents are base64 text in the envelope, and the answer to one
@@ -79,6 +81,8 @@ class RepositorySettings(BaseModel):
     registry_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8010/registry"
     registry_timeout_s: Seconds = 20
     max_registration_s: Seconds = 15
+    max_documents: Count = 1000
+    max_uploads: Count = 64
     max_document_bytes: Count = 2 * _GIB
     max_request_bytes: Count = 3 * _GIB
     max_inline_bytes: Count = 32 * _MIB

@@ -15,6 +15,7 @@ def test_defaults_are_those_of_the_contract():
     assert settings.max_document_bytes == 2 * 2**30
     assert settings.max_request_bytes == 3 * 2**30
     assert settings.max_inline_bytes == settings.upload_buffer_bytes == 32 * 2**20
+    assert (settings.max_documents, settings.max_uploads) == (1000, 64)
     assert settings.identical_retry == "accept"
     assert settings.max_registration_s < settings.registry_timeout_s
 
