@@ -17,6 +17,8 @@ ITI-64   Patient Record, U (both)                Patient 3..4 by role, with MSH-
 ITI-81   Audit Log Used, R (both)                the log
 =======  ==================  ==================  ===========================================
 
+Beside them: Application Activity, and Security Alerts for a failed node authentication and for malware in a document.
+
 Which column applies follows from ``Parties.writer``. The recorder adds time and source. ``reason`` is our own short
 text (error codes); never a value of the request. ``decision`` names the rule of the access policy that let the request
 through, kept as a detail of the object it was decided on. Patient ids are CX text, as the request carried them.
@@ -52,6 +54,7 @@ from atna.vocabulary import (
     EXPORT,
     IMPORT,
     LOGICAL_DELETION,
+    MALWARE,
     NODE_AUTHENTICATION,
     OBJECT_REFERENCE,
     ORIGINATION,
@@ -86,6 +89,7 @@ __all__ = [
     "audit_log_used",
     "calling",
     "link_changed",
+    "malware_found",
     "node_authentication_failed",
     "patient_changed_by_operator",
     "patient_feed",
@@ -477,6 +481,25 @@ def node_authentication_failed(*, process_id: str, address: str, peer_address: s
         details=(Detail("Alert Description", reason.encode()),),
     )
     return AuditMessage(event, (own, peer), (node,))
+
+
+def malware_found(parties: Parties, *, document: DocumentReference, malware: str) -> AuditMessage:
+    """Security Alert (DICOM PS3.15 A.5.3.11): a document that was sent holds malware and was refused.
+
+    ``malware`` is the name the scanner gives it. It stands beside the record of the transaction that failed.
+    """
+    event = EventIdentification(SECURITY_ALERT, Action.EXECUTE, Outcome.SERIOUS_FAILURE, (MALWARE,))
+    subject = ParticipantObject(
+        document.unique_id,
+        REPORT_NUMBER,
+        SYSTEM,
+        ROLE_SECURITY_RESOURCE,
+        details=(
+            Detail("Alert Description", f"malware: {malware}".encode(errors="replace")),
+            *_document(document, None).details,
+        ),
+    )
+    return AuditMessage(event, _pushed(parties), (subject,))
 
 
 def _pushed(parties: Parties) -> tuple[Participant, ...]:

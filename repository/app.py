@@ -5,6 +5,7 @@ records, the admin port. Both block until ``stop``. ``sweep_once`` is the sweep 
 """
 
 import asyncio
+import logging
 import secrets
 import socket
 import threading
@@ -23,6 +24,7 @@ from repository.actor import RepositoryActor
 from repository.records import Records
 from repository.registry_client import RegistryClient
 from repository.room import Room
+from repository.scanner.choice import scanner_for
 from repository.settings import RepositorySettings, store_directory
 from repository.store.directory import DirectoryStore
 from repository.store.sql import SqlIndex, open_index
@@ -39,6 +41,8 @@ from wire.tls import server_context
 __all__ = ["single", "sweep_once", "worker"]
 
 PATH = "/repository"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def _joined(
         records=records,
         clock=lambda: time.time_ns() // 1000,
         new_key=lambda: secrets.token_hex(16),
+        scanner=scanner_for(repository),
     )
     try:
         yield _Joined(room, index, recorder)
@@ -143,6 +148,8 @@ def single(
     with _joined(repository, domain, audit, tls) as joined:
         outbox = joined.index.outbox
         _note_activity(joined, started=True)
+        if not joined.room.scanner.scans:
+            _log.warning("documents are not scanned for malware (repository.scanner is none)")
         threads = [
             threading.Thread(target=Sender(outbox, records_client(tls)).run, args=(stop,), name="audit sender"),
             threading.Thread(target=sweep.run, args=(joined.room, stop), name="sweep"),
@@ -156,7 +163,9 @@ def single(
                 "store": lambda: (joined.room.store.free_bytes() or 0) > repository.min_free_bytes,
                 "outbox": lambda: not outbox.full(),
             }
-            app = admin_app(checks)
+            # What has to be scanned cannot be taken without the scanner; but documents are given out all the same.
+            notes = {"scanner": joined.room.scanner.check} if joined.room.scanner.scans else None
+            app = admin_app(checks, notes)
             await serve_http(
                 app,
                 [sockets["admin"]],

@@ -5,7 +5,7 @@ Request  xdsb:ProvideAndRegisterDocumentSetRequest: one lcm:SubmitObjectsRequest
 Reply    rs:RegistryResponse: Success (with the registry's warnings), or Failure with every error found; all or nothing
 Errors   XDSMissingDocument, XDSMissingDocumentMetadata, XDSRepositoryMetadataError, XDSRegistryNotAvailable,
          XDSRepositoryDuplicateUniqueIdInMessage, XDSDuplicateUniqueIdInRegistry, XDSRepositoryBusy,
-         XDSRepositoryOutOfResources, XDSRepositoryError, and all the registry answers to ITI-42
+         XDSRepositoryOutOfResources, InvalidDocumentContent, XDSRepositoryError, and all the registry answers to ITI-42
 Effects  each entry gets repositoryUniqueId, hash and size; nothing else of the metadata is touched or judged here
 Units    size in bytes; hash SHA-1, lower-case hex
 """
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from atna.events import DocumentReference
 from atna.message import Outcome
 from consent.policy import Decision, decide
 from ihe import vocabulary as v
@@ -23,6 +24,7 @@ from ihe.errors import ErrorCode, RegistryError, Rejected, SoapFault
 from repository.records import origin_of
 from repository.registration import Filing, Incoming, out_of_room, register
 from repository.room import Room, StagedDocument, TooManyUploads
+from repository.screening import MalwareFound, Screened, screen
 from repository.store.protocol import Document, StoreUnavailable, Submission, Superseded
 from repository.submission import Content, Entry, Provided, complete_entry, digest, read_provided, written
 from schemas import violations
@@ -184,14 +186,23 @@ def _provide(
     contents = [Content(attachment.size, attachment.sha1) for attachment in attachments]
     plan = judge(provided, contents)
     _refuse_unstored(room, attachments)
-    filing = _filing(request, room, provided, plan=plan, attachments=attachments, decision=decision)
     try:
+        screen(room, request, _screened(provided, plan, attachments))
+        filing = _filing(request, room, provided, plan=plan, attachments=attachments, decision=decision)
         return register(room, filing).body
     except StoreUnavailable as error:
         raise Rejected([out_of_room(error)]) from error
     except Superseded as error:
         text = "an uploaded document was removed before the message came to its end; send the submission again"
         raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, text)]) from error
+
+
+def _screened(provided: Provided, plan: Plan, attachments: Sequence[Attachment]) -> list[Screened]:
+    """Each document once, with the entries that name it."""
+    named: dict[int, tuple[Attachment, list[Entry]]] = {}
+    for entry, number in zip(provided.entries, plan.document_of, strict=True):
+        named.setdefault(id(attachments[number]), (attachments[number], []))[1].append(entry)
+    return [Screened(attachment, tuple(entries)) for attachment, entries in named.values()]
 
 
 def _refuse_unstored(room: Room, attachments: Sequence[Attachment]) -> None:
@@ -276,4 +287,10 @@ def _record_refusal(
         reason=codes,
         decision=decision.rule,
     )
-    room.record_refusal([message])
+    room.record_refusal([*_alerts(request, room, rejected), message])
+
+
+def _alerts(request: Request, room: Room, rejected: Rejected | None) -> Iterator[bytes]:
+    for one in rejected.found if isinstance(rejected, MalwareFound) else ():
+        document = DocumentReference(one.unique_id, repository_unique_id=room.settings.unique_id)
+        yield room.records.malware(origin_of(request), document, one.name)

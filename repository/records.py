@@ -1,13 +1,24 @@
 """The audit records a repository writes, ready for its outbox (``atna.events`` says what they hold).
 
 Received  ITI-41 (Import), ITI-43 (Export)        Sent  ITI-42 (Export), ITI-18 (Query)
+Alert     malware in a document
 ``reason`` is made of error codes alone. Times are the recorder's.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from atna.events import DocumentReference, Parties, calling, provided, registered, retrieved, serving, stored_query
+from atna.events import (
+    DocumentReference,
+    Parties,
+    calling,
+    malware_found,
+    provided,
+    registered,
+    retrieved,
+    serving,
+    stored_query,
+)
 from atna.message import Outcome
 from atna.recorder import Recorder
 from ihe.xua import Caller
@@ -58,6 +69,10 @@ class Records:
                 decision=decision,
             )
         )
+
+    def malware(self, origin: Origin, document: DocumentReference, malware: str) -> bytes:
+        """A document of an ITI-41 was refused because of what the scanner calls ``malware``."""
+        return self._recorder.record(malware_found(self._received(origin), document=document, malware=malware))
 
     def registered(
         self, *, patient_id: str | None, submission_set_id: str, outcome: Outcome, reason: str | None = None

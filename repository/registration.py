@@ -10,7 +10,7 @@ remove what it wrote without looking who else is at work, and the first whose re
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,7 +21,6 @@ from ihe.errors import ErrorCode, RegistryError, Severity
 from ihe.xua import Caller
 from repository.resolution import SEND_WITHIN, Resolution, finish, is_ours, registered, resolve
 from repository.room import (
-    BLOCK_BYTES,
     AnswerLost,
     Refused,
     Room,
@@ -29,7 +28,7 @@ from repository.room import (
     TooManyUploads,
     Unreachable,
 )
-from repository.store.protocol import Document, ObjectMissing, State, StoreUnavailable, Submission, Superseded
+from repository.store.protocol import Document, State, StoreUnavailable, Submission, Superseded
 
 __all__ = ["Answer", "Filing", "Incoming", "out_of_room", "register"]
 
@@ -199,23 +198,12 @@ def _store(room: Room, filing: Filing) -> None:
         if one.staged is None or one.staged.key != one.document.object_key:
             upload = room.store.begin(one.document.object_key)
             try:
-                for block in _blocks(room, one):
+                for block in room.blocks(one.data, one.staged):
                     upload.write(block)
                 upload.finish()
             except BaseException:
                 upload.abort()
                 raise
-
-
-def _blocks(room: Room, one: Incoming) -> Iterator[bytes]:
-    if one.staged is not None:
-        try:
-            yield from room.store.open(one.staged.key)
-        except ObjectMissing as error:
-            raise StoreUnavailable("an uploaded document is gone from the store") from error
-    elif one.data is not None:
-        for start in range(0, len(one.data), BLOCK_BYTES):
-            yield one.data[start : start + BLOCK_BYTES]
 
 
 def _complete(room: Room, filing: Filing, warnings: Sequence[RegistryError], also: Sequence[bytes] = ()) -> Answer:

@@ -3,8 +3,8 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
@@ -12,8 +12,9 @@ from ihe.ebrs import RegistryResponse
 from ihe.registry_objects import RegistryObject
 from ihe.xua import Caller
 from repository.records import Records
+from repository.scanner.protocol import NoScanner, Scanner
 from repository.settings import RepositorySettings
-from repository.store.protocol import DocumentIndex, DocumentStore, StoreUnavailable, Upload
+from repository.store.protocol import DocumentIndex, DocumentStore, ObjectMissing, StoreUnavailable, Upload
 from wire.limit_reached import named
 
 __all__ = [
@@ -110,6 +111,7 @@ class Room:
     records: Records
     clock: Callable[[], int]
     new_key: Callable[[], str]
+    scanner: Scanner = field(default_factory=NoScanner)
 
     def keep_room(self, wanted: int) -> None:
         """Raise StoreUnavailable unless ``wanted`` bytes fit beside ``min_free_bytes``, as far as the store knows."""
@@ -118,6 +120,17 @@ class Room:
         if free is not None and free < wanted + least:
             text = f"no room left in the document store, {least} bytes of which are kept free"
             raise StoreUnavailable(named(text, "min_free_bytes"), full=True)
+
+    def blocks(self, data: bytes | None, staged: "StagedDocument | None") -> Generator[bytes, None, None]:
+        """The bytes of a document that has arrived, from memory or from the store; raises StoreUnavailable."""
+        if staged is not None:
+            try:
+                yield from self.store.open(staged.key)
+            except ObjectMissing as error:
+                raise StoreUnavailable("an uploaded document is gone from the store") from error
+        elif data is not None:
+            for start in range(0, len(data), BLOCK_BYTES):
+                yield data[start : start + BLOCK_BYTES]
 
     def record_refusal(self, messages: Sequence[bytes]) -> None:
         """Records of what did not happen, committed alone; if the database refuses them a log line has to do."""
@@ -141,13 +154,16 @@ class Room:
 class StagedDocument:
     """A large document that is stored while it arrives, before its metadata is known (``wire.messages.StagedPart``).
 
-    ``wanted``: bytes of its message that are still to be stored, at most; where there is no room for them none is.
+    ``uploads`` counts it as one of ``request_id``. ``wanted``: bytes of its message that are still to be stored, at
+    most; where there is no room for them none is.
     Its row is durable before its first byte. ``write`` and ``finish`` never raise for want of room or a store that does
     not answer: the message is read to its end, and the handler answers with the right error (``fault``).
     Once ``adopted`` by a submission it is no longer ours to abort.
     """
 
-    def __init__(self, room: Room, uploads: Uploads, request_id: str, wanted: int | None = None) -> None:
+    def __init__(
+        self, room: Room, uploads: Uploads | None = None, request_id: str = "", wanted: int | None = None
+    ) -> None:
         self.key: Final = room.new_key()
         self.fault: StoreUnavailable | None = None
         self.adopted = False
@@ -156,13 +172,22 @@ class StagedDocument:
         self._aborted = False
         self._leave: Callable[[], None] | None = None
         try:
-            uploads.enter(request_id)
-            self._leave = partial(uploads.leave, request_id)
+            if uploads is not None:
+                uploads.enter(request_id)
+                self._leave = partial(uploads.leave, request_id)
             room.keep_room(wanted or 0)
             room.index.stage(self.key, room.clock())
             self._upload = room.store.begin(self.key)
         except StoreUnavailable as error:
             self.fault = error
+        except BaseException:
+            self._end()  # nobody gets this object, so nobody could abort it
+            raise
+
+    def _end(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
     def write(self, block: bytes) -> None:
         """Take the next block."""
@@ -188,9 +213,7 @@ class StagedDocument:
 
     def abort(self) -> None:
         """Object first, then row; whatever can't be removed now is left to the sweep. The request is over."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
+        self._end()
         if self.adopted or self._aborted:
             return
         self._aborted = True

@@ -7,11 +7,13 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from repository.scanner.address import scanner_address
 from wire.settings import Oid
 
-__all__ = ["IdenticalRetry", "RepositorySettings", "store_directory"]
+__all__ = ["IdenticalRetry", "MediaCheck", "RepositorySettings", "store_directory"]
 
 IdenticalRetry = Literal["accept", "reject"]
+MediaCheck = Literal["off", "warn", "refuse"]
 
 _MIB: Final = 2**20
 _GIB: Final = 2**30
@@ -40,6 +42,11 @@ def _store(url: str) -> str:
     return url
 
 
+def _scanner(text: str) -> str:
+    scanner_address(text)
+    return text
+
+
 def _http_url(url: str) -> str:
     if _HTTP.fullmatch(url) is None:
         raise ValueError("should be an address like https://registry.example/registry")
@@ -64,6 +71,12 @@ class RepositorySettings(BaseModel):
     max_request_bytes      one request with all its documents
     max_inline_bytes       a request whose documents are base64 text in the envelope, and the answer to one
     upload_buffer_bytes    memory for one upload's blocks on their way to an object store
+    scanner                malware: ``none`` (nothing is scanned), ``clamd://host:port``, ``clamd:///path.sock``,
+                           ``icap://host:port/service``
+    scanner_required       a document that could not be scanned is refused, else it is accepted and counted
+    scan_timeout_s         how long the scanner may take for one document
+    max_scans              documents with the scanner at once, of each process; fewer than ``limits.threads``
+    media_check            mimeType against content: not compared (``off``), told in the log (``warn``), ``refuse``
     identical_retry        a submission sent again unchanged: answered as the first was (``accept``), or refused
     sweep_interval_s       how often submissions without an outcome are looked at
     staging_age_s          an upload whose message never came to its end is removed after this time
@@ -87,6 +100,11 @@ class RepositorySettings(BaseModel):
     max_request_bytes: Count = 3 * _GIB
     max_inline_bytes: Count = 32 * _MIB
     upload_buffer_bytes: Count = 32 * _MIB
+    scanner: Annotated[str, AfterValidator(_scanner)] = "none"
+    scanner_required: bool = True
+    scan_timeout_s: Seconds = 60
+    max_scans: Count = 16
+    media_check: MediaCheck = "warn"
     identical_retry: IdenticalRetry = "accept"
     sweep_interval_s: Seconds = 10
     staging_age_s: Seconds = 6 * 3600

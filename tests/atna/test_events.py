@@ -80,6 +80,9 @@ EVERY = {
     "node": events.node_authentication_failed(
         process_id="1", address="host", peer_address="10.0.0.9", reason="no cert"
     ),
+    "malware": events.malware_found(
+        ANSWERING, document=events.DocumentReference("1.2.3", repository_unique_id="1.9"), malware="Some.Thing"
+    ),
 }
 
 
@@ -113,6 +116,7 @@ def test_every_record_is_read_as_it_was_written(name, recorder):
         ("start", "110100", "E", "110120"),
         ("stop", "110100", "E", "110121"),
         ("node", "110113", "E", "110126"),
+        ("malware", "110113", "E", "malware"),
     ],
 )
 def test_the_rows_of_the_table(name, event_id, action, type_code):

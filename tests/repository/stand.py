@@ -27,6 +27,7 @@ from repository.actor import RepositoryActor
 from repository.records import Records
 from repository.registry_client import RegistryClient
 from repository.room import Room
+from repository.scanner.choice import scanner_for
 from repository.settings import RepositorySettings
 from repository.store.directory import DirectoryStore
 from repository.store.sql import open_index
@@ -186,6 +187,7 @@ def joined(folder, registry_url, **more):
         records=records,
         clock=Clock(),
         new_key=lambda: secrets.token_hex(16),
+        scanner=scanner_for(settings),
     )
     index.close()
     client.close()

@@ -14,6 +14,7 @@ from repository import app
 from repository.settings import RepositorySettings
 from repository.store.sql import open_index
 from tests.builders import submission
+from tests.repository.scanner.servers import Scripted, clamd_answer, free_port
 from tests.repository.stand import (
     ScriptedRegistry,
     post,
@@ -87,6 +88,32 @@ def test_the_single_child_is_ready_sweeps_and_says_when_it_starts_and_stops(tmp_
     index.close()
     assert [b"110120" in message for message in sent] == [True, False]
     assert [b"110121" in message for message in sent] == [False, True]
+
+
+def test_the_single_child_says_that_nothing_is_scanned_or_whether_the_scanner_answers(tmp_path, caplog):
+    settings = settings_for(tmp_path, "http://127.0.0.1:9/registry")
+    with running(app.single, "admin", settings) as port:
+        assert "notes" not in json.loads(get(port, "/health/ready")[1])
+    assert "documents are not scanned for malware (repository.scanner is none)" in caplog.messages
+    caplog.clear()
+    with Scripted(clamd_answer(b"PONG\0", end=b"zPING\0")) as scanner:
+        asked = settings.model_copy(update={"scanner": f"clamd://127.0.0.1:{scanner.port}"})
+        with running(app.single, "admin", asked) as port:
+            assert json.loads(get(port, "/health/ready")[1])["notes"] == {"scanner": "ok"}
+            assert scanner.heads == [b"zPING\0"]
+    gone = settings.model_copy(update={"scanner": f"clamd://127.0.0.1:{free_port()}"})
+    with running(app.single, "admin", gone) as port:
+        status, body = get(port, "/health/ready")
+        assert (status, json.loads(body)["notes"]) == (200, {"scanner": "failed"})
+    assert not [message for message in caplog.messages if "not scanned" in message]
+
+
+def test_a_worker_asks_the_scanner_of_its_settings(tmp_path):
+    with served(ScriptedRegistry(), "/registry", name="registry") as registry_url:
+        with Scripted(clamd_answer(b"stream: Some.Thing FOUND\0")) as scanner:
+            settings = settings_for(tmp_path, registry_url, scanner=f"clamd://127.0.0.1:{scanner.port}")
+            with running(app.worker, "soap", settings) as port:
+                assert provide(f"http://127.0.0.1:{port}/repository", submission()).codes == ["InvalidDocumentContent"]
 
 
 def test_a_sweep_by_hand(tmp_path):

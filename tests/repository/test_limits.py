@@ -180,6 +180,27 @@ def test_places_of_uploads_come_back_however_they_end(tmp_path):
         house.assert_whole()
 
 
+def test_a_defect_while_an_upload_begins_keeps_no_place(tmp_path):
+    class Defect:
+        def __init__(self, index):
+            self._index, self.left = index, 2
+
+        def __getattr__(self, name):
+            return getattr(self._index, name)
+
+        def stage(self, key, now):
+            if self.left:
+                self.left -= 1
+                raise RuntimeError("a defect")
+            self._index.stage(key, now)
+
+    with stand(tmp_path, max_uploads=1, wrap=lambda room: replace(room, index=Defect(room.index))) as house:
+        for _ in range(2):
+            assert house.provide(*one(bytes(2 * MIB))).codes == ["XDSRepositoryError"]
+        assert house.provide(*one(bytes(2 * MIB))).status == "Success"
+        house.assert_whole()
+
+
 def test_a_document_that_names_no_part_leaves_none_of_the_others(tmp_path):
     with stand(tmp_path, max_uploads=1) as house:
         objects, documents = many(2, bytes(2 * MIB))

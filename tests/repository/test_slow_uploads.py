@@ -14,8 +14,8 @@ from tests.repository.test_iti41_provide_and_register_document_set_b import as_i
 
 MIB = 2**20
 UPLOADS = 12
-SIZE = 16 * MIB
-ORDINARY = 40
+SIZE, AT_ONCE = 20 * MIB, 12 * MIB
+ORDINARY = 30
 STEP, STEPS_PER_S = 6_400, 10
 
 pytestmark = pytest.mark.skipif(
@@ -32,7 +32,7 @@ class Slow:
         self.thread.start()
 
     def _run(self):
-        self.upload.send(SIZE - 4 * MIB)
+        self.upload.send(AT_ONCE)
         while not self._ending.wait(1 / STEPS_PER_S) and self.upload.sent < SIZE - MIB:
             self.upload.send(STEP)
         self.status = self.upload.send().answer().status
@@ -62,13 +62,13 @@ def test_slow_uploads_hold_nobody_up_and_are_not_held_in_memory(tmp_path):
                 objects = as_it_comes_from_a_source()
                 upload = stack.enter_context(Upload(server.address, objects, {"Document01": content}))
                 slow.append(Slow(upload, ending))
-            while min(one.upload.sent for one in slow) < SIZE - 4 * MIB:
+            while min(one.upload.sent for one in slow) < AT_ONCE:
                 time.sleep(0.05)
             for _ in range(ORDINARY):
                 ordinary(server.address)
             assert all(one.upload.silent and one.upload.sent < SIZE for one in slow), "the slow ones had ended before"
             stored = sum(one.stat().st_size for one in (tmp_path / "documents" / "incoming").iterdir())
-            assert stored > UPLOADS * (SIZE - 6 * MIB)
+            assert stored > UPLOADS * (AT_ONCE - 2 * MIB)
             ending.set()
             for one in slow:
                 one.thread.join(60)
