@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from atna.events import DocumentReference
 from atna.message import Outcome
+from atna.participants import DocumentReference
 from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.datatypes import normalise_oid
