@@ -12,6 +12,7 @@ from typing import Final
 
 from atna import events
 from atna.message import AuditMessage, Outcome
+from atna.participants import Parties, Writer
 from atna.recorder import Recorder
 from atna.settings import AuditSettings
 from atna.store.outbox import Outbox
@@ -73,9 +74,7 @@ class Operator:
     def _audited(self, patient: PatientId, outcome: Outcome, reason: str | None) -> AuditMessage:
         host = self.recorder.host
         return events.patient_changed_by_operator(
-            participants.Parties(
-                participants.Writer.RESPONDER, self.name, host, "registry", host, self.recorder.process_id
-            ),
+            Parties(Writer.RESPONDER, self.name, host, "registry", host, self.recorder.process_id),
             patient_id=print_cx(CX(*patient)),
             operation="unmerge",
             outcome=outcome,
