@@ -12,6 +12,7 @@ it is somebody's document nobody here can know. So it is reported and stays, unt
 import logging
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -226,8 +227,18 @@ def run(room: Room, stop: threading.Event) -> None:
     holder, pauses = secrets.token_hex(8), _Pauses(room.settings.sweep_interval_s)
     whole_at = room.clock() + int(room.settings.orphan_interval_s * 1_000_000)
 
+    held_at = float("-inf")
+
     def going() -> bool:
-        return not stop.is_set() and room.index.hold(LEASE, holder, LEASE_S)
+        nonlocal held_at
+        if stop.is_set():
+            return False
+        if time.monotonic() - held_at < LEASE_S / 10:  # asked before each object: not each time a commit
+            return True
+        if not room.index.hold(LEASE, holder, LEASE_S):
+            return False
+        held_at = time.monotonic()
+        return True
 
     while not stop.wait(room.settings.sweep_interval_s):
         whole = room.clock() >= whole_at

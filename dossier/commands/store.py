@@ -80,7 +80,10 @@ def sweep(
     ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Settle submissions without an outcome and remove what belongs to none; the services may run meanwhile."""
+    """Settle submissions without an outcome and remove what belongs to none; the services may run meanwhile.
+
+    Ends with 1 when store or database did not answer all there was to ask: run it again.
+    """
     # Not at the top: a whole repository would make every other command slower to start.
     from atna.store.engine import DatabaseRefused
     from repository.app import sweep_once
@@ -95,9 +98,11 @@ def sweep(
         raise CommandError(str(error)) from error
     if as_json:
         print_json(asdict(report))
-        return
-    for name, count in asdict(report).items():
-        typer.echo(f"{name.replace('_', ' '):<16} {count}")
+    else:
+        for name, count in asdict(report).items():
+            typer.echo(f"{name.replace('_', ' '):<16} {count}")
+    if report.unanswered:
+        raise typer.Exit(1)
 
 
 @app.command()

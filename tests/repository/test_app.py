@@ -2,9 +2,12 @@
 
 import http.client
 import json
+import os
 import socket
 import threading
+import time
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import pytest
 
@@ -12,7 +15,9 @@ from atna.settings import AuditSettings
 from ihe import vocabulary as v
 from repository import app
 from repository.settings import RepositorySettings
+from repository.store.directory import DirectoryStore
 from repository.store.sql import open_index
+from repository.sweep import Report
 from tests.builders import submission
 from tests.repository.stand import (
     ScriptedRegistry,
@@ -81,12 +86,52 @@ def test_the_single_child_is_ready_sweeps_and_says_when_it_starts_and_stops(tmp_
         status, body = get(port, "/health/ready")
         assert status == 200
         assert json.loads(body)["checks"] == {"database": "ok", "store": "ok", "outbox": "ok"}
-        assert get(port, "/metrics")[0] == 200
+        until(lambda: last_full_pass(port) > 0)
     index = open_index(settings.database_url, AuditSettings().sinks, 10)
     sent = [row.message for row in index.outbox.claim(AuditSettings().sinks[0], 10)]
     index.close()
     assert [b"110120" in message for message in sent] == [True, False]
     assert [b"110121" in message for message in sent] == [False, True]
+
+
+def last_full_pass(port):
+    status, text = get(port, "/metrics")
+    assert status == 200
+    (line,) = (one for one in text.splitlines() if one.startswith(b"dossier_scrub_last_full_pass_timestamp_seconds "))
+    return float(line.split()[1])
+
+
+def until(holds, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("unanswered", [0, 3])
+def test_a_sweep_by_hand_that_got_no_answer_ends_with_1(tmp_path, run_command, monkeypatch, unanswered):
+    """Told all the same: what was answered is done."""
+
+    def swept(*_arguments, **_named):
+        return Report(completed=2, unanswered=unanswered)
+
+    monkeypatch.setattr(app, "sweep_once", swept)
+    status, out, _err = run_command("store", "sweep", "--data", str(tmp_path), "--json")
+    assert status == (1 if unanswered else 0)
+    assert json.loads(out) == asdict(Report(completed=2, unanswered=unanswered))
+
+
+def test_orphans_are_removed_by_hand_when_their_number_is_said(tmp_path, run_command):
+    store = DirectoryStore(tmp_path / "documents")
+    for key in ("1" * 32, "2" * 32):
+        store.begin(key).finish()
+        os.utime(store._object(key), (0, 0))
+    for said, removed in (("0", 0), ("1", 0), ("2", 2)):
+        arguments = ("store", "sweep", "--data", str(tmp_path), "--remove-orphans", said, "--json")
+        status, out, _err = run_command(*arguments)
+        assert status == 0
+        assert (json.loads(out)["orphans"], json.loads(out)["orphans_removed"]) == (2, removed)
+    assert list(store.objects()) == []
 
 
 def test_a_sweep_by_hand(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from repository.store.protocol import Document, Envelope, Origin, State, StoreUnavailable, Submission, Superseded
+from repository.store.scrub_book import Finding, Findings, Progress, ScrubBook
 from repository.store.sql import open_index
 from repository.store.tables import documents
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
@@ -114,6 +115,80 @@ def test_abandon_lets_the_earlier_attempt_stand_again(index):
     standing = index.abandon(submission(attempt="b"), [], earlier=submission())
     assert (standing.attempt, standing.since) == ("a", 1000)
     assert {d.attempt for d in index.documents_of("1.2.3")} == {"a"}
+
+
+def wrapped_keys(index):
+    with index._reading() as connection:
+        return [row.wrapped_key for row in connection.execute(documents.select())]
+
+
+def test_rows_of_an_abandoned_attempt_that_are_left_wait_for_the_sweep(index):
+    index.claim(submission(), [document("1", envelope=OLD)])
+    assert index.abandon(submission(), [b"refused"], left_at=5000) is None
+    assert wrapped_keys(index) == [None], "its data key is destroyed"
+    assert index.submission("1.2.3") is None
+    assert index.documents_of("1.2.3") == ()
+    assert index.discard(0, 0) == ("1" * 32,)
+    assert index.forget(["1" * 32], left_before=5000) == 0
+    assert index.forget(["1" * 32], left_before=5001) == 1
+    assert index.known(["1" * 32]) == frozenset()
+
+
+def test_an_upload_that_is_left_waits_for_the_sweep_and_is_claimed_by_nobody(index):
+    index.stage("1" * 32, 1000, OLD)
+    index.leave("1" * 32, 5000)
+    assert wrapped_keys(index) == [None], "its data key is destroyed"
+    index.unstage("1" * 32)
+    assert index.discard(0, 0) == ("1" * 32,)
+    assert index.forget(["1" * 32], left_before=5000) == 0
+    with pytest.raises(Superseded):
+        index.claim(submission(), [document("1", staged=True)])
+
+
+def test_what_was_done_all_the_same_is_on_record_though_another_was_quicker(index):
+    index.claim(submission(), [document("1")])
+    index.claim(submission(attempt="b"), [document("2", "b")], replacing=submission())
+    index.complete(submission(attempt="a"), b"first", [b"one"], 2000, anyway=[b"asked"])
+    index.complete(submission(attempt="b"), b"second", [b"two"], 3000, anyway=[b"asked too"])
+    assert sorted(waiting(index)) == [b"asked", b"asked too", b"one"]
+
+
+def test_a_lease_is_held_by_one_at_a_time_and_apart_from_others(index):
+    assert index.hold("sweep", "a", 60)
+    assert index.hold("sweep", "a", 60)
+    assert not index.hold("sweep", "b", 60)
+    assert index.hold("scrub", "b", 60)
+    assert index.outbox.hold_lease("b", 60), "the sender of audit records has its own"
+    index.let_go("sweep", "b")
+    assert not index.hold("sweep", "b", 60)
+    index.let_go("sweep", "a")
+    assert index.hold("sweep", "b", 60)
+
+
+def test_the_scrub_goes_through_available_rows_in_order_and_keeps_its_book(index):
+    book = ScrubBook(index)
+    assert book.progress() is None
+    index.claim(submission(), [document(key) for key in "c1fa"])
+    index.claim(submission("4.5.6", "b"), [document("b", "b")])
+    assert book.next("", 9) == ()
+    index.complete(submission(), b"", [], 2000)
+    assert [row.object_key[0] for row in book.next("", 3)] == ["1", "a", "c"]
+    assert [row.object_key[0] for row in book.next("a" * 32, 9)] == ["c", "f"]
+    assert book.available("b" * 32) is None
+    assert book.available("c" * 32).state is State.AVAILABLE
+
+    progress = replace(book.begin(10), after="a" * 32, verified=1, bytes=3)
+    found = [Findings("1" * 32, "1.9", Finding.MISSING, other_copy=True), Findings("a" * 32, "1.9", Finding.UNANSWERED)]
+    book.advance(progress, ["1" * 32, "a" * 32], found, 20)
+    assert (book.progress(), book.findings()) == (progress, tuple(found))
+    book.advance(progress, ["a" * 32], [], 30)
+    book.end(progress, 40)
+    assert book.progress() == replace(progress, ended_at=40, full_at=40)
+    book.begin(50)
+    assert book.findings() == (found[0],), "until it is looked at again"
+    assert book.progress() == Progress(50, full_at=40)
+    book.end(Progress(50), 60)
+    assert book.findings() == (), "its row is gone: the pass did not come by it"
 
 
 def test_abandon_after_another_attempt_took_over_leaves_that_one(index):
