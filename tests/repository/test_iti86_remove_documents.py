@@ -426,7 +426,7 @@ def test_what_a_store_keeps_for_long_is_tried_again_only_with_the_whole_store(ho
     monkeypatch.undo()
     tried = []
     monkeypatch.setattr(type(house.store), "delete", lambda _store, key: tried.append(key))
-    monkeypatch.setattr(type(house.index), "forget", lambda *_: None)
+    monkeypatch.setattr(type(house.index), "forget", lambda *_, **_named: 0)
     for hours, whole, times in ((0, False, 1), (2, False, 1), (2, True, 2)):
         house.room.clock.forward(hours * 3600)
         sweep.run_once(house.room, orphans=whole)
