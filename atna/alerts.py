@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from atna.events import node_authentication_failed
+from atna.node_events import node_authentication_failed
 from atna.recorder import Recorder
 
 __all__ = ["Alerts"]

@@ -18,42 +18,41 @@ ITI-64   Patient Record, U (both)                Patient 3..4 by role, with MSH-
 ITI-81   Audit Log Used, R (both)                the log
 =======  ==================  ==================  ===========================================
 
+Beside them: Application Activity, and Security Alerts for a failed node authentication and for malware in a document.
+
 Which column applies follows from ``Parties.writer``. The recorder adds time and source. ``reason`` is our own short
 text (error codes); never a value of the request. ``decision`` names the rule of the access policy that let the request
 through, kept as a detail of the object it was decided on. Patient ids are CX text, as the request carried them.
 """
 
-import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
 
 from atna.message import (
     Action,
     AuditMessage,
-    CodedValue,
     Detail,
     EventIdentification,
-    NetworkAccessPoint,
     Outcome,
-    Participant,
     ParticipantObject,
 )
+from atna.participants import (
+    OPERATION_DETAIL,
+    UNKNOWN,
+    DocumentReference,
+    Parties,
+    Writer,
+    decided,
+    document_object,
+    patients,
+    pulled,
+    pushed,
+)
 from atna.vocabulary import (
-    APPLICATION,
-    APPLICATION_ACTIVITY,
-    APPLICATION_LAUNCHER,
-    APPLICATION_START,
-    APPLICATION_STOP,
-    AUDIT_LOG_USED,
-    DESTINATION,
     EXPORT,
     IMPORT,
     LOGICAL_DELETION,
-    NODE_AUTHENTICATION,
     OBJECT_REFERENCE,
     ORIGINATION,
     PATIENT_NUMBER,
@@ -61,34 +60,30 @@ from atna.vocabulary import (
     PERMANENT_ERASURE,
     PERSON,
     QUERY,
-    REPORT_NUMBER,
     ROLE_JOB,
     ROLE_PATIENT,
     ROLE_QUERY,
     ROLE_REPORT,
-    ROLE_SECURITY_RESOURCE,
-    SECURITY_ALERT,
-    SOURCE,
     SUBMISSION_SET,
     SYSTEM,
-    URI,
-    dcm,
 )
 from atna.vocabulary import transaction as transaction_code
-from ihe.transactions import ITI_18, ITI_41, ITI_42, ITI_43, ITI_57, ITI_62, ITI_86, ITI_92, Transaction
-from ihe.xua import Caller
+from ihe.transactions import (
+    ITI_18,
+    ITI_41,
+    ITI_42,
+    ITI_43,
+    ITI_57,
+    ITI_62,
+    ITI_86,
+    ITI_92,
+    Transaction,
+)
 
 __all__ = [
-    "DocumentReference",
     "LinkChange",
-    "Parties",
-    "Writer",
-    "application_activity",
-    "audit_log_used",
-    "calling",
     "documents_removed",
     "link_changed",
-    "node_authentication_failed",
     "patient_changed_by_operator",
     "patient_feed",
     "patient_feed_v3",
@@ -97,91 +92,10 @@ __all__ = [
     "removed",
     "retrieved",
     "retrieved_partly",
-    "serving",
     "stored_query",
 ]
 
-
 _UPDATES: Final = frozenset({ITI_57, ITI_92})
-
-UNKNOWN: Final = "unknown"
-"""ParticipantObjectID where the request could not be read far enough: the object itself is required."""
-
-DECISION_DETAIL: Final = "urn:dossier:access-rule"
-"""Type of the detail that names the rule of the access policy."""
-
-OPERATION_DETAIL: Final = "urn:dossier:operation"
-"""Type of the detail that says what an operator did."""
-
-SEARCH_DETAIL: Final = "urn:dossier:search"
-"""Type of the detail that holds the parameters of a search in the audit log."""
-
-
-class Writer(StrEnum):
-    """Which of the two parties writes the record."""
-
-    REQUESTER = "requester"
-    RESPONDER = "responder"
-
-
-@dataclass(frozen=True, slots=True)
-class Parties:
-    """The two nodes of a transaction, told apart by who sends the request.
-
-    ``requester_user_id`` is the wsa:ReplyTo of the request or, when that is anonymous, a free text (the address);
-    for HL7 v2 it is MSH-4, pipe, MSH-3. ``endpoint`` is the URI of the service (HL7 v2: MSH-6, pipe, MSH-5).
-    ``requester_address`` and ``endpoint_address`` are host names or IP addresses. ``process_id`` is the writer's own
-    (``Recorder.process_id``). ``node`` is the subject of the requester's certificate, ``None`` if not authenticated.
-    """
-
-    writer: Writer
-    requester_user_id: str
-    requester_address: str | None
-    endpoint: str
-    endpoint_address: str | None
-    process_id: str
-    node: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentReference:
-    """A document that was asked for (ITI TF-2: 3.43.5.1)."""
-
-    unique_id: str
-    repository_unique_id: str | None = None
-    home_community_id: str | None = None
-
-
-def serving(
-    caller: Caller, endpoint: str, process_id: str, *, user_id: str | None = None, address: str | None = None
-) -> Parties:
-    """The parties as the answering node sees them.
-
-    ``endpoint`` is the URI we were called at, ``address`` our host (default: from the URI); ``user_id`` is wsa:ReplyTo
-    (anonymous or absent: the caller's address stands in) or the sending application of an HL7 v2 message.
-    """
-    anonymous = not user_id or user_id.endswith("/addressing/anonymous")
-    return Parties(
-        Writer.RESPONDER,
-        caller.address if anonymous or user_id is None else user_id,
-        caller.address,
-        endpoint,
-        address or _host(endpoint),
-        process_id,
-        caller.node,
-    )
-
-
-def calling(endpoint: str, process_id: str, *, user_id: str, address: str) -> Parties:
-    """The parties as the asking node sees them: ``user_id`` and ``address`` are our own URI (or name) and host."""
-    return Parties(Writer.REQUESTER, user_id, address, endpoint, _host(endpoint), process_id)
-
-
-def _host(uri: str) -> str | None:
-    try:
-        return urlsplit(uri).hostname
-    except ValueError:
-        return None
 
 
 def provided(
@@ -228,9 +142,9 @@ def _submission(
         reason,
     )
     submission = ParticipantObject(
-        submission_set_id or UNKNOWN, SUBMISSION_SET, SYSTEM, ROLE_JOB, details=_decided(decision)
+        submission_set_id or UNKNOWN, SUBMISSION_SET, SYSTEM, ROLE_JOB, details=decided(decision)
     )
-    return AuditMessage(event, _pushed(parties), (*_patients(patient_id), submission))
+    return AuditMessage(event, pushed(parties), (*patients(patient_id), submission))
 
 
 def removed(
@@ -245,14 +159,14 @@ def removed(
     """ITI-62 Remove Metadata: a record of the patients it was about and of every object named, by its entryUUID."""
     code = transaction_code(ITI_62.code, ITI_62.name)
     event = EventIdentification(PATIENT_RECORD, Action.DELETE, outcome, (code,), reason)
-    patients = (patient for patient_id in patient_ids for patient in _patients(patient_id))
+    patients = (patient for patient_id in patient_ids for patient in patients(patient_id))
     objects = (
         ParticipantObject(
-            one, OBJECT_REFERENCE, SYSTEM, ROLE_REPORT, life_cycle=PERMANENT_ERASURE, details=_decided(decision)
+            one, OBJECT_REFERENCE, SYSTEM, ROLE_REPORT, life_cycle=PERMANENT_ERASURE, details=decided(decision)
         )
         for one in object_ids or (UNKNOWN,)
     )
-    return AuditMessage(event, _pushed(parties), (*patients, *objects))
+    return AuditMessage(event, pushed(parties), (*patients, *objects))
 
 
 def documents_removed(
@@ -269,8 +183,8 @@ def documents_removed(
     code = () if retention is not None else (transaction_code(ITI_86.code, ITI_86.name),)
     event = EventIdentification(PATIENT_RECORD, Action.DELETE, outcome, code, reason)
     rule = (Detail(OPERATION_DETAIL, f"retention: {retention}".encode()),) if retention is not None else ()
-    objects = (_document(document, decision, life_cycle=PERMANENT_ERASURE, more=rule) for document in documents)
-    return AuditMessage(event, _pushed(parties), (*_patients(patient_id), *objects))
+    objects = (document_object(document, decision, life_cycle=PERMANENT_ERASURE, more=rule) for document in documents)
+    return AuditMessage(event, pushed(parties), (*patients(patient_id), *objects))
 
 
 def stored_query(
@@ -295,10 +209,10 @@ def stored_query(
     if home_community_id is not None:
         details.append(Detail("urn:ihe:iti:xca:2010:homeCommunityId", home_community_id.encode()))
     query = ParticipantObject(
-        query_id, event_type, SYSTEM, ROLE_QUERY, query=request, details=(*details, *_decided(decision))
+        query_id, event_type, SYSTEM, ROLE_QUERY, query=request, details=(*details, *decided(decision))
     )
     event = EventIdentification(QUERY, Action.EXECUTE, outcome, (event_type,), reason)
-    return AuditMessage(event, _pushed(parties), (*_patients(patient_id), query))
+    return AuditMessage(event, pushed(parties), (*patients(patient_id), query))
 
 
 def retrieved(
@@ -319,8 +233,8 @@ def retrieved(
         (transaction_code(ITI_43.code, ITI_43.name),),
         reason,
     )
-    objects = (_document(document, decision) for document in documents)
-    return AuditMessage(event, _pulled(parties), (*_patients(patient_id), *objects))
+    objects = (document_object(document, decision) for document in documents)
+    return AuditMessage(event, pulled(parties), (*patients(patient_id), *objects))
 
 
 def retrieved_partly(
@@ -369,8 +283,8 @@ def patient_feed(
     event = EventIdentification(
         PATIENT_RECORD, action, outcome, (transaction_code("ITI-8", "Patient Identity Feed"),), reason
     )
-    details = (Detail("MSH-10", control_id.encode(errors="replace")), *_decided(decision))
-    return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
+    details = (Detail("MSH-10", control_id.encode(errors="replace")), *decided(decision))
+    return AuditMessage(event, pushed(parties), tuple(patients(patient_id, details)))
 
 
 def patient_changed_by_operator(
@@ -379,7 +293,7 @@ def patient_changed_by_operator(
     """What an operator did to a patient by command (DICOM Patient Record, U); ``operation`` is one word of ours."""
     event = EventIdentification(PATIENT_RECORD, Action.UPDATE, outcome, (), reason)
     details = (Detail(OPERATION_DETAIL, operation.encode()),)
-    return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
+    return AuditMessage(event, pushed(parties), tuple(patients(patient_id, details)))
 
 
 def patient_feed_v3(
@@ -399,8 +313,8 @@ def patient_feed_v3(
     """
     code = transaction_code("ITI-44", "Patient Identity Feed HL7 V3")
     event = EventIdentification(PATIENT_RECORD, action, outcome, (code,), reason)
-    details = (Detail("II", message_id.encode(errors="replace")), *_decided(decision))
-    return AuditMessage(event, _pushed(parties), tuple(_patients(patient_id, details)))
+    details = (Detail("II", message_id.encode(errors="replace")), *decided(decision))
+    return AuditMessage(event, pushed(parties), tuple(patients(patient_id, details)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,7 +354,7 @@ def link_changed(
             details=(
                 Detail("MSH-10", control_id.encode(errors="replace")),
                 Detail("urn:ihe:iti:xpid:2017:patientIdentifierType", role.encode()),
-                *_decided(decision),
+                *decided(decision),
             ),
         )
         for patient_id, role, life_cycle in roles
@@ -448,141 +362,4 @@ def link_changed(
     ]
     if change.submission_set is not None:
         objects.append(ParticipantObject(change.submission_set, SUBMISSION_SET, SYSTEM, ROLE_JOB))
-    return AuditMessage(event, _pushed(parties), tuple(objects))
-
-
-def application_activity(
-    *, started: bool, application: str, process_id: str, address: str, outcome: Outcome = Outcome.SUCCESS
-) -> AuditMessage:
-    """Application Start or Stop (DICOM PS3.15 A.5.3.1). ``application`` names the service, ``address`` its host.
-
-    The launcher is the service manager of that host: no person is known to us.
-    """
-    event = EventIdentification(
-        APPLICATION_ACTIVITY, Action.EXECUTE, outcome, (APPLICATION_START if started else APPLICATION_STOP,)
-    )
-    own = _participant(process_id, address, APPLICATION, is_requestor=False, name=application)
-    launcher = _participant(f"supervisor@{address}", address, APPLICATION_LAUNCHER, is_requestor=True)
-    return AuditMessage(event, (own, launcher))
-
-
-def audit_log_used(
-    parties: Parties,
-    *,
-    log_uri: str,
-    outcome: Outcome,
-    search: str | None = None,
-    reason: str | None = None,
-    decision: str | None = None,
-) -> AuditMessage:
-    """Audit Log Used (DICOM PS3.15 A.5.3.2), for each reading of the log; ``search`` is what was asked for."""
-    event = EventIdentification(AUDIT_LOG_USED, Action.READ, outcome, (), reason)
-    asked = (Detail(SEARCH_DETAIL, search.encode()),) if search else ()
-    log = ParticipantObject(
-        log_uri, URI, SYSTEM, ROLE_SECURITY_RESOURCE, name="Security Audit Log", details=(*asked, *_decided(decision))
-    )
-    return AuditMessage(event, _pushed(parties), (log,))
-
-
-def node_authentication_failed(*, process_id: str, address: str, peer_address: str, reason: str) -> AuditMessage:
-    """Security Alert, Node Authentication (DICOM PS3.15 A.5.3.11): a peer that could not prove who it is (ITI-19)."""
-    event = EventIdentification(SECURITY_ALERT, Action.EXECUTE, Outcome.SERIOUS_FAILURE, (NODE_AUTHENTICATION,), reason)
-    own = _participant(process_id, address, APPLICATION, is_requestor=False)
-    peer = _participant(peer_address, peer_address, None, is_requestor=True)
-    node = ParticipantObject(
-        peer_address,
-        dcm("110182", "Node ID"),
-        SYSTEM,
-        ROLE_SECURITY_RESOURCE,
-        details=(Detail("Alert Description", reason.encode()),),
-    )
-    return AuditMessage(event, (own, peer), (node,))
-
-
-def _pushed(parties: Parties) -> tuple[Participant, ...]:
-    """The requester is the Source, the endpoint the Destination."""
-    return _both(parties, requester_role=SOURCE, endpoint_role=DESTINATION)
-
-
-def _pulled(parties: Parties) -> tuple[Participant, ...]:
-    """The endpoint is the Source of what the requester receives."""
-    return _both(parties, requester_role=DESTINATION, endpoint_role=SOURCE)
-
-
-def _both(parties: Parties, *, requester_role: CodedValue, endpoint_role: CodedValue) -> tuple[Participant, ...]:
-    asked = parties.writer is Writer.REQUESTER
-    requester = _participant(
-        parties.requester_user_id,
-        parties.requester_address,
-        requester_role,
-        is_requestor=True,
-        process_id=parties.process_id if asked else None,
-    )
-    endpoint = _participant(
-        parties.endpoint,
-        parties.endpoint_address,
-        endpoint_role,
-        is_requestor=False,
-        process_id=None if asked else parties.process_id,
-    )
-    ordered = (requester, endpoint) if requester_role is SOURCE else (endpoint, requester)
-    if parties.node is None:
-        return ordered
-    return (*ordered, _participant(parties.node, parties.requester_address, None, is_requestor=False))
-
-
-def _participant(
-    user_id: str,
-    address: str | None,
-    role: CodedValue | None,
-    *,
-    is_requestor: bool,
-    process_id: str | None = None,
-    name: str | None = None,
-) -> Participant:
-    return Participant(
-        user_id,
-        is_requestor,
-        (role,) if role is not None else (),
-        process_id,
-        name,
-        address,
-        _network_type(address) if address is not None else None,
-    )
-
-
-@lru_cache(maxsize=1024)
-def _network_type(address: str) -> NetworkAccessPoint:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return NetworkAccessPoint.NAME
-    return NetworkAccessPoint.IP
-
-
-def _patients(patient_id: str | None, details: tuple[Detail, ...] = ()) -> Iterable[ParticipantObject]:
-    if patient_id:
-        yield ParticipantObject(patient_id, PATIENT_NUMBER, PERSON, ROLE_PATIENT, details=details)
-
-
-def _document(
-    document: DocumentReference,
-    decision: str | None,
-    *,
-    life_cycle: int | None = None,
-    more: tuple[Detail, ...] = (),
-) -> ParticipantObject:
-    details = list(more)
-    if document.repository_unique_id is not None:
-        details.append(Detail("Repository Unique Id", document.repository_unique_id.encode()))
-    if document.home_community_id is not None:
-        details.append(Detail("ihe:homeCommunityID", document.home_community_id.encode()))
-    return ParticipantObject(
-        *(document.unique_id, REPORT_NUMBER, SYSTEM, ROLE_REPORT),
-        life_cycle=life_cycle,
-        details=(*details, *_decided(decision)),
-    )
-
-
-def _decided(rule: str | None) -> tuple[Detail, ...]:
-    return (Detail(DECISION_DETAIL, rule.encode()),) if rule is not None else ()
+    return AuditMessage(event, pushed(parties), tuple(objects))

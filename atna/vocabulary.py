@@ -33,6 +33,8 @@ SECURITY_ALERT: Final = dcm("110113", "Security Alert")
 APPLICATION_START: Final = dcm("110120", "Application Start")
 APPLICATION_STOP: Final = dcm("110121", "Application Stop")
 NODE_AUTHENTICATION: Final = dcm("110126", "Node Authentication")
+MALWARE: Final = CodedValue("malware", "urn:dossier:security-alert", "Malware in a document")
+"""Ours: none of the types of a Security Alert (DICOM PS3.16 CID 403, which may be extended) is about content."""
 
 # RoleIDCode (DICOM PS3.16 CID 402)
 APPLICATION: Final = dcm("110150", "Application")

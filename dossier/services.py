@@ -171,7 +171,7 @@ def probe(settings: Settings, services: list[Service]) -> bool:
 
 
 def check_certificates(settings: Settings) -> None:
-    """Load all certificates that are named, so that a wrong key or an unreadable file is told before the start."""
+    """Load every certificate, so that a wrong key or an unreadable file is told before anything starts."""
     faults = []
     for service, tls in settings.tls.items():
         if not tls.enabled or not service:

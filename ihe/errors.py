@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     DOCUMENT_UNIQUE_ID = "XDSDocumentUniqueIdError"
     DUPLICATE_UNIQUE_ID_IN_REGISTRY = "XDSDuplicateUniqueIdInRegistry"
     EXTRA_METADATA_NOT_SAVED = "XDSExtraMetadataNotSaved"
+    INVALID_DOCUMENT_CONTENT = "InvalidDocumentContent"
     MISSING_DOCUMENT = "XDSMissingDocument"
     MISSING_DOCUMENT_METADATA = "XDSMissingDocumentMetadata"
     MISSING_HOME_COMMUNITY_ID = "XDSMissingHomeCommunityId"

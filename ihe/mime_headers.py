@@ -18,6 +18,7 @@ __all__ = [
     "ContentType",
     "MimeError",
     "PartIds",
+    "TooManyParts",
     "TransferDecoder",
     "Truncated",
     "content_id",
@@ -30,6 +31,10 @@ T = TypeVar("T")
 
 class MimeError(ValueError):
     """The message cannot be read. The text is fit for a fault reason: it names what is wrong, never content."""
+
+
+class TooManyParts(MimeError):  # noqa: N818 - says what is wrong with the message
+    """More parts than ``MimeLimits.max_parts``."""
 
 
 class Truncated(MimeError):  # noqa: N818 - says what happened to the message

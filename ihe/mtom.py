@@ -20,6 +20,7 @@ from ihe.mime_headers import (
     ContentType,
     MimeError,
     PartIds,
+    TooManyParts,
     TransferDecoder,
     Truncated,
     content_id,
@@ -39,6 +40,7 @@ __all__ = [
     "PartData",
     "PartEnd",
     "PartIds",
+    "TooManyParts",
     "TransferDecoder",
     "Truncated",
     "content_id",
@@ -214,7 +216,7 @@ class MultipartParser:
             return after
         self._parts += 1
         if self._parts > self._limits.max_parts:
-            raise MimeError(f"more than {self._limits.max_parts} parts")
+            raise TooManyParts(f"more than {self._limits.max_parts} parts")
         self._state = _State.HEADERS
         self._seen = 0
         self._lines = []

@@ -39,9 +39,9 @@ class RegistryActor(Desk):
             ITI_51: self.query,
         }
 
-    def stage(self, request_id: str) -> StagedPart:
+    def stage(self, request_id: str, wanted: int | None) -> StagedPart:
         """Refuse: no transaction of a registry carries documents."""
-        del request_id
+        del request_id, wanted
         raise SoapFault(FaultCode.SENDER, "a registry takes metadata only; send documents to a repository (ITI-41)")
 
     def submit(self, request: Request) -> Reply:

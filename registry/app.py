@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from atna import events
+from atna import node_events
 from atna.alerts import Alerts
 from atna.recorder import Recorder
 from atna.sender import Sender
@@ -177,7 +177,7 @@ def single(
 
 
 def _note_activity(room: _Room, *, started: bool) -> None:
-    message = events.application_activity(
+    message = node_events.application_activity(
         started=started,
         application="registry",
         process_id=room.recorder.process_id,

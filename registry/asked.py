@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 from lxml import etree
 
-from atna import events
+from atna import events, participants
 from atna.message import AuditMessage, Outcome
 from consent.policy import decide
 from ihe import vocabulary as v
@@ -48,7 +48,7 @@ class Asked:
         self.desk, self.request = desk, request
         granted = desk.agreed.granted(request.caller.node, request.caller.fingerprint)
         self.decision = decide(request.caller, request.transaction.code, granted)
-        self.parties = events.serving(
+        self.parties = participants.serving(
             request.caller, request.address, desk.recorder.process_id, user_id=request.reply_to
         )
 
@@ -152,7 +152,7 @@ class QueryAsked(Asked):
     """
 
     patient_ids: Sequence[str] = ()
-    query_id = events.UNKNOWN
+    query_id = participants.UNKNOWN
     home: str | None = None
 
     def recordable(self, patient_ids: Sequence[str], most: int) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import structlog
 from lxml import etree
 
-from atna import events
+from atna import events, participants
 from atna.message import Action, AuditMessage, Outcome
 from atna.recorder import Recorder
 from consent import Decision, decide
@@ -150,7 +150,7 @@ class _Asked:
     request: Request
     message: PatientFeed
     decision: Decision
-    parties: events.Parties
+    parties: participants.Parties
 
     def audited(self, patient_id: str | None, action: Action, outcome: Outcome, reason: str | None) -> AuditMessage:
         return events.patient_feed_v3(
@@ -216,9 +216,9 @@ class PatientIdentityFeedV3:
         """The interactions answered."""
         return dict.fromkeys(ACTIONS, self.handle)
 
-    def stage(self, request_id: str) -> StagedPart:
+    def stage(self, request_id: str, wanted: int | None) -> StagedPart:
         """Refuse: a feed carries no documents."""
-        del request_id
+        del request_id, wanted
         raise SoapFault(FaultCode.SENDER, "a patient identity feed carries no attachments")
 
     def handle(self, request: Request) -> Reply:
@@ -248,7 +248,9 @@ class PatientIdentityFeedV3:
     def _read(self, request: Request) -> _Asked:
         granted, merging = self._granted(request.caller), request.transaction is ITI_44_RESOLVE
         decision = decide(request.caller, TRANSACTION, granted, restricted=merging)
-        parties = events.serving(request.caller, request.address, self._recorder.process_id, user_id=request.reply_to)
+        parties = participants.serving(
+            request.caller, request.address, self._recorder.process_id, user_id=request.reply_to
+        )
         return _Asked(request, read_feed(request.body), decision, parties)
 
     def _admit(self, asked: _Asked) -> None:

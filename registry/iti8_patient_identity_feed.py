@@ -24,7 +24,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from atna import events
+from atna import events, participants
 from atna.message import Action, AuditMessage, Outcome
 from atna.recorder import Recorder
 from consent import Decision, decide
@@ -105,7 +105,7 @@ class FeedRules:
 class Occasion:
     """What every audit record of a message says; ``reason`` only of a refusal, ``decision`` is the access rule."""
 
-    parties: events.Parties
+    parties: participants.Parties
     control_id: str
     decision: str
     outcome: Outcome = Outcome.SUCCESS
@@ -356,7 +356,7 @@ class PatientIdentityFeed:
         return self._acknowledge(message.header, problem)
 
     def _occasion(self, header: Header, caller: Caller, rule: str) -> Occasion:
-        parties = events.serving(
+        parties = participants.serving(
             caller,
             header.receiver if header.receiver != "|" else "DOSSIER|REGISTRY",
             self._recorder.process_id,

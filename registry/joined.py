@@ -24,9 +24,9 @@ class Joined:
         """Of all, in the order of the actors."""
         return self._handlers
 
-    def stage(self, request_id: str) -> StagedPart:
+    def stage(self, request_id: str, wanted: int | None) -> StagedPart:
         """As the first actor does."""
-        return self._actors[0].stage(request_id)
+        return self._actors[0].stage(request_id, wanted)
 
     def failure(self, request: Request, error: Exception) -> Reply:
         """As the actor does whose transaction failed."""

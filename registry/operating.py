@@ -73,7 +73,9 @@ class Operator:
     def _audited(self, patient: PatientId, outcome: Outcome, reason: str | None) -> AuditMessage:
         host = self.recorder.host
         return events.patient_changed_by_operator(
-            events.Parties(events.Writer.RESPONDER, self.name, host, "registry", host, self.recorder.process_id),
+            participants.Parties(
+                participants.Writer.RESPONDER, self.name, host, "registry", host, self.recorder.process_id
+            ),
             patient_id=print_cx(CX(*patient)),
             operation="unmerge",
             outcome=outcome,

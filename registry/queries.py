@@ -2,7 +2,7 @@
 
 from itertools import chain, islice
 
-from atna import events
+from atna import participants
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from ihe.transactions import ITI_51
 from registry import iti18_registry_stored_query as iti18
@@ -40,7 +40,7 @@ def _read(asked: QueryAsked) -> iti18.StoredQuery:
         lenient=desk.is_lenient(request),
         max_values=desk.settings.max_query_values,
     )
-    asked.query_id, asked.home = read.query_id or events.UNKNOWN, read.home or None
+    asked.query_id, asked.home = read.query_id or participants.UNKNOWN, read.home or None
     if isinstance(query, tuple):
         raise Rejected(query)
     return query

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from atna.events import DocumentReference
 from atna.message import Outcome
+from atna.participants import DocumentReference
 from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.errors import ErrorCode, RegistryError
@@ -14,7 +14,7 @@ from repository import iti43_retrieve_document_set as iti43
 from repository import iti86_remove_documents as iti86
 from repository.records import origin_of
 from repository.registration import out_of_room
-from repository.room import Room, StagedDocument
+from repository.room import Room, StagedDocument, Uploads
 from repository.store.protocol import Damaged, KeyMissing, ObjectMissing, StoreUnavailable
 from wire.messages import Handler, Reply, Request
 
@@ -26,6 +26,7 @@ class RepositoryActor:
 
     def __init__(self, room: Room) -> None:
         self._room: Final = room
+        self._uploads: Final = Uploads(room.settings.max_uploads)
         self._handlers: Final[Mapping[Transaction, Handler]] = {
             ITI_41: lambda request: iti41.handle(request, room),
             ITI_43: lambda request: iti43.handle(request, room),
@@ -37,10 +38,9 @@ class RepositoryActor:
         """What is served here."""
         return self._handlers
 
-    def stage(self, request_id: str) -> StagedDocument:
+    def stage(self, request_id: str, wanted: int | None) -> StagedDocument:
         """Begin to store a large document while it arrives; never raises for want of room (see StagedDocument)."""
-        del request_id
-        return StagedDocument(self._room)
+        return StagedDocument(self._room, self._uploads, request_id, wanted)
 
     def failure(self, request: Request, error: Exception) -> Reply:
         """XDSRepositoryError with the request id, audited; what is behind it stands in the log only."""

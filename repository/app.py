@@ -6,6 +6,7 @@ sender of audit records, the admin port. Both block until ``stop``. ``sweep_once
 """
 
 import asyncio
+import logging
 import secrets
 import socket
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from atna import events
+from atna import node_events
 from atna.alerts import Alerts
 from atna.recorder import Recorder
 from atna.sender import Sender
@@ -25,6 +26,7 @@ from repository.records import Records
 from repository.registry_client import RegistryClient
 from repository.room import Room
 from repository.rotation import Rotation, rotate
+from repository.scanner.choice import scanner_for
 from repository.settings import RepositorySettings
 from repository.store.keyring import FileKeyring, StaticKeyring, open_keyring
 from repository.store.opening import answers, open_store
@@ -43,6 +45,8 @@ from wire.tls import server_context
 __all__ = ["KeyUse", "key_use", "retain", "rotate_keys", "scrub_once", "single", "sweep_once", "worker"]
 
 PATH = "/repository"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ def _joined(
         keyring=_keyring(repository),
         sealing=repository.encryption != "off",
         granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
+        scanner=scanner_for(repository),
     )
     try:
         yield _Joined(room, index, recorder)
@@ -150,6 +155,8 @@ def single(
     with _joined(repository, domain, audit, tls) as joined:
         outbox = joined.index.outbox
         _note_activity(joined, started=True)
+        if not joined.room.scanner.scans:
+            _log.warning("documents are not scanned for malware (repository.scanner is none)")
         threads = [
             threading.Thread(target=Sender(outbox, records_client(tls)).run, args=(stop,), name="audit sender"),
             threading.Thread(target=sweep.run, args=(joined.room, stop), name="sweep"),
@@ -164,7 +171,9 @@ def single(
                 "store": lambda: answers(joined.room.store, repository.min_free_bytes),
                 "outbox": lambda: not outbox.full(),
             }
-            app = admin_app(checks)
+            # What has to be scanned cannot be taken without the scanner; but documents are given out all the same.
+            notes = {"scanner": joined.room.scanner.check} if joined.room.scanner.scans else None
+            app = admin_app(checks, notes)
             await serve_http(
                 app,
                 [sockets["admin"]],
@@ -272,7 +281,7 @@ def retain(
 
 
 def _note_activity(joined: _Joined, *, started: bool) -> None:
-    message = events.application_activity(
+    message = node_events.application_activity(
         started=started,
         application="repository",
         process_id=joined.recorder.process_id,

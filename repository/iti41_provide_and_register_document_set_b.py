@@ -5,7 +5,7 @@ Request  xdsb:ProvideAndRegisterDocumentSetRequest: one lcm:SubmitObjectsRequest
 Reply    rs:RegistryResponse: Success (with the registry's warnings), or Failure with every error found; all or nothing
 Errors   XDSMissingDocument, XDSMissingDocumentMetadata, XDSRepositoryMetadataError, XDSRegistryNotAvailable,
          XDSRepositoryDuplicateUniqueIdInMessage, XDSDuplicateUniqueIdInRegistry, XDSRepositoryBusy,
-         XDSRepositoryOutOfResources, XDSRepositoryError, and all the registry answers to ITI-42
+         XDSRepositoryOutOfResources, InvalidDocumentContent, XDSRepositoryError, and all the registry answers to ITI-42
 Effects  each entry gets repositoryUniqueId, hash and size; nothing else of the metadata is touched or judged here
 Units    size in bytes; hash SHA-1, lower-case hex
 """
@@ -16,17 +16,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from atna.message import Outcome
+from atna.participants import DocumentReference
 from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected, SoapFault
 from repository.records import origin_of
 from repository.registration import Filing, Incoming, out_of_room, register
-from repository.room import Room, StagedDocument
+from repository.room import Room, StagedDocument, TooManyUploads
+from repository.screening import MalwareFound, Screened, screen
 from repository.store.protocol import Document, StoreUnavailable, Submission, Superseded
 from repository.submission import Content, Entry, Provided, complete_entry, digest, read_provided, written
 from schemas import violations
 from wire.content import attachment_of
+from wire.limit_reached import named, reached
 from wire.messages import Attachment, Reply, Request
 
 __all__ = ["handle", "judge"]
@@ -130,7 +133,8 @@ def handle(request: Request, room: Room) -> Reply:
     attachments: list[Attachment] = []
     try:
         provided = _readable(request, room, decision)
-        attachments += [attachment_of(request, element) for _, element in provided.documents]
+        for _, element in provided.documents:
+            attachments.append(attachment_of(request, element))
         return Reply((_provide(request, room, provided, attachments, decision),))
     except Rejected as rejected:
         body = registry_response(v.FAILURE, rejected.errors)
@@ -155,7 +159,18 @@ def _readable(request: Request, room: Room, decision: Decision) -> Provided:
     faults = violations(request.body)
     if faults:
         raise Rejected([_metadata_error(fault) for fault in faults])
-    return read_provided(request.body)
+    provided = read_provided(request.body)
+    _refuse_too_many(provided, room.settings.max_documents)
+    return provided
+
+
+def _refuse_too_many(provided: Provided, most: int) -> None:
+    """A fault of the submission, not of the day: Busy or OutOfResources would invite to send the same again."""
+    found = max(len(provided.documents), len(provided.entries))
+    if found > most:
+        reached("max_documents")
+        text = f"the submission has {found} documents, {most} are allowed in one: divide it"
+        raise Rejected([_metadata_error(named(text, "max_documents"))])
 
 
 def _unavailable(question: Any) -> bool:
@@ -170,9 +185,10 @@ def _provide(
 ) -> bytes:
     contents = [Content(attachment.size, attachment.sha1) for attachment in attachments]
     plan = judge(provided, contents)
-    _refuse_unstored(attachments)
-    filing = _filing(request, room, provided, plan=plan, attachments=attachments, decision=decision)
+    _refuse_unstored(room, attachments)
     try:
+        screen(room, request, _screened(provided, plan, attachments))
+        filing = _filing(request, room, provided, plan=plan, attachments=attachments, decision=decision)
         return register(room, filing).body
     except StoreUnavailable as error:
         raise Rejected([out_of_room(error)]) from error
@@ -181,10 +197,27 @@ def _provide(
         raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, text)]) from error
 
 
-def _refuse_unstored(attachments: Sequence[Attachment]) -> None:
-    """A document that found no room while it arrived (``StagedDocument`` keeps the fault for us)."""
+def _screened(provided: Provided, plan: Plan, attachments: Sequence[Attachment]) -> list[Screened]:
+    """Each document once, with the entries that name it."""
+    named: dict[int, tuple[Attachment, list[Entry]]] = {}
+    for entry, number in zip(provided.entries, plan.document_of, strict=True):
+        named.setdefault(id(attachments[number]), (attachments[number], []))[1].append(entry)
+    return [Screened(attachment, tuple(entries)) for attachment, entries in named.values()]
+
+
+def _refuse_unstored(room: Room, attachments: Sequence[Attachment]) -> None:
+    """A document that found no room while it arrived (``StagedDocument`` keeps the fault for us), or finds none now."""
     staged = (attachment.staged for attachment in attachments)
     faults = [one.fault for one in staged if isinstance(one, StagedDocument) and one.fault is not None]
+    if not faults:
+        try:
+            room.keep_room(sum(len(one.data) for one in attachments if one.data is not None))
+        except StoreUnavailable as error:
+            faults.append(error)
+    if any(isinstance(fault, TooManyUploads) for fault in faults):
+        reached("max_uploads")
+    if any(fault.full for fault in faults):
+        reached("min_free_bytes")
     if faults:
         raise Rejected(dict.fromkeys(out_of_room(fault) for fault in faults))
 
@@ -260,4 +293,10 @@ def _record_refusal(
         reason=codes,
         decision=decision.rule,
     )
-    room.record_refusal([message])
+    room.record_refusal([*_alerts(request, room, rejected), message])
+
+
+def _alerts(request: Request, room: Room, rejected: Rejected | None) -> Iterator[bytes]:
+    for one in rejected.found if isinstance(rejected, MalwareFound) else ():
+        document = DocumentReference(one.unique_id, repository_unique_id=room.settings.unique_id)
+        yield room.records.malware(origin_of(request), document, one.name)

@@ -20,8 +20,8 @@ from functools import partial
 from typing import Final
 from xml.sax.saxutils import escape
 
-from atna.events import DocumentReference
 from atna.message import Outcome
+from atna.participants import DocumentReference
 from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.ebrs import DocumentRequest, read_document_requests, registry_response

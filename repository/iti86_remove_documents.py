@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from atna.events import DocumentReference
 from atna.message import Outcome
+from atna.participants import DocumentReference
 from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.datatypes import normalise_oid
@@ -26,7 +26,7 @@ from ihe.ebrs import DocumentRequest, read_document_requests, registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected, Severity
 from repository.records import origin_of
 from repository.removal import by_patient, references, take_away
-from repository.room import Registered, Room
+from repository.room import Room
 from repository.store.protocol import Document, StoreUnavailable, Superseded
 from schemas import violations
 from wire.messages import Reply, Request
@@ -174,9 +174,7 @@ def _judged(room: Room, requests: Sequence[DocumentRequest]) -> tuple[Verdict, t
     found = room.index.available(wanted)
     for document in found:
         copies.setdefault(document.unique_id, []).append(document)
-    registered = Registered(frozenset(), ())
-    if found:
-        registered = room.registry.registered(by_patient(found))
+    registered = room.registry.registered(by_patient(found))
     return judge(requests, own, copies, registered.entries, room.settings.remove_registered), registered.records
 
 

@@ -1,25 +1,17 @@
 """The audit records a repository writes, ready for its outbox (``atna.events`` says what they hold).
 
 Received  ITI-41 (Import), ITI-43 (Export), ITI-86 (Patient Record)        Sent  ITI-42 (Export), ITI-18 (Query)
+Alert     malware in a document
 ``reason`` is made of error codes alone. Times are the recorder's.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from atna.events import (
-    DocumentReference,
-    Parties,
-    Writer,
-    calling,
-    documents_removed,
-    provided,
-    registered,
-    retrieved,
-    serving,
-    stored_query,
-)
+from atna.events import documents_removed, provided, registered, retrieved, stored_query
 from atna.message import Outcome
+from atna.node_events import malware_found
+from atna.participants import DocumentReference, Parties, Writer, calling, serving
 from atna.recorder import Recorder
 from ihe.xua import Caller
 from repository.store.protocol import Origin
@@ -69,6 +61,10 @@ class Records:
                 decision=decision,
             )
         )
+
+    def malware(self, origin: Origin, document: DocumentReference, malware: str) -> bytes:
+        """A document of an ITI-41 was refused because of what the scanner calls ``malware``."""
+        return self._recorder.record(malware_found(self._received(origin), document=document, malware=malware))
 
     def registered(
         self, *, patient_id: str | None, submission_set_id: str, outcome: Outcome, reason: str | None = None

@@ -21,7 +21,7 @@ from ihe.errors import ErrorCode, RegistryError, Rejected, Severity
 from ihe.xua import Caller
 from repository.reading import verified
 from repository.resolution import SEND_WITHIN, Resolution, finish, holds_set, is_ours, registered, resolve
-from repository.room import BLOCK_BYTES, AnswerLost, Refused, Room, StagedDocument, Unreachable
+from repository.room import AnswerLost, Refused, Room, StagedDocument, TooManyUploads, Unreachable
 from repository.store.protocol import (
     Damaged,
     Document,
@@ -251,11 +251,7 @@ def _store(room: Room, filing: Filing, pulse: _Pulse) -> None:
 
 
 def _blocks(room: Room, one: Incoming) -> Iterator[bytes]:
-    if one.staged is not None:
-        yield from _copied(room, one.staged, one.document)
-    elif one.data is not None:
-        for start in range(0, len(one.data), BLOCK_BYTES):
-            yield one.data[start : start + BLOCK_BYTES]
+    return room.blocks(one.data, None) if one.staged is None else _copied(room, one.staged, one.document)
 
 
 def _copied(room: Room, staged: StagedDocument, document: Document) -> Iterator[bytes]:
@@ -348,8 +344,10 @@ def _withdraw(
 
 
 def out_of_room(error: StoreUnavailable) -> RegistryError:
-    """The error a source is told when store or database refuse."""
+    """The error a source is told when store or database refuse, or there is too much to do."""
     code = ErrorCode.REPOSITORY_OUT_OF_RESOURCES if error.full else ErrorCode.REPOSITORY_ERROR
+    if isinstance(error, TooManyUploads):
+        code = ErrorCode.REPOSITORY_BUSY
     return RegistryError(code, f"{error}; nothing was kept")
 
 

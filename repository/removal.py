@@ -8,7 +8,7 @@ by the sweep, which deletes the object of every row REMOVING.
 import logging
 from collections.abc import Iterable, Sequence
 
-from atna.events import DocumentReference
+from atna.participants import DocumentReference
 from repository.room import Room
 from repository.store.protocol import Document, StoreUnavailable
 

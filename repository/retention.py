@@ -13,7 +13,7 @@ from typing import Final
 from repository.removal import by_patient, references, take_away
 from repository.room import Room
 from repository.settings import RetentionRule
-from repository.store.protocol import Document, Superseded
+from repository.store.protocol import Document, StoreUnavailable, Superseded
 
 __all__ = ["Fate", "RegistrySilent", "Report", "RuleReport", "is_due", "run"]
 
@@ -128,6 +128,8 @@ class _Job:
         return {}
 
     def _turn(self, rule: RetentionRule, batch: Sequence[Document]) -> Mapping[Fate, Sequence[Document]]:
+        if self.room.index.busy():
+            raise StoreUnavailable("audit records cannot be delivered; nothing more is removed")
         due = self._due(rule, batch)
         asked = self.room.registry.registered(by_patient(due))
         if asked.entries is None:

@@ -1,19 +1,45 @@
 """What a repository's transactions work with, joined by ``repository.app``; and documents on their way in."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from ihe.ebrs import RegistryResponse
 from ihe.registry_objects import RegistryObject
 from ihe.xua import Caller
 from repository.records import Records
+from repository.scanner.protocol import NoScanner, Scanner
 from repository.settings import RepositorySettings
-from repository.store.protocol import DocumentIndex, DocumentStore, Envelope, Keyring, StoreUnavailable, Upload
+from repository.store.protocol import (
+    Damaged,
+    DocumentIndex,
+    DocumentStore,
+    Envelope,
+    KeyMissing,
+    Keyring,
+    ObjectMissing,
+    StoreUnavailable,
+    Upload,
+)
 from repository.store.vault import Vault
+from wire.limit_reached import named
 
-__all__ = ["AnswerLost", "Asked", "Refused", "Registered", "Registry", "Room", "StagedDocument", "Unreachable"]
+__all__ = [
+    "AnswerLost",
+    "Asked",
+    "Refused",
+    "Registered",
+    "Registry",
+    "Room",
+    "StagedDocument",
+    "TooManyUploads",
+    "Unreachable",
+    "Uploads",
+]
 
 BLOCK_BYTES: Final = 256 * 1024
 
@@ -75,6 +101,37 @@ def nothing_granted(_caller: Caller) -> Collection[str]:
     return ()
 
 
+class TooManyUploads(StoreUnavailable):
+    """``max_uploads`` requests of this process are storing documents already."""
+
+
+class Uploads:
+    """The requests of this process that store documents while they arrive; at most ``most`` at once.
+
+    A request counts once, from the first of its documents that is stored until the last of them has ended.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most: Final = most
+        self._lock: Final = threading.Lock()
+        self._open: Final[Counter[str]] = Counter()
+
+    def enter(self, request_id: str) -> None:
+        """One more document of a request; raises TooManyUploads."""
+        with self._lock:
+            if request_id not in self._open and len(self._open) >= self._most:
+                text = f"{self._most} uploads are under way already, try again later"
+                raise TooManyUploads(named(text, "max_uploads"))
+            self._open[request_id] += 1
+
+    def leave(self, request_id: str) -> None:
+        """One document of a request has ended."""
+        with self._lock:
+            self._open[request_id] -= 1
+            if not self._open[request_id]:
+                del self._open[request_id]
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """``clock`` gives microseconds since 1970, UTC; ``new_key`` 32 random hex digits, for objects and attempts.
@@ -94,11 +151,31 @@ class Room:
     keyring: Keyring | None = None
     sealing: bool = True
     granted: Callable[[Caller], Collection[str]] = nothing_granted
+    scanner: Scanner = field(default_factory=NoScanner)
 
     @property
     def vault(self) -> Vault:
         """The store as documents see it."""
         return Vault(self.store, self.keyring, sealing=self.sealing)
+
+    def keep_room(self, wanted: int) -> None:
+        """Raise StoreUnavailable unless ``wanted`` bytes fit beside ``min_free_bytes``, as far as the store knows."""
+        least = self.settings.min_free_bytes
+        free = self.store.free_bytes() if least else None
+        if free is not None and free < wanted + least:
+            text = f"no room left in the document store, {least} bytes of which are kept free"
+            raise StoreUnavailable(named(text, "min_free_bytes"), full=True)
+
+    def blocks(self, data: bytes | None, staged: "StagedDocument | None") -> Generator[bytes, None, None]:
+        """The bytes of a document that has arrived, from memory or from the store; raises StoreUnavailable."""
+        if staged is not None:
+            try:
+                yield from self.vault.open(staged.key, staged.envelope)
+            except (ObjectMissing, Damaged, KeyMissing) as error:
+                raise StoreUnavailable("an uploaded document cannot be read back from the store") from error
+        elif data is not None:
+            for start in range(0, len(data), BLOCK_BYTES):
+                yield data[start : start + BLOCK_BYTES]
 
     def record_refusal(self, messages: Sequence[bytes]) -> None:
         """Records of what did not happen, committed alone; if the database refuses them a log line has to do."""
@@ -122,12 +199,16 @@ class Room:
 class StagedDocument:
     """A large document that is stored while it arrives, before its metadata is known (``wire.messages.StagedPart``).
 
+    ``uploads`` counts it as one of ``request_id``. ``wanted``: bytes of its message that are still to be stored, at
+    most; where there is no room for them none is.
     Its row is durable before its first byte. ``write`` and ``finish`` never raise for want of room or a store that does
     not answer: the message is read to its end, and the handler answers with the right error (``fault``).
     Once ``adopted`` by a submission it is no longer ours to abort.
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(
+        self, room: Room, uploads: Uploads | None = None, request_id: str = "", wanted: int | None = None
+    ) -> None:
         self.key: Final = room.new_key()
         self.envelope: Envelope | None = None
         self.fault: StoreUnavailable | None = None
@@ -135,12 +216,25 @@ class StagedDocument:
         self._room = room
         self._upload: Upload | None = None
         self._aborted = False
+        self._leave: Callable[[], None] | None = None
         try:
+            if uploads is not None:
+                uploads.enter(request_id)
+                self._leave = partial(uploads.leave, request_id)
+            room.keep_room(wanted or 0)
             self.envelope = room.vault.new_envelope(self.key)
             room.index.stage(self.key, room.clock(), self.envelope)
             self._upload = room.vault.begin(self.key, self.envelope)
         except StoreUnavailable as error:
             self.fault = error
+        except BaseException:
+            self._end()  # nobody gets this object, so nobody could abort it
+            raise
+
+    def _end(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
     def write(self, block: bytes) -> None:
         """Take the next block."""
@@ -165,7 +259,8 @@ class StagedDocument:
         self._drop()
 
     def abort(self) -> None:
-        """Object first, then row; whatever can't be removed now is left to the sweep."""
+        """Object first, then row; whatever can't be removed now is left to the sweep. The request is over."""
+        self._end()
         if self.adopted or self._aborted:
             return
         self._aborted = True

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ihe.datatypes import normalise_oid
+from repository.scanner.address import scanner_address
 from repository.store.keyring import read_keys
 from wire.settings import Oid
 
@@ -18,6 +19,7 @@ __all__ = [
     "Bucket",
     "Encryption",
     "IdenticalRetry",
+    "MediaCheck",
     "RemoveRegistered",
     "RepositorySettings",
     "RetentionRule",
@@ -27,6 +29,7 @@ __all__ = [
 
 IdenticalRetry = Literal["accept", "reject"]
 Encryption = Literal["auto", "on", "off"]
+MediaCheck = Literal["off", "warn", "refuse"]
 
 KEYS_WANTED: Final = "make a file of keys with dossier store keys new FILE, and name it as repository.keyring"
 RemoveRegistered = Literal["accept", "reject"]
@@ -39,6 +42,7 @@ _BUCKET: Final = re.compile(
     r"(?P<scheme>s3\+https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<prefix>(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+){0,16})/?"
 )
+_NO_BUCKET: Final = re.compile(r"\.\.|\.-|-\.|^[0-9]+(\.[0-9]+){3}$")
 MOST_PARTS: Final = 10_000
 _LONGEST_DAYS: Final = 200 * 366
 _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
@@ -80,6 +84,8 @@ def store_bucket(url: str) -> Bucket | None:
             "should be s3+https://host[:port]/bucket[/prefix]; the keys have settings of their own,"
             " store_access_key and store_secret_key"
         )
+    if _NO_BUCKET.search(found["bucket"]):
+        raise ValueError("should name a bucket without .. or .- or -. in it, and not as an IP address")
     host, port, secure = found["host"], found["port"], found["scheme"] == "s3+https"
     if port is not None and not 0 < int(port) < 65536:
         raise ValueError("should have a port from 1 to 65535")
@@ -101,6 +107,11 @@ def _store(url: str) -> str:
     if store_bucket(url) is None:
         store_directory(url)
     return url
+
+
+def _scanner(text: str) -> str:
+    scanner_address(text)
+    return text
 
 
 def _http_url(url: str) -> str:
@@ -166,10 +177,18 @@ class RepositorySettings(BaseModel):
     registry_url           ITI-42 and ITI-18 go there
     registry_timeout_s     how long the registry may take to answer; longer than its own ``max_registration_s``
     max_registration_s     the registry's setting of this name: what it has not committed by then never comes
+    max_documents          documents of one submission
+    max_uploads            requests whose documents are being stored while they arrive, of each process
     max_document_bytes     one document
     max_request_bytes      one request with all its documents
     max_inline_bytes       a request whose documents are base64 text in the envelope, and the answer to one
     upload_buffer_bytes    memory for one upload's blocks on their way to an object store
+    scanner                malware: ``none`` (nothing is scanned), ``clamd://host:port``, ``clamd:///path.sock``,
+                           ``icap://host:port/service``
+    scanner_required       a document that could not be scanned is refused, else it is accepted and counted
+    scan_timeout_s         how long the scanner may take for one document
+    max_scans              documents with the scanner at once, of each process; fewer than ``limits.threads``
+    media_check            mimeType against content: not compared (``off``), told in the log (``warn``), ``refuse``
     identical_retry        a submission sent again unchanged: answered as the first was (``accept``), or refused
     encryption             ``on``: new documents are sealed; ``off``: they are not; ``auto``: when there are keys. In
                            production there have to be keys, or ``off``
@@ -205,10 +224,17 @@ class RepositorySettings(BaseModel):
     registry_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8010/registry"
     registry_timeout_s: Seconds = 20
     max_registration_s: Seconds = 15
+    max_documents: Count = 1000
+    max_uploads: Count = 64
     max_document_bytes: Count = 2 * _GIB
     max_request_bytes: Count = 3 * _GIB
     max_inline_bytes: Count = 32 * _MIB
     upload_buffer_bytes: Count = 32 * _MIB
+    scanner: Annotated[str, AfterValidator(_scanner)] = "none"
+    scanner_required: bool = True
+    scan_timeout_s: Seconds = 60
+    max_scans: Count = 16
+    media_check: MediaCheck = "warn"
     identical_retry: IdenticalRetry = "accept"
     encryption: Encryption = "auto"
     keyring: Path | None = None

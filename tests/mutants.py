@@ -23,7 +23,8 @@ from registry import iti42_register_document_set_b as iti42
 from registry.store import conditions, query_sql
 from repository import iti41_provide_and_register_document_set_b as iti41
 from repository import iti43_retrieve_document_set as iti43
-from repository import registration
+from repository import iti86_remove_documents as iti86
+from repository import registration, retention
 
 __all__ = ["GROUPS", "Mutant", "mutants"]
 
@@ -49,6 +50,9 @@ GROUPS = {
     REPOSITORY: (
         "tests/repository/test_iti41_provide_and_register_document_set_b.py",
         "tests/repository/test_iti43_retrieve_document_set.py",
+        "tests/repository/test_iti43_many_documents.py",
+        "tests/repository/test_iti86_remove_documents.py",
+        "tests/repository/test_retention.py",
         "tests/repository/test_registration.py",
     ),
 }
@@ -86,6 +90,8 @@ def mutants() -> list[Mutant]:
         *_changed_code(REGISTRY, actor, ("code",)),
         *_changed_code(REPOSITORY, iti41, ("code", "guard", "check")),
         *_changed_code(REPOSITORY, iti43, ("code",)),
+        *_changed_code(REPOSITORY, iti86, ("code", "guard")),
+        *_changed_code(REPOSITORY, retention, ("guard",)),
         *_changed_code(REPOSITORY, registration, ("code",)),
     ]
     return _named_apart(found)

@@ -37,6 +37,8 @@ EQUIVALENT = {
     "iti42: read_submission: always if defects": "mending what has no defect changes nothing",
     "iti42: _folder_errors: never if found is None": _UNREACHED,
     "iti42: _registration: never if patient is None": _UNREACHED,
+    "repository.iti86_remove_documents: _removed: never if not verdict.documents": "the same records by another way",
+    "repository.iti86_remove_documents: _told_of: never if not kept": _SHORTCUT,
 }
 """Mutants that change nothing anybody can see, and why."""
 

@@ -126,12 +126,8 @@ def _process(name, command, health, folder, **environ):
             pytest.skip(f"{name}: the server does not start here ({' | '.join(tail)[-300:]})")
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # its data are thrown away: nothing to be ended well
+        process.wait()
 
 
 def _answers(process, health):
@@ -195,9 +191,15 @@ def running_seaweedfs():
             "-s3.autoCreateBucket=false", f"-s3.config={folder / 's3.json'}",
         ]  # fmt: skip
         health = f"http://127.0.0.1:{ports['s3']}/healthz"
-        with _process("SeaweedFS", command, health, folder, WEED_S3_SSE_KEK=os.urandom(32).hex()):
-            at, tls = (f"127.0.0.1:{ports[name]}" for name in ("s3", "s3.https"))
-            yield _with_buckets(ObjectStore("seaweedfs", at, tls, folder / "certs/ca.crt"))
+        try:
+            with _process("SeaweedFS", command, health, folder, WEED_S3_SSE_KEK=os.urandom(32).hex()):
+                at, tls = (f"127.0.0.1:{ports[name]}" for name in ("s3", "s3.https"))
+                yield _with_buckets(ObjectStore("seaweedfs", at, tls, folder / "certs/ca.crt"))
+        finally:
+            # Here it does not ask for the temporary folder.
+            for port in (*ports.values(), *(port + 10_000 for port in ports.values())):
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
 
 
 def minio_program():

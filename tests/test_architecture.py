@@ -41,6 +41,7 @@ LIBRARY_LIVES_IN = {
     "typer": ("dossier",),
     "rich": ("dossier",),
     "pydantic_settings": ("dossier",),
+    "filetype": ("repository",),
 }
 # ihe is pure: bytes and values in, values out.
 IMPURE = {"socket", "ssl", "asyncio", "threading", "subprocess", "logging", "structlog", "time", "random", "os", "http"}

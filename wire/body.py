@@ -12,6 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
+from wire.limit_reached import named
 from wire.settings import LimitSettings
 
 __all__ = [
@@ -26,9 +27,17 @@ __all__ = [
 
 
 class BodyError(Exception):
-    """The body cannot be taken; ``status`` is the HTTP status to answer, the text is fit for a fault reason."""
+    """The body cannot be taken; ``status`` is the HTTP status to answer, ``reason`` is fit for a fault.
+
+    ``limit`` is the key of the setting whose bound was reached, if it was one; the text of the exception names it.
+    """
 
     status = 400
+
+    def __init__(self, reason: str, *, limit: str | None = None) -> None:
+        super().__init__(reason if limit is None else named(reason, limit))
+        self.reason = reason
+        self.limit = limit
 
 
 class BodyTooLarge(BodyError):  # noqa: N818 - says what is wrong with the body
@@ -74,14 +83,21 @@ class BodyReader:
         self._receive = receive
         self._max_bytes = max_bytes
         self._limits = limits
-        self._waited_s = 0.0
+        self._window_s = 0.0  # waited for the client since its rate was looked at last, and what came in that time
+        self._window_bytes = 0
         self.received_bytes = 0
         self.decoded_bytes = 0
         self._declared, self._encoding = _declared(scope)
 
+    @property
+    def to_come(self) -> int | None:
+        """Bytes of the body that are still to arrive; ``None`` where no length was declared or it is compressed."""
+        plain = self._declared is not None and self._encoding is None
+        return self._declared - self.received_bytes if plain and self._declared is not None else None
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._declared is not None and self._declared > self._max_bytes:
-            raise BodyTooLarge(f"the request is larger than the {self._max_bytes} bytes allowed")
+            raise self._too_large("is larger than")
         inflater = None if self._encoding is None else _Inflater(self._encoding)
         more = True
         while more:
@@ -111,27 +127,41 @@ class BodyReader:
             async with asyncio.timeout(idle_s):
                 message = await self._receive()
         except TimeoutError as error:
-            raise BodyTimeout(f"no byte of the request arrived for {idle_s:g} s") from error
+            text = f"no byte of the request arrived for {idle_s:g} s"
+            raise BodyTimeout(text, limit="body_idle_timeout_s") from error
         if message["type"] != "http.request":
             raise ClientGone
-        self._waited_s += time.monotonic() - before
+        self._window_s += time.monotonic() - before
         return message
 
     def _count(self, size: int) -> None:
         self.received_bytes += size
+        self._window_bytes += size
         if self.received_bytes > self._max_bytes:
-            raise BodyTooLarge(f"the request is larger than the {self._max_bytes} bytes allowed")
+            raise self._too_large("is larger than")
+        if self._window_s > self._limits.minimum_rate_grace_s:
+            self._judge_rate()
+
+    def _judge_rate(self) -> None:
+        """Each window is judged alone: who sent much at first may not hold a connection for days afterwards."""
         rate = self._limits.minimum_rate_bytes_per_s
-        if self._waited_s > self._limits.minimum_rate_grace_s and self.received_bytes < rate * self._waited_s:
-            raise BodyTimeout(f"the request arrives at less than {rate} bytes per second")
+        if self._window_bytes < rate * self._window_s:
+            text = f"the request arrives at less than {rate} bytes per second, over {self._window_s:.0f} s"
+            raise BodyTimeout(text, limit="minimum_rate_bytes_per_s")
+        self._window_s, self._window_bytes = 0.0, 0
+
+    def _too_large(self, how: str) -> BodyTooLarge:
+        text = f"the request {how} the {self._max_bytes} bytes allowed"
+        return BodyTooLarge(text, limit="max_request_bytes")
 
     def _count_decoded(self, size: int) -> None:
         self.decoded_bytes += size
         if self.decoded_bytes > self._max_bytes:
-            raise BodyTooLarge(f"the request unpacks to more than the {self._max_bytes} bytes allowed")
+            raise self._too_large("unpacks to more than")
         ratio = self._limits.max_decompression_ratio
         if self.decoded_bytes > _RATIO_SLACK + ratio * self.received_bytes:
-            raise BodyTooLarge(f"the request unpacks to more than {ratio} times its size")
+            text = f"the request unpacks to more than {ratio} times its size"
+            raise BodyTooLarge(text, limit="max_decompression_ratio")
 
 
 def _declared(scope: Mapping[str, Any]) -> tuple[int | None, str | None]:

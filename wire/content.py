@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from ihe import vocabulary as v
 from ihe.errors import FaultCode, SoapFault
 from ihe.mtom import MimeError, content_id, href_content_id
+from wire.limit_reached import LimitReached
 from wire.messages import Attachment, Request
 
 INCLUDE: Final = f"{{{v.XOP}}}Include"
@@ -146,16 +147,16 @@ def _inline(element: Any, part: Attachment) -> None:
     element.text = base64.b64encode(part.data).decode("ascii")
 
 
-def refuse_large_inline(body: Any, max_inline_bytes: int) -> None:
-    """Refuse base64 text of a Document that stands for more than ``max_inline_bytes``; raises SoapFault (413)."""
+def refuse_large_inline(body: Any, max_inline_bytes: int, max_document_bytes: int) -> None:
+    """Refuse base64 text of a Document that stands for more than either bound; raises LimitReached (413)."""
+    most = min(max_inline_bytes, max_document_bytes)
     for document in body.iter(DOCUMENT):
         text = document.text if len(document) == 0 else None
-        if text is not None and len(text) // 4 * 3 > max_inline_bytes and _decoded_size(text) > max_inline_bytes:
-            raise SoapFault(
-                FaultCode.SENDER,
-                f"a document within the envelope may have {max_inline_bytes} bytes: send it as an MTOM attachment",
-                http_status=413,
-            )
+        if text is not None and len(text) // 4 * 3 > most and _decoded_size(text) > most:
+            if most == max_document_bytes:
+                raise LimitReached("max_document_bytes", f"a document may have {most} bytes")
+            reason = f"a document within the envelope may have {most} bytes: send it as an MTOM attachment"
+            raise LimitReached("max_inline_bytes", reason)
 
 
 def _decoded_size(text: str) -> int:

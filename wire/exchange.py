@@ -54,6 +54,7 @@ class Job:
     actor: Actor
     limits: LimitSettings
     max_inline_bytes: int
+    max_document_bytes: int
     action_required: Callable[[Caller], bool]
 
 
@@ -79,9 +80,9 @@ class Exchange:
         self._reply: Reply | None = None
         self._pieces: Iterator[bytes] = iter(())
 
-    def stage(self) -> StagedPart:
-        """Begin to keep a large attachment in the actor's store."""
-        return self._job.actor.stage(self.request_id)
+    def stage(self, wanted: int | None) -> StagedPart:
+        """Begin to keep a large attachment in the actor's store; see ``wire.messages.Actor.stage``."""
+        return self._job.actor.stage(self.request_id, wanted)
 
     def check(self, root: bytes, charset: str | None) -> None:
         """Judge an envelope before the message is whole; raises SoapFault."""
@@ -150,7 +151,7 @@ class Exchange:
             raise failed.cause
         attachments = Attachments(inbound.attachments())
         resolve_includes(call.body.getroottree().getroot(), attachments)
-        refuse_large_inline(call.body, self._job.max_inline_bytes)
+        refuse_large_inline(call.body, self._job.max_inline_bytes, self._job.max_document_bytes)
         return attachments
 
     def _request(self, call: Call) -> Request:

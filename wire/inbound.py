@@ -27,10 +27,12 @@ from ihe.mtom import (
     PartBegin,
     PartData,
     PartIds,
+    TooManyParts,
     TransferDecoder,
     content_id,
     parse_content_type,
 )
+from wire.limit_reached import LimitReached
 from wire.messages import Attachment, StagedPart
 
 T = TypeVar("T")
@@ -76,11 +78,14 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where the blocking half happens: ``stage`` begins a stored part, ``check`` judges an envelope (SoapFault)."""
+    """Where the blocking half happens: ``stage`` begins a stored part, ``check`` judges an envelope (SoapFault).
+
+    ``stage`` is told how many bytes of the message are not stored yet, at most; ``None`` if nobody knows.
+    """
 
     blocks: Executor
     budget: UploadBudget
-    stage: Callable[[], StagedPart]
+    stage: Callable[[int | None], StagedPart]
     check: Callable[[bytes, str | None], object]
 
     def run(self, work: Callable[..., T], *arguments: Any) -> Awaitable[T]:
@@ -108,9 +113,8 @@ class ArrivingPart:
         return block
 
     def completed(self) -> Attachment:
-        """Make the part durable or whole; blocks, so it runs in a worker thread."""
+        """The part; joins and hashes what is in memory, so it runs in a worker thread."""
         if self.staged is not None:
-            self.staged.finish()
             return Attachment(self.content_type, self.size, self.sha1.hexdigest(), None, self.staged)
         data = b"".join(self.held)
         return Attachment(self.content_type, self.size, hashlib.sha1(data, usedforsecurity=False).hexdigest(), data)
@@ -137,9 +141,14 @@ class Inbound:
         self._root_seen = False
         self._counted = 0
         self._checked = False
+        self._to_come: Callable[[], int | None] = lambda: None
 
-    async def receive(self, body: AsyncIterable[bytes]) -> None:
-        """Read the whole body. Raises SoapFault, StagingFailed, and what ``body`` raises."""
+    async def receive(self, body: AsyncIterable[bytes], to_come: Callable[[], int | None] = lambda: None) -> None:
+        """Read the whole body. Raises SoapFault, StagingFailed, and what ``body`` raises.
+
+        ``to_come`` tells how many bytes of the body have not been given out yet, ``None`` if nobody knows.
+        """
+        self._to_come = to_come
         if not self.multipart:
             async for data in body:
                 self._extend_root(data)
@@ -147,6 +156,8 @@ class Inbound:
             return
         try:
             await self._receive_multipart(body)
+        except TooManyParts as error:
+            raise LimitReached("max_parts", f"the MIME message has {error}", http_status=400) from error
         except MimeError as error:
             raise SoapFault(FaultCode.SENDER, f"the MIME message cannot be read: {error}") from error
 
@@ -209,20 +220,25 @@ class Inbound:
         part = self._current
         assert part is not None
         await self._extend_part(part, part.decoder.finish())
-        if part.staged is not None and part.held:
-            await self._send_block(part)
+        if part.staged is not None:
+            if part.held:
+                await self._send_block(part)
+            await self._written(part)
+            part.writing = asyncio.ensure_future(self._finish(part.staged))
+
+    async def _finish(self, staged: StagedPart) -> None:
+        """Durable while the next part arrives: of a message with a thousand documents only one is open at a time."""
+        await self._at.run(staged.finish)
 
     def _extend_root(self, data: bytes) -> None:
         self._root_bytes += len(data)
         if self._root_bytes > self._bounds.max_envelope_bytes:
             limit = self._bounds.max_envelope_bytes
-            raise SoapFault(
-                FaultCode.SENDER,
-                f"an envelope may have {limit} bytes: send documents as MTOM attachments",
-                http_status=413,
-            )
+            text = f"an envelope may have {limit} bytes: send documents as MTOM attachments"
+            raise LimitReached("max_envelope_bytes", text)
         if self._root_bytes > _LARGE_ROOT and self._at.budget.spent_by_others(self._counted):
-            raise SoapFault(FaultCode.RECEIVER, "too many large messages at once, try again", http_status=503)
+            text = f"messages at once hold more than {self._at.budget.limit} bytes, try again"
+            raise LimitReached("upload_buffer_bytes", text, code=FaultCode.RECEIVER, http_status=503)
         self._count(len(data))
         self._root_pieces.append(data)
 
@@ -240,11 +256,7 @@ class Inbound:
             return
         part.size += len(data)
         if part.size > self._bounds.max_document_bytes:
-            raise SoapFault(
-                FaultCode.SENDER,
-                f"a document may have {self._bounds.max_document_bytes} bytes",
-                http_status=413,
-            )
+            raise LimitReached("max_document_bytes", f"a document may have {self._bounds.max_document_bytes} bytes")
         part.held.append(data)
         part.held_bytes += len(data)
         self._count(len(data))
@@ -256,7 +268,9 @@ class Inbound:
         await self._written(part)
         if part.staged is None:
             await self._check_envelope()
-            part.staged = await self._staging(self._at.run(self._at.stage))
+            to_come = self._to_come()
+            wanted = None if to_come is None else part.held_bytes + to_come
+            part.staged = await self._staging(self._at.run(self._at.stage, wanted))
         part.writing = asyncio.ensure_future(self._write(part, part.staged, part.take()))
 
     async def _write(self, part: ArrivingPart, staged: StagedPart, block: bytes) -> None:

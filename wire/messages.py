@@ -11,7 +11,8 @@ from ihe.xua import Caller
 class StagedPart(Protocol):
     """An attachment too large for memory, on its way into an actor's store. All calls block and run in a worker thread.
 
-    ``write`` takes blocks in order; ``finish`` makes them durable; ``abort`` removes what was written (idempotent).
+    ``write`` takes blocks in order; ``finish``, once the part has ended, makes them durable; ``abort`` removes what was
+    written, finished or not (idempotent).
     """
 
     def write(self, block: bytes) -> None: ...
@@ -91,8 +92,11 @@ class Actor(Protocol):
     @property
     def handlers(self) -> Mapping[Transaction, Handler]: ...
 
-    def stage(self, request_id: str) -> StagedPart:
-        """Begin to keep a large attachment (worker thread); raises SoapFault when there is no room or no wish."""
+    def stage(self, request_id: str, wanted: int | None) -> StagedPart:
+        """Begin to keep a large attachment (worker thread); raises SoapFault when there is no room or no wish.
+
+        ``wanted``: bytes of the whole message that are not stored yet, at most; ``None`` if it does not say.
+        """
         ...
 
     def failure(self, request: Request, error: Exception) -> Reply:

@@ -102,11 +102,12 @@ class LimitSettings(_Section):
         tls_handshake_timeout_s
     Body
         body_idle_timeout_s    longest silence within a body
-        minimum_rate_bytes_per_s, minimum_rate_grace_s   slower than the rate over the time we waited, once that
-                               time is longer than the grace: the body is given up
+        minimum_rate_bytes_per_s, minimum_rate_grace_s   looked at whenever we have waited that long for a body:
+                               slower than the rate over this time, and the body is given up
         max_decompression_ratio   a compressed body may grow by this factor (beyond the first MiB)
     MIME and XML
-        max_parts, max_part_header_bytes, max_part_header_count
+        max_parts, max_part_header_bytes, max_part_header_count   more parts than ``repository.max_documents``,
+                               so that the repository can say what is too much
         max_envelope_bytes, max_envelope_depth   the SOAP envelope, after decompression and transfer decoding
     Answers
         answer_timeout_s       how long a peer may leave our answer unread before the connection is broken
@@ -125,7 +126,7 @@ class LimitSettings(_Section):
     minimum_rate_bytes_per_s: Annotated[int, Field(ge=0)] = 1024
     minimum_rate_grace_s: PositiveSeconds = 60
     max_decompression_ratio: Annotated[int, Field(ge=2)] = 200
-    max_parts: PositiveInt = 1000
+    max_parts: PositiveInt = 1100
     max_part_header_bytes: Annotated[int, Field(ge=256)] = 16 * _KIB
     max_part_header_count: PositiveInt = 32
     max_envelope_bytes: Annotated[int, Field(ge=_KIB)] = 64 * _MIB

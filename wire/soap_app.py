@@ -26,6 +26,7 @@ from schemas import xsd
 from wire.body import BodyError, BodyReader, ClientGone
 from wire.exchange import Exchange, Job, Outgoing, trace_of
 from wire.inbound import Bounds, Inbound, StagingFailed, UploadBudget, Workplace
+from wire.limit_reached import LimitReached, reached
 from wire.messages import Actor
 from wire.outbound import Encoding
 from wire.sending import Header, Receive, Scope, Send, Sender, send_whole
@@ -71,7 +72,7 @@ def soap_app(
     """
     mime = MimeLimits(limits.max_parts, limits.max_part_header_bytes, limits.max_part_header_count)
     return _SoapApp(
-        Job(actor, limits, max_inline_bytes, action_required),
+        Job(actor, limits, max_inline_bytes, max_document_bytes, action_required),
         path=path,
         wsdl=wsdl,
         max_request_bytes=max_request_bytes,
@@ -144,7 +145,7 @@ class _SoapApp:
         except ClientGone:
             log.info("soap.client_gone", request=token, peer=caller.partner)
         except SoapFault as fault:
-            log.info("soap.refused", request=token, peer=caller.partner, code=str(fault.code), status=fault.http_status)
+            _note_refusal(fault, token, caller)
             await _send_fault(send, encoding, fault)
         except Exception as error:  # a defect before or around the handler: told to the log, never to the peer
             log.error("soap.failed", request=token, peer=caller.partner, trace=trace_of(error))  # noqa: TRY400
@@ -177,10 +178,12 @@ class _SoapApp:
         """Read the request; what comes back is the failure of the store to keep an attachment."""
         try:
             body = BodyReader(scope, receive, max_bytes=self._max_request_bytes, limits=self._limits)
-            await inbound.receive(body)
+            await inbound.receive(body, lambda: body.to_come)
         except StagingFailed as failed:
             return failed
         except BodyError as error:
+            if error.limit is not None:
+                raise LimitReached(error.limit, error.reason, http_status=error.status) from error
             raise SoapFault(FaultCode.SENDER, str(error), http_status=error.status) from error
         return None
 
@@ -263,7 +266,17 @@ def _address(scope: Scope) -> str:
 
 
 def _busy() -> SoapFault:
-    return SoapFault(FaultCode.RECEIVER, "too many requests at once, try again", http_status=503)
+    return LimitReached("threads", "too many requests at once, try again", code=FaultCode.RECEIVER, http_status=503)
+
+
+def _note_refusal(fault: SoapFault, request: str, caller: Caller) -> None:
+    """One line for each; a bound that was reached is counted and told louder: it may be too low."""
+    facts = {"request": request, "peer": caller.partner, "code": str(fault.code), "status": fault.http_status}
+    if isinstance(fault, LimitReached):
+        reached(fault.limit)
+        log.warning("soap.limit_reached", limit=fault.limit, reason=fault.reason, **facts)
+    else:
+        log.info("soap.refused", **facts)
 
 
 async def _send_fault(send: Send, encoding: Encoding, fault: SoapFault) -> None:

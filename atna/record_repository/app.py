@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, Final
 
 from atna.alerts import Alerts
-from atna.events import application_activity
 from atna.message import AuditMessage
+from atna.node_events import application_activity
 from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti81 import Reading, routes

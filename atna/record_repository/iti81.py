@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
-from atna.events import audit_log_used, serving
 from atna.iti20_record_audit_event import SyslogError
 from atna.message import Outcome, UnreadableError
+from atna.node_events import audit_log_used
+from atna.participants import serving
 from atna.record_repository.fhir import audit_event, instant, unreadable
 from atna.record_repository.indexing import index, read
 from atna.record_repository.search_parameters import ParameterError, Search, parse_search, print_cursor

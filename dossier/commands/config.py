@@ -11,6 +11,7 @@ from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.services import SERVICES, check_certificates, check_keyring, endpoints
 from dossier.settings import Settings, SettingsError
 from ihe.affinity_domain import CODED_ATTRIBUTES, CodeFileError
+from repository.settings import RepositorySettings
 from wire.affinity_domain import SHIPPED, agreed_codes
 from wire.settings import AffinityDomainSettings
 
@@ -36,7 +37,7 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
         raise
     rows = endpoints(settings, list(SERVICES.values()))
     if as_json:
-        print_json({"faults": [], "endpoints": rows, "codes": codes})
+        print_json({"faults": [], "endpoints": rows, "codes": codes, "scanner": settings.repository.scanner})
         return
     for row in rows:
         typer.echo(f"{row['service']:<18} {row['address']:<48} {row['speaks']}")
@@ -45,7 +46,16 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
         typer.echo(f"  {attribute:<30} {_counted(counted)}")
     if codes["not_restricted"]:
         typer.echo(f"  not restricted: {', '.join(codes['not_restricted'])}")
+    typer.echo(f"scanner: {_scanner(settings.repository)}")
     typer.echo(f"environment: {settings.affinity_domain.environment}; settings are right")
+
+
+def _scanner(repository: RepositorySettings) -> str:
+    """What happens to malware in documents, in a line."""
+    if repository.scanner == "none":
+        return "none: documents are not scanned for malware"
+    without = "refused" if repository.scanner_required else "accepted, logged and counted"
+    return f"{repository.scanner}; a document that cannot be scanned is {without}"
 
 
 def _checked(settings: Settings) -> dict[str, Any]:

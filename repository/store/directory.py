@@ -119,7 +119,8 @@ class DirectoryStore:
     def keep_room(self, wanted: int) -> None:
         """Raise ``StoreUnavailable`` unless ``wanted`` bytes fit and ``min_free_bytes`` are left."""
         if self._min_free_bytes and (self.free_bytes() or 0) < wanted + self._min_free_bytes:
-            raise StoreUnavailable("no room left in the document store", full=True)
+            kept = f"no room left in the document store, {self._min_free_bytes} bytes of which are kept free"
+            raise StoreUnavailable(f"{kept} (setting min_free_bytes)", full=True)
 
 
 class _FileUpload:

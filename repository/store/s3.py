@@ -16,8 +16,9 @@ finds it by its whole name only; the rows of the index hold those names.
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from minio.datatypes import Object
@@ -36,7 +37,7 @@ TURNS: Final = 3
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _LOCKED: Final = frozenset({"AccessDenied", "InvalidRequest", "ObjectLocked"})
 """What servers answer to the deletion of a version under lock."""
-_NEW: Final = {"If-None-Match": "*"}
+_NEW: Final[Mapping[str, str]] = {"If-None-Match": "*"}
 
 
 class S3Store:
@@ -50,6 +51,7 @@ class S3Store:
         self._prefix = prefix
         self._part_bytes = part_bytes
         self._versioned: bool | None = None
+        self._condition = _NEW
 
     def name(self, key: str) -> str:
         """The object's name in the bucket."""
@@ -117,6 +119,16 @@ class S3Store:
     def free_bytes(self) -> int | None:
         """S3 does not say."""
         return None
+
+    def only_new(self, request: Callable[[Mapping[str, str]], None]) -> None:
+        """Make a request on the condition that the object is new, without where a server refuses the condition."""
+        try:
+            request(self._condition)
+        except S3Failed as error:
+            if not error.not_offered or not self._condition:
+                raise
+            self._condition = {}
+            request(self._condition)
 
     def _key(self, name: str) -> str | None:
         key = name.removeprefix(self._prefix)
@@ -196,13 +208,12 @@ class _S3Upload:
             self._open = False
             data = self._taken()
             self._sent = True
-            headers = {MARK: self._token, **_NEW}
-            self._settle(lambda: self._client.put(self._name, data, headers), turns=1)
+            self._settle(lambda: self._store.only_new(partial(self._put, data)), turns=1)
         else:
             self._send_part()
             self._open = False
             upload_id = self._upload_id
-            self._settle(lambda: self._complete(upload_id), turns=TURNS)
+            self._settle(lambda: self._store.only_new(partial(self._complete, upload_id)), turns=TURNS)
         self._finished = True
         if self._strays:
             self._store.abort_uploads(self._key)
@@ -259,8 +270,11 @@ class _S3Upload:
                 time.sleep(BACKOFF_S * 2**turn)
         return self._client.create_upload(self._name, headers)
 
-    def _complete(self, upload_id: str) -> None:
-        self._client.complete_upload(self._name, upload_id, self._parts, _NEW)
+    def _put(self, data: bytes, condition: Mapping[str, str]) -> None:
+        self._client.put(self._name, data, {MARK: self._token, **condition})
+
+    def _complete(self, upload_id: str, condition: Mapping[str, str]) -> None:
+        self._client.complete_upload(self._name, upload_id, self._parts, condition)
         if not self._is_ours():
             raise S3Failed("an upload was joined but its object is not there", unclear=True)
 

@@ -143,9 +143,10 @@ class S3Client:
 
     def put(self, name: str, data: bytes, headers: Mapping[str, str]) -> None:
         """Write a whole object; the server checks it against its MD5, and we what the server says it has."""
+        digest = _md5(data)
         with translated():
-            response = self._execute("PUT", name, body=data, headers={**_checked_by_server(data), **headers})
-        _compare(data, response)
+            response = self._execute("PUT", name, body=data, headers={**_checked_by_server(digest), **headers})
+        _compare(digest, response)
 
     def create_upload(self, name: str, headers: Mapping[str, str]) -> str:
         """Begin a multipart upload; its id."""
@@ -155,9 +156,10 @@ class S3Client:
     def put_part(self, name: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
         """Upload one part; numbers begin at 1, the same number again replaces the part."""
         query = {"partNumber": str(number), "uploadId": upload_id}
+        digest = _md5(data)
         with translated():
-            response = self._execute("PUT", name, body=data, headers=_checked_by_server(data), query=query)
-        _compare(data, response)
+            response = self._execute("PUT", name, body=data, headers=_checked_by_server(digest), query=query)
+        _compare(digest, response)
         return UploadedPart(number, _etag(response))
 
     def complete_upload(
@@ -168,7 +170,7 @@ class S3Client:
             f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{part.etag}"</ETag></Part>' for part in parts
         )
         body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
-        sent = {**_checked_by_server(body), "Content-Type": "application/xml", **headers}
+        sent = {**_checked_by_server(_md5(body)), "Content-Type": "application/xml", **headers}
         with translated():
             response = self._execute("POST", name, body=body, headers=sent, query={"uploadId": upload_id})
             if not CompleteMultipartUploadResult(response).etag:
@@ -368,9 +370,12 @@ def _pool_classes(send_timeout_s: float) -> dict[str, type[HTTPConnectionPool]]:
 # -------------------------------------------------------------------------------------------------- checksums
 
 
-def _checked_by_server(data: bytes) -> dict[str, str]:
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()
+
+
+def _checked_by_server(digest: bytes) -> dict[str, str]:
     """Content-MD5: every S3 server compares it, and a bucket with object lock asks for it."""
-    digest = hashlib.md5(data, usedforsecurity=False).digest()
     return {"Content-MD5": base64.b64encode(digest).decode(), "Content-Type": "application/octet-stream"}
 
 
@@ -378,13 +383,11 @@ def _etag(response: BaseHTTPResponse) -> str:
     return str(response.headers.get("etag", "")).strip('"')
 
 
-def _compare(data: bytes, response: BaseHTTPResponse) -> None:
+def _compare(digest: bytes, response: BaseHTTPResponse) -> None:
     """The ETag is the MD5 of what was written, unless the server encrypts or has a way of its own."""
     etag = _etag(response)
     encrypted = any(header.lower().startswith(ENCRYPTED) for header in response.headers)
-    if encrypted or not _MD5.fullmatch(etag):
-        return
-    if etag != hashlib.md5(data, usedforsecurity=False).hexdigest():
+    if not encrypted and _MD5.fullmatch(etag) and etag != digest.hex():
         raise S3Failed("the object store has other bytes than it was sent")
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from atna import events
+from atna import events, participants
 from atna.message import Outcome
 from atna.recorder import Recorder
 from ihe.xua import Caller
@@ -34,7 +34,7 @@ class Writer:
     def query(self, patient="p1", *, address="10.0.0.7", outcome=Outcome.SUCCESS, request=b"<q/>"):
         return self.recorder.record(
             events.stored_query(
-                events.serving(Caller(address), "http://registry/registry", "1"),
+                participants.serving(Caller(address), "http://registry/registry", "1"),
                 query_id="urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d",
                 request=request,
                 patient_id=f"{patient}^^^&1.3.6.1.4.1.21367.2005.3.7&ISO" if patient else None,
@@ -45,7 +45,7 @@ class Writer:
     def registration(self, patient="p1"):
         return self.recorder.record(
             events.registered(
-                events.serving(Caller("10.0.0.8", "CN=repository"), "http://registry/registry", "1"),
+                participants.serving(Caller("10.0.0.8", "CN=repository"), "http://registry/registry", "1"),
                 patient_id=f"{patient}^^^Hospital&1.3.6.1.4.1.21367.2005.3.7&ISO",
                 submission_set_id=f"1.2.3.{next(self._numbers)}",
                 outcome=Outcome.SUCCESS,

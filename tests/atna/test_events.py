@@ -7,7 +7,7 @@ import pytest
 from lxml import etree
 
 import atna
-from atna import events
+from atna import events, node_events, participants
 from atna.message import Action, Outcome, encode, parse
 from atna.recorder import Recorder
 from ihe.xua import Caller
@@ -19,8 +19,10 @@ REQUEST = b'<query:AdhocQueryRequest xmlns:query="q">Gr\xc3\xbc\xc3\x9fe</query:
 ENDPOINT = "https://registry.example.org:8010/registry"
 CALLER = Caller("10.0.0.7", "CN=pacs,O=Hospital A", "sha256:" + "0" * 64)
 
-ANSWERING = events.serving(CALLER, ENDPOINT, "77-abc")
-ASKING = events.calling(ENDPOINT, "77-abc", user_id="https://repository.example.org/repository", address="10.0.0.8")
+ANSWERING = participants.serving(CALLER, ENDPOINT, "77-abc")
+ASKING = participants.calling(
+    ENDPOINT, "77-abc", user_id="https://repository.example.org/repository", address="10.0.0.8"
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,10 @@ def query(parties, **changes):
     return events.stored_query(parties, **(values | changes))
 
 
-DOCUMENTS = (events.DocumentReference("1.2.3^4", "1.2.3.9", "urn:oid:1.2"), events.DocumentReference("1.2.4"))
+DOCUMENTS = (
+    participants.DocumentReference("1.2.3^4", "1.2.3.9", "urn:oid:1.2"),
+    participants.DocumentReference("1.2.4"),
+)
 
 EVERY = {
     "iti41 repository": submission(events.provided, ANSWERING),
@@ -76,13 +81,20 @@ EVERY = {
     "iti44": events.patient_feed_v3(
         ANSWERING, patient_id=PATIENT, message_id="1.2^M1", action=Action.DELETE, outcome=Outcome.SUCCESS
     ),
-    "start": events.application_activity(started=True, application="dossier-registry", process_id="1", address="host"),
-    "stop": events.application_activity(started=False, application="dossier-registry", process_id="1", address="::1"),
-    "log used": events.audit_log_used(
+    "start": node_events.application_activity(
+        started=True, application="dossier-registry", process_id="1", address="host"
+    ),
+    "stop": node_events.application_activity(
+        started=False, application="dossier-registry", process_id="1", address="::1"
+    ),
+    "log used": node_events.audit_log_used(
         ANSWERING, log_uri="https://a/fhir/AuditEvent", outcome=Outcome.SUCCESS, search="x"
     ),
-    "node": events.node_authentication_failed(
+    "node": node_events.node_authentication_failed(
         process_id="1", address="host", peer_address="10.0.0.9", reason="no cert"
+    ),
+    "malware": node_events.malware_found(
+        ANSWERING, document=participants.DocumentReference("1.2.3", repository_unique_id="1.9"), malware="Some.Thing"
     ),
 }
 
@@ -118,6 +130,7 @@ def test_every_record_is_read_as_it_was_written(name, recorder):
         ("start", "110100", "E", "110120"),
         ("stop", "110100", "E", "110121"),
         ("node", "110113", "E", "110126"),
+        ("malware", "110113", "E", "malware"),
     ],
 )
 def test_the_rows_of_the_table(name, event_id, action, type_code):
@@ -152,14 +165,14 @@ def test_on_a_retrieve_the_roles_swap_and_the_consumer_still_asks():
 
 def test_the_authenticated_node_takes_part():
     assert "CN=pacs,O=Hospital A" in [participant.user_id for participant in EVERY["iti18 registry"].participants]
-    plain = query(events.serving(Caller("10.0.0.7"), ENDPOINT, "1"))
+    plain = query(participants.serving(Caller("10.0.0.7"), ENDPOINT, "1"))
     assert len(plain.participants) == 2
 
 
 def test_reply_to_names_the_source_unless_it_is_anonymous():
     anonymous = "http://www.w3.org/2005/08/addressing/anonymous"
-    assert events.serving(CALLER, ENDPOINT, "1", user_id=anonymous).requester_user_id == "10.0.0.7"
-    assert events.serving(CALLER, ENDPOINT, "1", user_id="https://a/reply").requester_user_id == "https://a/reply"
+    assert participants.serving(CALLER, ENDPOINT, "1", user_id=anonymous).requester_user_id == "10.0.0.7"
+    assert participants.serving(CALLER, ENDPOINT, "1", user_id="https://a/reply").requester_user_id == "https://a/reply"
 
 
 def test_the_query_is_base64_once(recorder):

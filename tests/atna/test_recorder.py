@@ -2,9 +2,9 @@
 
 import threading
 
-from atna.events import application_activity
 from atna.iti20_record_audit_event import decode_message
 from atna.message import Outcome, parse
+from atna.node_events import application_activity
 from atna.recorder import Recorder
 
 STARTED = application_activity(started=True, application="a", process_id="1", address="h")

@@ -63,6 +63,29 @@ def test_a_code_file_with_faults_is_told_line_by_line(run_command, tmp_path):
     assert "affinity_domain.codes: line 3" in err
 
 
+@pytest.mark.parametrize(
+    ("settings", "scanner", "without"),
+    [
+        ("", "none", ": documents are not scanned for malware"),
+        ("scanner = 'clamd:///run/c.sock'", "clamd:///run/c.sock", "; a document that cannot be scanned is refused"),
+        (
+            "scanner = 'icap://av/scan'\nscanner_required = false",
+            "icap://av/scan",
+            "; a document that cannot be scanned is accepted, logged and counted",
+        ),
+    ],
+)
+def test_config_check_says_whether_documents_are_scanned(run_command, tmp_path, settings, scanner, without):
+    path = tmp_path / "dossier.toml"
+    path.write_text(f"[repository]\n{settings}\n")
+    assert f"scanner: {scanner}{without}" in run_command("config", "check", "--config", str(path))[1].splitlines()
+    status, out, _err = run_command("config", "check", "--config", str(path), "--json")
+    assert (status, json.loads(out)["scanner"]) == (
+        0,
+        scanner,
+    )
+
+
 def test_config_check_says_what_the_code_file_lists(run_command, tmp_path):
     codes = tmp_path / "codes.csv"
     codes.write_text(

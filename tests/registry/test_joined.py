@@ -11,8 +11,8 @@ class One:
         self.name = name
         self.handlers = dict.fromkeys(transactions, name)
 
-    def stage(self, request_id):
-        return f"{self.name} {request_id}"
+    def stage(self, request_id, wanted):
+        return f"{self.name} {request_id} {wanted}"
 
     def failure(self, request, error):
         return f"{self.name} {error}"
@@ -26,7 +26,7 @@ class Asked:
 def test_each_answers_for_its_own():
     joined = Joined([One("a", ITI_42, ITI_18), One("b", ITI_44_ADD)])
     assert list(joined.handlers.items()) == [(ITI_42, "a"), (ITI_18, "a"), (ITI_44_ADD, "b")]
-    assert joined.stage("r") == "a r"
+    assert joined.stage("r", 7) == "a r 7"
     assert joined.failure(Asked(ITI_44_ADD), "e") == "b e"
     assert joined.failure(Asked(ITI_18), "e") == "a e"
 

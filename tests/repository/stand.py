@@ -27,6 +27,7 @@ from repository.actor import RepositoryActor
 from repository.records import Records
 from repository.registry_client import RegistryClient
 from repository.room import Room
+from repository.scanner.choice import scanner_for
 from repository.settings import RepositorySettings
 from repository.store.keyring import open_keyring
 from repository.store.opening import open_store
@@ -46,22 +47,15 @@ LIMITS = LimitSettings(threads=8, drain_s=1)
 
 
 @contextmanager
-def served(actor, path, *, name, max_inline_bytes=32 * 2**20):
+def served(actor, path, *, name, limits=LIMITS, **sizes):
     """Serve an actor on a free port; gives its address."""
+    sizes = {"max_request_bytes": 3 * 2**30, "max_document_bytes": 2**31, "max_inline_bytes": 32 * 2**20} | sizes
     listener = socket.create_server(("127.0.0.1", 0))
-    app = soap_app(
-        actor,
-        path=path,
-        wsdl=partial(wsdl, name),
-        limits=LIMITS,
-        max_request_bytes=3 * 2**30,
-        max_document_bytes=2**31,
-        max_inline_bytes=max_inline_bytes,
-    )
+    app = soap_app(actor, path=path, wsdl=partial(wsdl, name), limits=limits, **sizes)
     started, stop = threading.Event(), threading.Event()
 
     async def serve(ending: asyncio.Event, ready):
-        await serve_http(app, [listener], limits=LIMITS, tls=None, stop=ending, started=ready)
+        await serve_http(app, [listener], limits=limits, tls=None, stop=ending, started=ready)
 
     address = f"http://127.0.0.1:{listener.getsockname()[1]}{path}"
     thread = threading.Thread(target=run_listeners, args=([serve], started.set, stop))
@@ -111,7 +105,7 @@ class ScriptedRegistry:
         self.patient_of = {}
         self.handlers = {ITI_42: self.register, ITI_18: self.query}
 
-    def stage(self, request_id):
+    def stage(self, request_id, wanted):
         raise SoapFault(FaultCode.SENDER, "no attachments here")
 
     def failure(self, request, error):
@@ -217,6 +211,7 @@ def joined(folder, registry_url, **more):
         clock=Clock(),
         new_key=lambda: secrets.token_hex(16),
         keyring=open_keyring(keys if keys.exists() else None, None),
+        scanner=scanner_for(settings),
     )
     index.close()
     client.close()
@@ -282,11 +277,16 @@ class Stand:
 
 
 @contextmanager
-def stand(folder, *, wrap=lambda room: room, registry=None, **more):
+def stand(folder, *, wrap=lambda room: room, registry=None, limits=LIMITS, **more):
+    """``more`` are settings of the repository; ``wrap`` changes the room that is served."""
     registry = registry or ScriptedRegistry()
     with served(registry, "/registry", name="registry") as registry_url:
         with joined(folder, registry_url, **more) as room:
-            with served(RepositoryActor(wrap(room)), "/repository", name="repository") as address:
+            named = ("max_request_bytes", "max_document_bytes", "max_inline_bytes", "upload_buffer_bytes")
+            sizes = {name: getattr(room.settings, name) for name in named}
+            with served(
+                RepositoryActor(wrap(room)), "/repository", name="repository", limits=limits, **sizes
+            ) as address:
                 yield Stand(registry, room, address)
     assert not registry.faults, registry.faults
 

@@ -19,6 +19,7 @@ from repository.store.directory import DirectoryStore
 from repository.store.sql import open_index
 from repository.sweep import Report
 from tests.builders import submission
+from tests.repository.scanner.servers import Scripted, clamd_answer, free_port
 from tests.repository.stand import (
     ScriptedRegistry,
     post,
@@ -132,6 +133,32 @@ def test_orphans_are_removed_by_hand_when_their_number_is_said(tmp_path, run_com
         assert status == 0
         assert (json.loads(out)["orphans"], json.loads(out)["orphans_removed"]) == (2, removed)
     assert list(store.objects()) == []
+
+
+def test_the_single_child_says_that_nothing_is_scanned_or_whether_the_scanner_answers(tmp_path, caplog):
+    settings = settings_for(tmp_path, "http://127.0.0.1:9/registry")
+    with running(app.single, "admin", settings) as port:
+        assert "notes" not in json.loads(get(port, "/health/ready")[1])
+    assert "documents are not scanned for malware (repository.scanner is none)" in caplog.messages
+    caplog.clear()
+    with Scripted(clamd_answer(b"PONG\0", end=b"zPING\0")) as scanner:
+        asked = settings.model_copy(update={"scanner": f"clamd://127.0.0.1:{scanner.port}"})
+        with running(app.single, "admin", asked) as port:
+            assert json.loads(get(port, "/health/ready")[1])["notes"] == {"scanner": "ok"}
+            assert scanner.heads == [b"zPING\0"]
+    gone = settings.model_copy(update={"scanner": f"clamd://127.0.0.1:{free_port()}"})
+    with running(app.single, "admin", gone) as port:
+        status, body = get(port, "/health/ready")
+        assert (status, json.loads(body)["notes"]) == (200, {"scanner": "failed"})
+    assert not [message for message in caplog.messages if "not scanned" in message]
+
+
+def test_a_worker_asks_the_scanner_of_its_settings(tmp_path):
+    with served(ScriptedRegistry(), "/registry", name="registry") as registry_url:
+        with Scripted(clamd_answer(b"stream: Some.Thing FOUND\0")) as scanner:
+            settings = settings_for(tmp_path, registry_url, scanner=f"clamd://127.0.0.1:{scanner.port}")
+            with running(app.worker, "soap", settings) as port:
+                assert provide(f"http://127.0.0.1:{port}/repository", submission()).codes == ["InvalidDocumentContent"]
 
 
 def test_a_sweep_by_hand(tmp_path):

@@ -14,7 +14,7 @@ from ihe.xua import Caller
 from repository import iti86_remove_documents as iti86
 from repository import sweep
 from repository.store.keyring import new_line
-from repository.store.protocol import StoreUnavailable
+from repository.store.protocol import StoreUnavailable, Superseded
 from repository.sweep import Report
 from tests.builders import PATIENT, REPOSITORY, submission, with_identifier, with_slot
 from tests.repository.doomed import REMOVAL_STEPS
@@ -28,6 +28,7 @@ from tests.repository.stand import (
     stand,
     unique_ids,
 )
+from tests.repository.test_registration import Busy
 
 ROOT = Path(__file__).parents[2]
 ACTION = "urn:ihe:iti:2017:RemoveDocuments"
@@ -253,7 +254,7 @@ def test_only_partners_that_list_it_may_remove(house, tmp_path):
         actor = Disguised(replace(house.room, granted=lambda _caller, granted=granted: granted), lab)
         with served(actor, "/repository", name="repository") as address:
             answer = remove(address, *unique_ids(objects))
-        assert answer.status == status
+        assert (answer.status, answer.codes) == (status, ["XDSRepositoryError"] * (status == "Failure"))
     assert [m.event.outcome for m in removals(house)] == [8, 8, 0]
     assert "listed-partners-only" in removals(house)[0].objects[0].details[-1].value.decode()
 
@@ -368,6 +369,24 @@ def test_of_two_removals_at_once_one_finds_the_document_gone(house, monkeypatch)
     assert [int(m.event.outcome) for m in removals(house)] == [0, 8]
 
 
+def test_of_many_removals_at_once_one_that_never_gets_through_is_told_to_wait(house, monkeypatch):
+    objects = stored(house, b"one")
+    forgotten(house, objects)
+
+    def beaten(*_):
+        raise Superseded("somebody else")
+
+    monkeypatch.setattr(type(house.index), "remove", beaten)
+    answer = remove(house.address, *unique_ids(objects))
+    assert (answer.status, answer.codes) == ("Failure", ["XDSRepositoryBusy"])
+    assert [int(m.event.outcome) for m in removals(house)] == [8]
+
+
+def test_nothing_is_removed_while_records_cannot_be_delivered(tmp_path):
+    with stand(tmp_path, wrap=lambda room: replace(room, index=Busy(room.index))) as house:
+        assert remove(house.address, "1.2.3").codes == ["XDSRepositoryBusy"]
+
+
 # ----------------------------------------------------------------------------------------- stores and databases
 
 
@@ -392,7 +411,8 @@ def test_a_plain_document_that_the_store_keeps_is_told_and_tried_again(tmp_path)
         answer = remove(house.address, one)
         assert (answer.status, answer.codes) == ("Failure", ["XDSRemoveDocumentsError"])
         assert "not given out any more" in answer.errors[0][1]
-        assert [int(m.event.outcome) for m in removals(house)] == [0, 8]
+        told = [(int(m.event.outcome), m.event.outcome_description) for m in removals(house)]
+        assert told == [(0, None), (8, "XDSRemoveDocumentsError")]
         assert house.retrieve(one).codes == ["XDSDocumentUniqueIdError"]
         assert sweep.run_once(replace(house.room, store=Locked(house.store))).quiet
         assert [row.state for row in house.rows().values()] == ["removing"]

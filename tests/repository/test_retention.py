@@ -15,10 +15,12 @@ from ihe import vocabulary as v
 from repository import retention, sweep
 from repository.retention import Fate, RegistrySilent
 from repository.store.keyring import new_line
+from repository.store.protocol import StoreUnavailable
 from repository.store.tables import documents
 from tests.builders import LOINC, PATIENT, submission, with_code, with_identifier, with_slot, without_slot
 from tests.repository.stand import SINK, stand, unique_ids
 from tests.repository.test_iti86_remove_documents import Locked, forgotten
+from tests.repository.test_registration import Busy
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS, NOTES = f"11502-2^^{LOINC}", f"34133-9^^{LOINC}"
@@ -170,6 +172,32 @@ def test_a_document_is_due_when_every_copy_of_it_is(house):
     assert told == {"1.2.3": Fate.REMOVED}
     assert report.rules[0].removed == 1
     house.assert_nothing_kept()
+
+
+def test_a_copy_of_another_class_is_due_by_its_own_rule(tmp_path):
+    more = {"class_code": NOTES, "days": 90, "after": "creation"}
+    with stand(tmp_path, retention=rules(more)) as house:
+        same = with_identifier(v.ENTRY_UNIQUE_ID, "1.2.3")
+        note = (with_code(v.ENTRY_CLASS, "34133-9", LOINC), with_slot("creationTime", "20010101"))
+        forgotten(house, stored(house, b"one", entry=(same, *note)), stored(house, b"one", entry=(same,)))
+        (since,) = (row.since for row in house.rows().values() if row.class_code == REPORTS)
+        house.room.clock.forward(29 * DAY)
+        assert run(house, remove=True)[1] == {}
+        house.room.clock.forward(2 * DAY)
+        report, told = run(house)
+        assert told == {"1.2.3": Fate.REMOVABLE}
+        assert (report.rules[0].oldest, report.rules[0].newest) == (since, since)
+        assert run(house, remove=True)[0].rules[0].removed == 1
+        house.assert_nothing_kept()
+
+
+def test_records_that_cannot_be_delivered_end_it(house):
+    objects = stored(house, b"one")
+    forgotten(house, objects)
+    house.room.clock.forward(31 * DAY)
+    with pytest.raises(StoreUnavailable, match="audit records"):
+        run(house, remove=True, room=replace(house.room, index=Busy(house.index)))
+    assert len(house.retrieve(*unique_ids(objects)).documents()) == 1
 
 
 def test_many_documents_go_batch_by_batch(house, monkeypatch):

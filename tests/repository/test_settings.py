@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from repository.settings import Bucket, RepositorySettings, store_bucket, store_directory
+from wire.settings import LimitSettings
 
 
 def test_defaults_are_those_of_the_contract():
@@ -15,6 +16,9 @@ def test_defaults_are_those_of_the_contract():
     assert settings.max_document_bytes == 2 * 2**30
     assert settings.max_request_bytes == 3 * 2**30
     assert settings.max_inline_bytes == settings.upload_buffer_bytes == 32 * 2**20
+    assert (settings.max_documents, settings.max_uploads) == (1000, 64)
+    assert (settings.scanner, settings.scanner_required, settings.media_check) == ("none", True, "warn")
+    assert settings.max_scans < LimitSettings().threads
     assert settings.identical_retry == "accept"
     assert settings.max_registration_s < settings.registry_timeout_s
 
@@ -27,6 +31,8 @@ def test_defaults_are_those_of_the_contract():
         ("store", "s3+https://key:secret@host/bucket", "settings of their own"),
         ("store", "s3+https://host", "s3+https://host[:port]/bucket"),
         ("store", "s3+https://host/Bucket", "s3+https://host[:port]/bucket"),
+        ("store", "s3+https://host/buck..et", "should name a bucket"),
+        ("store", "s3+https://host/10.0.0.1", "should name a bucket"),
         ("store", "s3+https://host/bucket?x=1", "s3+https://host[:port]/bucket"),
         ("store", "s3+https://host/bucket/../other", "s3+https://host[:port]/bucket"),
         ("store", "s3+https://host:99999/bucket", "port"),
@@ -42,6 +48,11 @@ def test_defaults_are_those_of_the_contract():
         ("remove_registered", "maybe", "accept"),
         ("max_retrieve_documents", 0, "greater than 0"),
         ("workers", 0, "greater than 0"),
+        ("max_documents", 0, "greater than 0"),
+        ("max_uploads", 0, "greater than 0"),
+        ("scanner", "clamav", "clamd://HOST:PORT"),
+        ("media_check", "maybe", "refuse"),
+        ("scan_timeout_s", 0, "greater than 0"),
         ("unknown", 1, "not permitted"),
     ],
 )

@@ -75,6 +75,7 @@ class EchoActor:
         self.directory = directory
         self.documents: dict[str, bytes | Path] = {}
         self.staged: list[StagedFile] = []
+        self.wanted: list[int | None] = []
         self.seen: list[Seen] = []
         self.closed: list[bool] = []
         self.failures: list[str] = []
@@ -86,8 +87,9 @@ class EchoActor:
     def handlers(self) -> dict[Transaction, Callable[[Request], Reply]]:
         return {ITI_18: self._query, ITI_41: self._provide, ITI_42: self._register, ITI_43: self._retrieve}
 
-    def stage(self, request_id: str) -> StagedFile:
+    def stage(self, request_id: str, wanted: int | None) -> StagedFile:
         assert request_id
+        self.wanted.append(wanted)
         self.staged.append(StagedFile(self.directory, self.fail_staging_after))
         return self.staged[-1]
 

@@ -105,11 +105,13 @@ def test_a_hundred_thousand_references_take_no_second():
     ("text", "fits"),
     [("QUJD" * 4, True), ("QUJD" * 3 + "QUI=", True), ("Q U J\nD" * 4, True), ("QUJD" * 4 + "QQ==", False)],
 )
-def test_inline_content_is_bounded_by_its_bytes(text, fits):
+@pytest.mark.parametrize("bounds", [(12, 99), (99, 12)], ids=["inline", "document"])
+def test_inline_content_is_bounded_by_its_bytes(text, fits, bounds):
     body = request(text).body
     if fits:
-        refuse_large_inline(body, 12)
+        refuse_large_inline(body, *bounds)
     else:
         with pytest.raises(SoapFault) as refused:
-            refuse_large_inline(body, 12)
-        assert (refused.value.http_status, "MTOM" in refused.value.reason) == (413, True)
+            refuse_large_inline(body, *bounds)
+        assert (refused.value.http_status, "MTOM" in refused.value.reason) == (413, bounds[0] == 12)
+        assert refused.value.limit == ("max_inline_bytes" if bounds[0] == 12 else "max_document_bytes")

@@ -113,7 +113,7 @@ def test_a_store_that_fails_before_the_root_part_is_known(endpoint, actor):
 
 
 def test_a_store_that_refuses(endpoint, actor, monkeypatch):
-    def refuse(_request_id):
+    def refuse(_request_id, _wanted):
         raise SoapFault(FaultCode.RECEIVER, "no room for this document")
 
     monkeypatch.setattr(actor, "stage", refuse)
@@ -136,6 +136,36 @@ def test_a_handler_that_fails_after_it_looked_at_a_document_owns_it(endpoint, ac
     actor.before = fail
     endpoint.raw(upload(b"f" * 3 * MIB))
     assert len(actor.left()) == 1
+
+
+def test_the_store_is_told_how_much_of_the_message_is_still_to_be_stored(endpoint, actor):
+    body = multipart(
+        root_part(provide(("d", include("cid:d1")), ("e", include("cid:e1")))),
+        attached("d1", b"d" * 3 * MIB),
+        attached("e1", b"e" * 2 * MIB),
+    )
+    assert endpoint.raw(request(body, MTOM)).status == 200
+    first, second = actor.wanted
+    assert 5 * MIB < first <= len(body)
+    assert 2 * MIB < second <= len(body) - 3 * MIB
+    head = request(b"", MTOM, "Transfer-Encoding: chunked", length=False)
+    assert endpoint.raw(head, b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n").status == 200
+    assert actor.wanted[2:] == [None, None]
+
+
+def test_a_document_is_durable_before_the_next_one_is_stored(endpoint, actor):
+    seen = []
+    stage = actor.stage
+
+    def staging(request_id, wanted):
+        seen.append([one.finished for one in actor.staged])
+        return stage(request_id, wanted)
+
+    actor.stage = staging
+    names = ["d1", "d2", "d3"]
+    root = root_part(provide(*((name, include(f"cid:{name}")) for name in names)))
+    assert endpoint.post(multipart(root, *(attached(name, b"x" * 2 * MIB) for name in names)), MTOM).status == 200
+    assert seen == [[], [True], [True, True]]
 
 
 @pytest.mark.parametrize("where", ["first", "later"])

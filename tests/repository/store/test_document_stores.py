@@ -20,14 +20,24 @@ PART = 5 * 2**20
 STORES = ["directory", "memory", "seaweedfs", "seaweedfs versioned", "minio", "minio versioned"]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One root for all tests: its 4,096 folders cost more than most of them."""
+    return tmp_path_factory.mktemp("documents")
+
+
 @pytest.fixture(params=STORES)
-def store(request, tmp_path):
+def store(request, folder):
     if request.param == "directory":
-        return DirectoryStore(tmp_path / "documents")
-    if request.param == "memory":
-        return MemoryStore()
-    server, *versioned = request.param.split()
-    return request.getfixturevalue(server).store("versioned" if versioned else "documents")
+        directory = DirectoryStore(folder)
+        yield directory
+        for left in list(directory.objects()):
+            directory.delete(left.key)
+    elif request.param == "memory":
+        yield MemoryStore()
+    else:
+        server, *versioned = request.param.split()
+        yield request.getfixturevalue(server).store("versioned" if versioned else "documents")
 
 
 @pytest.fixture

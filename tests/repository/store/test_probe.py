@@ -12,7 +12,6 @@ from repository.settings import RepositorySettings, store_bucket
 from repository.store import probe as probing
 from repository.store.probe import probe
 from repository.store.s3_client import S3Client
-from tests.conftest import command
 from tests.store_proxy import do, proxied, refuse
 
 QUICK = 1
@@ -137,16 +136,16 @@ def _config(folder, server, **more):
     return str(path)
 
 
-def test_the_command_prints_a_table_and_json_and_ends_with_what_is_missing(object_store, small, tmp_path):
+def test_the_command_prints_a_table_and_json_and_ends_with_what_is_missing(object_store, small, tmp_path, run_command):
     config = _config(tmp_path, object_store)
-    status, out, err = command("store", "check", "--config", config)
+    status, out, err = run_command("store", "check", "--config", config)
     assert (status, err) == (0, "dossier: the store has what production needs\n")
     rows = [line.split("\t") for line in out.splitlines()]
     assert ["wrong secret", "ok", "refused", "needed", ""] in rows
-    status, out, _ = command("store", "check", "--config", config, "--json")
+    status, out, _ = run_command("store", "check", "--config", config, "--json")
     assert (status, json.loads(out)["missing"]) == (0, [])
     config = _config(tmp_path, object_store, store_secret_key="wrong")
-    status, out, err = command("store", "check", "--config", config)
+    status, out, err = run_command("store", "check", "--config", config)
     assert status == 1
     assert err == "dossier: production needs what this store lacks: reached with our key\n"
     assert "wrong\t" not in out

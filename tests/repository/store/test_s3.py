@@ -18,6 +18,7 @@ from tests.object_store import ACCESS, SECRET
 from tests.store_proxy import answer, cut_answer, cut_request, do, hang, lose_answer, proxied, refuse
 
 KEY = "0123456789abcdef0123456789abcdef"
+OTHER = "f" * 32
 PART = 5 * 2**20
 SMALL = b"small"
 LARGE = os.urandom(12 * 2**20)
@@ -151,6 +152,18 @@ def test_a_server_that_stays_away_loses_the_upload_and_its_rest_is_removed(objec
     upload.abort()
     assert list(far.objects()) == []
     assert parts_of(object_store, far) == []
+
+
+@pytest.mark.parametrize("data", [SMALL, TWO_PARTS], ids=["small", "large"])
+def test_a_server_that_refuses_the_condition_gets_the_object_without_it(far, proxy, data):
+    def asks(asked):
+        return b"if-none-match" in asked.head.lower()
+
+    proxy.rule = lambda asked: do(refuse, status=501, code="NotImplemented") if asks(asked) else None
+    for key in (KEY, OTHER):
+        put(far, data, key)
+        assert get(far, key) == data
+    assert sum(map(asks, proxy.asked)) == 1
 
 
 def test_an_upload_somebody_else_removed_is_not_finished(object_store):

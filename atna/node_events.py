@@ -1,0 +1,109 @@
+"""What a node does and suffers by itself, beside the transactions of ``atna.events`` (DICOM PS3.15 A.5.3)."""
+
+from atna.message import (
+    Action,
+    AuditMessage,
+    Detail,
+    EventIdentification,
+    Outcome,
+    ParticipantObject,
+)
+from atna.participants import (
+    SEARCH_DETAIL,
+    DocumentReference,
+    Parties,
+    decided,
+    document_object,
+    participant,
+    pushed,
+)
+from atna.vocabulary import (
+    APPLICATION,
+    APPLICATION_ACTIVITY,
+    APPLICATION_LAUNCHER,
+    APPLICATION_START,
+    APPLICATION_STOP,
+    AUDIT_LOG_USED,
+    MALWARE,
+    NODE_AUTHENTICATION,
+    REPORT_NUMBER,
+    ROLE_SECURITY_RESOURCE,
+    SECURITY_ALERT,
+    SYSTEM,
+    URI,
+    dcm,
+)
+
+__all__ = [
+    "application_activity",
+    "audit_log_used",
+    "malware_found",
+    "node_authentication_failed",
+]
+
+
+def application_activity(
+    *, started: bool, application: str, process_id: str, address: str, outcome: Outcome = Outcome.SUCCESS
+) -> AuditMessage:
+    """Application Start or Stop (DICOM PS3.15 A.5.3.1). ``application`` names the service, ``address`` its host.
+
+    The launcher is the service manager of that host: no person is known to us.
+    """
+    event = EventIdentification(
+        APPLICATION_ACTIVITY, Action.EXECUTE, outcome, (APPLICATION_START if started else APPLICATION_STOP,)
+    )
+    own = participant(process_id, address, APPLICATION, is_requestor=False, name=application)
+    launcher = participant(f"supervisor@{address}", address, APPLICATION_LAUNCHER, is_requestor=True)
+    return AuditMessage(event, (own, launcher))
+
+
+def audit_log_used(
+    parties: Parties,
+    *,
+    log_uri: str,
+    outcome: Outcome,
+    search: str | None = None,
+    reason: str | None = None,
+    decision: str | None = None,
+) -> AuditMessage:
+    """Audit Log Used (DICOM PS3.15 A.5.3.2), for each reading of the log; ``search`` is what was asked for."""
+    event = EventIdentification(AUDIT_LOG_USED, Action.READ, outcome, (), reason)
+    asked = (Detail(SEARCH_DETAIL, search.encode()),) if search else ()
+    log = ParticipantObject(
+        log_uri, URI, SYSTEM, ROLE_SECURITY_RESOURCE, name="Security Audit Log", details=(*asked, *decided(decision))
+    )
+    return AuditMessage(event, pushed(parties), (log,))
+
+
+def node_authentication_failed(*, process_id: str, address: str, peer_address: str, reason: str) -> AuditMessage:
+    """Security Alert, Node Authentication (DICOM PS3.15 A.5.3.11): a peer that could not prove who it is (ITI-19)."""
+    event = EventIdentification(SECURITY_ALERT, Action.EXECUTE, Outcome.SERIOUS_FAILURE, (NODE_AUTHENTICATION,), reason)
+    own = participant(process_id, address, APPLICATION, is_requestor=False)
+    peer = participant(peer_address, peer_address, None, is_requestor=True)
+    node = ParticipantObject(
+        peer_address,
+        dcm("110182", "Node ID"),
+        SYSTEM,
+        ROLE_SECURITY_RESOURCE,
+        details=(Detail("Alert Description", reason.encode()),),
+    )
+    return AuditMessage(event, (own, peer), (node,))
+
+
+def malware_found(parties: Parties, *, document: DocumentReference, malware: str) -> AuditMessage:
+    """Security Alert (DICOM PS3.15 A.5.3.11): a document that was sent holds malware and was refused.
+
+    ``malware`` is the name the scanner gives it. It stands beside the record of the transaction that failed.
+    """
+    event = EventIdentification(SECURITY_ALERT, Action.EXECUTE, Outcome.SERIOUS_FAILURE, (MALWARE,))
+    subject = ParticipantObject(
+        document.unique_id,
+        REPORT_NUMBER,
+        SYSTEM,
+        ROLE_SECURITY_RESOURCE,
+        details=(
+            Detail("Alert Description", f"malware: {malware}".encode(errors="replace")),
+            *document_object(document, None).details,
+        ),
+    )
+    return AuditMessage(event, pushed(parties), (subject,))
