@@ -14,7 +14,7 @@ from ihe.xua import Caller
 from repository import iti86_remove_documents as iti86
 from repository import sweep
 from repository.store.keyring import new_line
-from repository.store.protocol import StoreUnavailable, Superseded
+from repository.store.protocol import ObjectLocked, StoreUnavailable, Superseded
 from repository.sweep import Report
 from tests.builders import PATIENT, REPOSITORY, submission, with_identifier, with_slot
 from tests.repository.doomed import REMOVAL_STEPS
@@ -397,7 +397,7 @@ class Locked:
         self._store = store
 
     def delete(self, _key):
-        raise StoreUnavailable("the object is locked")
+        raise ObjectLocked("the object is locked")
 
     def __getattr__(self, name):
         return getattr(self._store, name)
