@@ -416,6 +416,7 @@ def test_a_plain_document_that_the_store_keeps_is_told_and_tried_again(tmp_path)
         assert house.retrieve(one).codes == ["XDSDocumentUniqueIdError"]
         assert sweep.run_once(replace(house.room, store=Locked(house.store))).quiet
         assert [row.state for row in house.rows().values()] == ["removing"]
+        house.room.clock.forward(30)
         assert sweep.run_once(house.room) == Report(discarded=1)
         house.assert_nothing_kept()
 
