@@ -21,7 +21,7 @@ from typing import Final
 
 from repository.resolution import Resolution, resolve, window
 from repository.room import Room
-from repository.store.protocol import StoredObject, StoreUnavailable, Submission
+from repository.store.protocol import ObjectLocked, StoredObject, StoreUnavailable, Submission
 
 __all__ = ["MOST_ORPHANS", "MOST_UNANSWERED", "Report", "run", "run_once"]
 
@@ -92,14 +92,18 @@ class _Asking:
             return Resolution.UNKNOWN
 
     def remove(self, room: Room, keys: list[str]) -> list[str]:
-        """Those that are gone now."""
+        """Those that are gone now. A lock is an answer: what is kept by one holds up no other."""
         gone = []
         for key in keys:
             if not self.goes_on():
                 break
-            if room.remove([key]):
+            try:
+                room.store.delete(key)
                 gone.append(key)
-            else:
+            except ObjectLocked as error:
+                _log.warning("object %s stays for now: %s", key, error)
+            except StoreUnavailable as error:
+                _log.warning("object %s could not be deleted: %s", key, error)
                 self.unanswered += 1
         return gone
 

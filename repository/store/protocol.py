@@ -332,7 +332,7 @@ class DocumentIndex(Protocol):
     def forget(self, object_keys: Sequence[str], *, left_before: int | None = None) -> int:
         """Delete rows in state REMOVING, after their objects are gone; returns how many.
 
-        ``left_before``: only those older than this; of younger ones the object may still appear.
+        ``left_before``: only those not younger than this; of younger ones the object may still appear.
         """
         ...
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, case, delete, exists, func, insert, or_, select, update
 
 from atna.store.engine import DRIVER_ERRORS, is_disk_full, open_engine, reading, write
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
@@ -360,7 +360,9 @@ class SqlIndex:
         left = and_(d.state == State.PENDING.value, d.since < left_before, ~wanted)
 
         def work(connection: Connection) -> tuple[str, ...]:
-            connection.execute(update(documents).where(or_(staged, left)).values(**_REMOVING, since=left_before))
+            # Tried for a while from now on; of a young upload the object may still appear, it keeps its time.
+            since = case((d.since < left_before, left_before), else_=d.since)
+            connection.execute(update(documents).where(or_(staged, left)).values(**_REMOVING, since=since))
             removing = select(d.object_key).where(d.state == State.REMOVING.value, d.since >= removing_after)
             return tuple(connection.execute(removing).scalars())
 
@@ -370,7 +372,7 @@ class SqlIndex:
         """Delete rows in state REMOVING; returns how many."""
         d = documents.c
         removing = d.state == State.REMOVING.value
-        old = removing if left_before is None else and_(removing, d.since < left_before)
+        old = removing if left_before is None else and_(removing, d.since <= left_before)
 
         def work(connection: Connection) -> int:
             count = 0

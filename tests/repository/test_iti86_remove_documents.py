@@ -14,7 +14,7 @@ from ihe.xua import Caller
 from repository import iti86_remove_documents as iti86
 from repository import sweep
 from repository.store.keyring import new_line
-from repository.store.protocol import StoreUnavailable, Superseded
+from repository.store.protocol import ObjectLocked, StoreUnavailable, Superseded
 from repository.sweep import Report
 from tests.builders import PATIENT, REPOSITORY, submission, with_identifier, with_slot
 from tests.repository.doomed import REMOVAL_STEPS
@@ -397,7 +397,7 @@ class Locked:
         self._store = store
 
     def delete(self, _key):
-        raise StoreUnavailable("the object is locked")
+        raise ObjectLocked("the object is locked")
 
     def __getattr__(self, name):
         return getattr(self._store, name)
@@ -416,6 +416,7 @@ def test_a_plain_document_that_the_store_keeps_is_told_and_tried_again(tmp_path)
         assert house.retrieve(one).codes == ["XDSDocumentUniqueIdError"]
         assert sweep.run_once(replace(house.room, store=Locked(house.store))).quiet
         assert [row.state for row in house.rows().values()] == ["removing"]
+        house.room.clock.forward(30)
         assert sweep.run_once(house.room) == Report(discarded=1)
         house.assert_nothing_kept()
 
@@ -446,7 +447,7 @@ def test_what_a_store_keeps_for_long_is_tried_again_only_with_the_whole_store(ho
     monkeypatch.undo()
     tried = []
     monkeypatch.setattr(type(house.store), "delete", lambda _store, key: tried.append(key))
-    monkeypatch.setattr(type(house.index), "forget", lambda *_: None)
+    monkeypatch.setattr(type(house.index), "forget", lambda *_, **_named: 0)
     for hours, whole, times in ((0, False, 1), (2, False, 1), (2, True, 2)):
         house.room.clock.forward(hours * 3600)
         sweep.run_once(house.room, orphans=whole)

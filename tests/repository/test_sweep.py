@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from repository import sweep
-from repository.sweep import Report
+from repository.store.protocol import ObjectLocked
+from repository.sweep import MOST_UNANSWERED, Report
 from tests.builders import submission, with_slot
 from tests.repository.stand import Act, stand, unique_ids
 
@@ -139,6 +140,45 @@ def test_complete_objects_without_a_row_stay_until_an_operator_says_how_many_may
 def test_young_objects_without_a_row_stay_whatever_the_operator_says(house):
     house.store.begin(os.urandom(16).hex()).finish()
     assert sweep.run_once(house.room, remove_orphans=9) == Report(orphans=1)
+
+
+def test_objects_under_a_lock_hold_up_no_other(house, monkeypatch):
+    lose(house, takes=False, objects=submission(entries=MOST_UNANSWERED + 2))
+    locked = sorted(house.objects())[:-1]
+    real = house.store.delete
+
+    def delete(key):
+        if key in locked:
+            raise ObjectLocked("the object store keeps an object: until 2099")
+        real(key)
+
+    monkeypatch.setattr(house.store, "delete", delete)
+    house.room.clock.forward(WINDOW_S)
+    for whole in (False, True):
+        report = sweep.run_once(house.room, orphans=whole)
+        assert report.unanswered == 0
+    assert sorted(house.objects()) == locked
+    monkeypatch.undo()
+    sweep.run_once(house.room)
+    house.assert_nothing_kept()
+
+
+def test_an_upload_that_was_just_killed_may_still_write(house):
+    """Nobody is serving, yet the store may do what it was asked to a moment ago."""
+    from repository.room import StagedDocument
+
+    staged = StagedDocument(house.room)
+    staged.write(b"half")
+    for _ in range(2):
+        sweep.run_once(house.room, staging_age_s=0)
+        assert house.objects() == {}
+        assert [row.state for row in house.rows().values()] == ["removing"]
+    upload = house.store.begin(staged.key)
+    upload.write(b"half and more")
+    upload.finish()
+    house.room.clock.forward(WINDOW_S)
+    assert sweep.run_once(house.room, staging_age_s=0).discarded == 1
+    house.assert_nothing_kept()
 
 
 # ------------------------------------------------------------------------------------------------- periodic
