@@ -135,7 +135,8 @@ class _SealedUpload:
         self._upload = upload
         self._seal = seal
         self._held = bytearray()
-        self._finished = False
+        self._ended = False
+        self._broken = False
 
     def write(self, block: bytes) -> None:
         self._held += block
@@ -144,14 +145,25 @@ class _SealedUpload:
             with memoryview(self._held) as view:
                 sealed = [self._seal.close(view[n * PLAIN_BYTES :][:PLAIN_BYTES], last=False) for n in range(count)]
             del self._held[: count * PLAIN_BYTES]
-            self._upload.write(b"".join(sealed))
+            self._pass_on(b"".join(sealed))
 
     def finish(self) -> None:
-        if not self._finished:
-            self._finished = True
-            self._upload.write(self._seal.close(bytes(self._held), last=True))
-            self._held.clear()
+        if not self._ended:
+            self._ended = True
+            self._pass_on(self._seal.close(bytes(self._held), last=True))
+        if self._broken:
+            raise StoreUnavailable("upload is broken")
         self._upload.finish()
+
+    def _pass_on(self, sealed: bytes) -> None:
+        """What the store may have taken in part is never made whole: its blocks could not be told apart."""
+        if self._broken:
+            raise StoreUnavailable("upload is broken")
+        try:
+            self._upload.write(sealed)
+        except BaseException:
+            self._broken = True
+            raise
 
     def abort(self) -> None:
         self._upload.abort()

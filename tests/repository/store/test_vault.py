@@ -1,6 +1,7 @@
 """Sealed documents: bytes out are bytes in, and whatever was done to what lies in the store is noticed."""
 
 import os
+from unittest.mock import Mock
 
 import pytest
 
@@ -193,5 +194,21 @@ def test_finish_twice_is_finishing_once_and_abort_leaves_nothing(store, vault):
     upload.finish()
     upload.finish()
     assert b"".join(vault.open(KEY, envelope)) == b"x" * (B + 1)
+    upload.abort()
+    assert list(store.objects()) == []
+
+
+@pytest.mark.parametrize("size", [10, B + 10])
+def test_an_upload_whose_write_failed_is_never_finished(store, vault, size):
+    upload = vault.begin(KEY, vault.new_envelope(KEY))
+    real, upload._upload.write = upload._upload.write, Mock(side_effect=StoreUnavailable("away"))
+    for step in (lambda: upload.write(b"x" * size), upload.finish, upload.finish):
+        if step == upload.finish or size > B:
+            with pytest.raises(StoreUnavailable):
+                step()
+            upload._upload.write = real
+        else:
+            step()
+    assert store.size(KEY) is None
     upload.abort()
     assert list(store.objects()) == []
