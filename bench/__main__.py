@@ -1,6 +1,9 @@
 """``python -m bench [--entries N] [--seconds S] [NAME…]``: every benchmark, or those named, as one table of ratios.
 
 NAMES: iti18, iti42, iti41, growth, large, transfer
+
+iti41 and transfer are measured with the documents in each of ``--stores``: directory, s3 (SeaweedFS on this machine),
+and both with sealed documents.
 """
 
 import argparse
@@ -19,11 +22,12 @@ from atna.store.engine import reading
 from bench import fill, transfer
 from bench.load import Plan, Result, run, soap_head
 from bench.messages import MTOM_TYPE, find_documents, patient_id, provide, register
-from bench.servers import Dossier, cpu_by_group, dossier, floor, postgresql, resident_bytes
+from bench.servers import Dossier, cpu_by_group, document_store, dossier, floor, postgresql, resident_bytes
 from registry.store import tables
 from registry.store.opening import open_registry
 
 CONNECTIONS = 16
+STORES = ("directory", "directory-sealed", "s3", "s3-sealed")
 NAMES = ("iti18", "iti42", "iti41", "growth", "large", "transfer")
 
 
@@ -138,14 +142,15 @@ def iti42(bench: Bench, server: Dossier, port: int) -> None:
     _compare(bench, server, "ITI-42, one document", ours, bare, "≥ 0.5")
 
 
-def iti41(bench: Bench, server: Dossier, port: int) -> None:
-    """A document of 100 kB through repository and registry, directory store."""
+def iti41(bench: Bench, server: Dossier, port: int, store: str) -> None:
+    """A document of 100 kB through repository and registry."""
     document = os.urandom(100_000)
     sha1 = hashlib.sha1(document, usedforsecurity=False).hexdigest()
     messages = tuple(provide(patient, document, sha1) for patient in bench.patients(fill.SMALL, 20))
     ours = Plan(server.repository, soap_head("/repository", MTOM_TYPE), messages, CONNECTIONS, bench.seconds)
-    bare = Plan(port, soap_head("/provide", MTOM_TYPE), messages, CONNECTIONS, bench.seconds)
-    _compare(bench, server, "ITI-41 + 42, 100 kB, directory", ours, bare, "≥ 0.5")
+    kept = "/provide-s3" if store.startswith("s3") else "/provide"
+    bare = Plan(port, soap_head(kept, MTOM_TYPE), messages, CONNECTIONS, bench.seconds)
+    _compare(bench, server, f"ITI-41 + 42, 100 kB, {store}", ours, bare, "≥ 0.5")
 
 
 def _p50(bench: Bench, server: Dossier) -> float:
@@ -172,16 +177,41 @@ def large(bench: Bench, server: Dossier) -> None:
     )
 
 
+def _stores(bench: Bench, arguments: argparse.Namespace, names: list[str], settings: dict[str, str], url: str) -> None:
+    """ITI-41 and the large document, each store in turn with services of its own on the same databases."""
+    for store in arguments.stores:
+        folder = bench.folder / store
+        folder.mkdir()
+        with document_store(store, folder) as (where, bucket):
+            more = {f"REPOSITORY__{name.upper()}": str(value) for name, value in where.items()}
+            more["REPOSITORY__DATABASE_URL"] = url
+            with dossier(folder, **settings | more) as server:
+                if "iti41" in names:
+                    with floor(bench.url, folder / "floor", bench.workers, bucket) as port:
+                        iti41(bench, server, port, store)
+                if "transfer" in names:
+                    transfer.measure(bench, server, arguments.gigabytes, store)
+
+
 def _run(arguments: argparse.Namespace, names: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dossier-bench-")))
         servers = stack.enter_context(postgresql())
         bench = Bench(servers.database("registry"), folder, arguments.seconds, 1, servers.postmaster)
         print(f"{'':44}{'product':>34}{'floor':>24}{'ratio':>9}  goal")
-        took = fill.fill(bench.engine, bench.url, 0, 1)
+        fill.fill(bench.engine, bench.url, 0, 1)
         settings = {"REGISTRY__DATABASE_URL": bench.url, "REGISTRY__WORKERS": str(bench.workers)}
         settings["REPOSITORY__WORKERS"] = str(bench.workers)
-        server = stack.enter_context(dossier(folder, **settings))
+        _metadata(bench, arguments, names, settings)
+        if {"iti41", "transfer"} & set(names):
+            _stores(bench, arguments, names, settings, servers.database("repository"))
+
+
+def _metadata(bench: Bench, arguments: argparse.Namespace, names: list[str], settings: dict[str, str]) -> None:
+    """What no document comes into."""
+    if not {"iti18", "iti42", "growth", "large"} & set(names):
+        return
+    with dossier(bench.folder, **settings) as server:
         small = _p50(bench, server) if "growth" in names else 0.0
         if {"iti18", "growth", "large"} & set(names) and arguments.entries > fill.BLOCK:
             took = fill.fill(bench.engine, bench.url, 1, arguments.entries // fill.BLOCK - 1)
@@ -193,12 +223,11 @@ def _run(arguments: argparse.Namespace, names: list[str]) -> None:
             bench.say(f"growth, 10,000 → {bench.blocks * fill.BLOCK:,}", text, "", f"{big / small:.2f}", "≤ 1.3")
         if "large" in names:
             large(bench, server)
-        with floor(bench.url, folder / "floor", bench.workers) as port:
-            for name, measure in (("iti18", iti18), ("iti42", iti42), ("iti41", iti41)):
-                if name in names:
-                    measure(bench, server, port)
-        if "transfer" in names:
-            transfer.measure(bench, server, arguments.gigabytes)
+        if {"iti18", "iti42"} & set(names):
+            with floor(bench.url, bench.folder / "floor", bench.workers) as port:
+                for name, measure in (("iti18", iti18), ("iti42", iti42)):
+                    if name in names:
+                        measure(bench, server, port)
 
 
 def main() -> None:
@@ -207,6 +236,7 @@ def main() -> None:
     ask.add_argument("--entries", type=int, default=1_000_000, help="entries of the large database")
     ask.add_argument("--seconds", type=float, default=16.0, help="of each throughput measurement")
     ask.add_argument("--gigabytes", type=float, default=1.0, help="size of the large document, GiB")
+    ask.add_argument("--stores", nargs="*", choices=STORES, default=STORES, help="where documents lie; default all")
     arguments = ask.parse_args()
     _run(arguments, arguments.names or list(NAMES))
 

@@ -2,11 +2,13 @@
 
 ``ITI-18``  uvicorn, lxml, one SELECT by raw psycopg, stored fragments decompressed and joined
 ``ITI-42``  uvicorn, lxml, the rows of one submission inserted by raw psycopg in one pipeline, one durable commit
-``ITI-41``  the bytes written to a file, fsync of file and folder, then what ITI-42 does
+``ITI-41``  the bytes written to a file, fsync of file and folder (or put into a bucket), then what ITI-42 does
 
 Run as ``python -m bench.floor PORT WORKERS URL FOLDER``; each worker has its own connection and its own loop.
 """
 
+import io
+import json
 import os
 import secrets
 import sys
@@ -18,6 +20,7 @@ from typing import Any
 import psycopg
 import uvicorn
 from lxml import etree
+from minio import Minio
 
 from bench.messages import AUTHORITY
 
@@ -48,6 +51,11 @@ class Floor:
         self.connection = psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True)
         self.connection.prepare_threshold = 0
         self.folder = folder
+        place = json.loads(os.environ.get("BENCH_BUCKET", "null"))
+        self.bucket_name = place["bucket"] if place else ""
+        self.bucket = place and Minio(
+            place["endpoint"], place["access"], place["secret"], secure=False, region="us-east-1"
+        )
         self.dictionaries = {n: bytes(b) for n, b in self.connection.execute("SELECT number, bytes FROM dictionary")}
         self.rows = [
             (f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})", row)
@@ -91,8 +99,8 @@ class Floor:
     def answer(self, path: str, body: bytes) -> bytes:
         if path == "/find":
             return self.find(body)
-        if path == "/provide":
-            self.keep(body)
+        if path.startswith("/provide"):
+            self.put(body) if path == "/provide-s3" else self.keep(body)
             body = body[body.index(b"<s:Envelope") : body.index(b"</s:Envelope>") + 13]
         etree.fromstring(body)
         self.register()
@@ -116,6 +124,10 @@ class Floor:
                     if name in new:
                         new[name] = str(uuid.uuid4())
                 self.connection.execute(statement, list(new.values()))
+
+    def put(self, data: bytes) -> None:
+        assert self.bucket is not None
+        self.bucket.put_object(self.bucket_name, uuid.uuid4().hex, io.BytesIO(data), len(data))
 
     def keep(self, data: bytes) -> None:
         path = self.folder / uuid.uuid4().hex

@@ -21,6 +21,8 @@ from typing import Any
 
 import httpx2
 
+from repository.store.keyring import new_line
+
 
 @dataclass(frozen=True)
 class Dossier:
@@ -158,12 +160,31 @@ def _pids(log: Path) -> dict[str, int]:
 
 
 @contextmanager
-def floor(url: str, folder: Path, workers: int) -> Iterator[int]:
-    """The floor's port."""
+def document_store(name: str, folder: Path) -> Iterator[tuple[dict[str, object], dict[str, str] | None]]:
+    """Settings of the repository for one of ``STORES``, and the bucket for the floor; starts what they need."""
+    with contextlib.ExitStack() as stack:
+        settings: dict[str, object] = {}
+        bucket = None
+        if name.startswith("s3"):
+            from tests.object_store import ACCESS, SECRET, running_seaweedfs
+
+            server = stack.enter_context(running_seaweedfs())
+            settings |= server.values(store_timeout_s=60)
+            bucket = {"endpoint": server.endpoint, "access": ACCESS, "secret": SECRET, "bucket": "documents"}
+        if name.endswith("sealed"):
+            (folder / "keys").write_text(new_line("bench"))
+            settings["keyring"] = folder / "keys"
+        yield settings, bucket
+
+
+@contextmanager
+def floor(url: str, folder: Path, workers: int, bucket: dict[str, str] | None = None) -> Iterator[int]:
+    """The floor's port; ``bucket`` is where it puts documents that it is sent as ``/provide-s3``."""
     port = free_base_port() + 60
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "bench.floor", str(port), str(workers), url, str(folder)]
-    process = subprocess.Popen(command, start_new_session=True)
+    environment = os.environ | {"BENCH_BUCKET": json.dumps(bucket)}
+    process = subprocess.Popen(command, start_new_session=True, env=environment)
     try:
         for _ in range(200):
             try:

@@ -84,7 +84,7 @@ def _fetch(server: Dossier, unique_id: str) -> tuple[str, int]:
     return digest.hexdigest(), size + len(data)
 
 
-def measure(bench: Any, server: Dossier, gigabytes: float) -> None:
+def measure(bench: Any, server: Dossier, gigabytes: float, store: str) -> None:
     size = int(gigabytes * 2**30)
     file, copy = server.folder / "large", server.folder / "copy"
     subprocess.run(
@@ -114,7 +114,8 @@ def measure(bench: Any, server: Dossier, gigabytes: float) -> None:
         raise RuntimeError("the large document did not come back byte for byte")
     bare = copied + hashed
     grown = max(top - before for top, before in zip(peak(), idle, strict=True)) / 2**20
-    text = f"{gigabytes:g} GiB"
+    file.unlink()
+    text = f"{gigabytes:g} GiB, {store},"
     bench.say(f"{text} in", f"{came_in:.1f} s", f"dd+sha1sum {bare:.1f} s", f"{came_in / bare:.2f}", "≤ 2")
     bench.say(f"{text} out", f"{went_out:.1f} s", f"dd+sha1sum {bare:.1f} s", f"{went_out / bare:.2f}", "≤ 2")
     bench.say(f"{text} in and out, worst process", f"{grown:.0f} MiB above idle", "", f"{grown:.0f}", "MiB ≤ 64")
