@@ -172,7 +172,7 @@ class RepositorySettings(BaseModel):
                            those of the system
     store_connect_timeout_s  how long a connection to the object store may take
     store_timeout_s        how long one part may take to be sent, and each piece of an answer to come
-    upload_part_bytes      a part of an upload to an object store, and what each upload holds in memory
+    upload_part_bytes      a part of an upload to an object store; it gathers in the folder of temporary files
     min_free_bytes         room in the store that is left alone; below it submissions are refused
     registry_url           ITI-42 and ITI-18 go there
     registry_timeout_s     how long the registry may take to answer; longer than its own ``max_registration_s``

@@ -1,8 +1,8 @@
 """Documents in a bucket of any S3 server.
 
 An object's name is the prefix and its key. What fits one part is one PUT at ``finish``; anything larger is a multipart
-upload whose parts are sent as they fill, each within the ``write`` that fills it: no thread waits for a slow sender,
-and an upload holds one part in memory. Its object appears whole or not at all.
+upload whose parts are sent as they fill, each within the ``write`` that fills it: no thread waits for a slow sender.
+A part gathers in a temporary file and is in memory only while it is sent. Its object appears whole or not at all.
 
 Each upload has a random token in the object's metadata. When an answer is lost, or a repeat is told that the object
 is there already, the token says whether it is ours. ``If-None-Match: *`` keeps a server that knows it from replacing an
@@ -13,10 +13,14 @@ time: ``ObjectLocked``. An unfinished multipart upload is listed without a size,
 finds it by its whole name only; the rows of the index hold those names.
 """
 
+import errno
+import queue
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -32,6 +36,10 @@ __all__ = ["PART_BYTES", "S3Store"]
 PART_BYTES: Final = 5 * 2**20
 """The least that S3 takes as a part that is not the last."""
 MOST_PARTS: Final = 10_000
+IN_MEMORY_BYTES: Final = 256 * 1024
+"""An object up to this size, and the beginning of any other, needs no temporary file."""
+SENT_AT_ONCE: Final = 2
+"""Parts out of temporary files that are in memory at once, of each process."""
 BLOCK_BYTES: Final = 256 * 1024
 TURNS: Final = 3
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
@@ -43,13 +51,15 @@ _NEW: Final[Mapping[str, str]] = {"If-None-Match": "*"}
 class S3Store:
     """``repository.store.protocol.DocumentStore`` in a bucket.
 
-    ``prefix`` is empty or ends with ``/``; ``part_bytes`` is what one upload holds in memory.
+    ``prefix`` is empty or ends with ``/``. A part of ``part_bytes`` gathers in a temporary file; ``sending`` bounds how
+    many of them are in memory.
     """
 
     def __init__(self, client: S3Client, prefix: str = "", *, part_bytes: int = PART_BYTES) -> None:
         self._client = client
         self._prefix = prefix
         self._part_bytes = part_bytes
+        self.buffers: Final = _Buffers(part_bytes)
         self._versioned: bool | None = None
         self._condition = _NEW
 
@@ -168,6 +178,70 @@ class S3Store:
             raise ObjectLocked(f"the object store keeps an object: {why or 'locked'}") from error
 
 
+class _Buffers:
+    """Memory for the parts that are being sent, used again: an allocator keeps much of what it is given back."""
+
+    def __init__(self, size: int) -> None:
+        self._size: Final = size
+        self._free: Final[queue.SimpleQueue[bytearray | None]] = queue.SimpleQueue()
+        for _ in range(SENT_AT_ONCE):
+            self._free.put(None)
+
+    @contextmanager
+    def one(self) -> Iterator[bytearray]:
+        """Wait for a buffer."""
+        buffer = self._free.get()
+        try:
+            if buffer is None:
+                buffer = bytearray(self._size)
+            yield buffer
+        finally:
+            self._free.put(buffer)
+
+
+class _Part:
+    """Blocks of a part until it is full; beyond ``IN_MEMORY_BYTES`` in a file without a name, sealed if they are."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed with the upload
+
+    @property
+    def in_file(self) -> bool:
+        return self.size > IN_MEMORY_BYTES
+
+    def add(self, block: bytes) -> None:
+        """Raises StoreUnavailable where the folder of temporary files takes no more."""
+        try:
+            self._file.write(block)
+        except OSError as error:
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+            raise StoreUnavailable(f"folder of temporary files: {error.strerror}", full=full) from error
+        self.size += len(block)
+
+    def take_into(self, buffer: bytearray) -> memoryview:
+        """All of it; empty afterwards."""
+        view = memoryview(buffer)[: self.size]
+        try:
+            self._file.seek(0)
+            count = self._file.readinto(view)
+            self._file.seek(0)
+            self._file.truncate()
+        except OSError as error:
+            raise StoreUnavailable(f"folder of temporary files: {error.strerror}") from error
+        if count != self.size:
+            raise StoreUnavailable("folder of temporary files: less came back than was written")
+        self.size = 0
+        return view
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def __del__(self) -> None:
+        self._file.close()
+
+
 class _S3Upload:
     """Gathers blocks until a part is full; see the module for how it ends."""
 
@@ -178,8 +252,7 @@ class _S3Upload:
         self._name = store.name(key)
         self._part_bytes = part_bytes
         self._token = secrets.token_hex(16)
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._part = _Part()
         self._size = 0
         self._upload_id: str | None = None
         self._parts: tuple[UploadedPart, ...] = ()
@@ -192,8 +265,8 @@ class _S3Upload:
     def write(self, block: bytes) -> None:
         """Take a block; sends a part when that is full."""
         self._must_be_open()
-        while self._held_bytes + len(block) > self._part_bytes:
-            room = self._part_bytes - self._held_bytes
+        while self._part.size + len(block) > self._part_bytes:
+            room = self._part_bytes - self._part.size
             self._hold(block[:room])
             block = block[room:]
             self._send_part()
@@ -206,22 +279,23 @@ class _S3Upload:
         self._must_be_open()
         if self._upload_id is None:
             self._open = False
-            data = self._taken()
             self._sent = True
-            self._settle(lambda: self._store.only_new(partial(self._put, data)), turns=1)
+            with self._taken() as data:
+                self._settle(lambda: self._store.only_new(partial(self._put, data)), turns=1)
         else:
             self._send_part()
             self._open = False
             upload_id = self._upload_id
             self._settle(lambda: self._store.only_new(partial(self._complete, upload_id)), turns=TURNS)
         self._finished = True
+        self._part.close()
         if self._strays:
             self._store.abort_uploads(self._key)
 
     def abort(self) -> None:
         """Remove whatever was sent; an object of somebody else under this key stays."""
         self._open = False
-        self._held = []
+        self._part.close()
         if not self._sent:
             return
         if self._foreign:
@@ -235,25 +309,28 @@ class _S3Upload:
             raise StoreUnavailable("upload is already closed")
 
     def _hold(self, block: bytes) -> None:
-        self._held.append(block)
-        self._held_bytes += len(block)
+        self._part.add(block)
         self._size += len(block)
 
-    def _taken(self) -> bytes:
-        data = b"".join(self._held)
-        self._held, self._held_bytes = [], 0
-        return data
+    @contextmanager
+    def _taken(self) -> Iterator[memoryview]:
+        """The part in memory while it is sent; of parts that lay in a file only some are at once."""
+        if not self._part.in_file:
+            yield self._part.take_into(bytearray(self._part.size))
+            return
+        with self._store.buffers.one() as buffer:
+            yield self._part.take_into(buffer)
 
     def _send_part(self) -> None:
         """One part; after a failure the upload can only be aborted."""
-        data = self._taken()
         self._open = False
         if len(self._parts) == MOST_PARTS:
             raise StoreUnavailable(f"an object of more than {MOST_PARTS} parts; upload_part_bytes is too small")
         if self._upload_id is None:
             self._upload_id = self._create()
         number = len(self._parts) + 1
-        self._parts += (self._client.put_part(self._name, self._upload_id, number, data),)
+        with self._taken() as data:
+            self._parts += (self._client.put_part(self._name, self._upload_id, number, data),)
         self._open = True
 
     def _create(self) -> str:
@@ -270,7 +347,7 @@ class _S3Upload:
                 time.sleep(BACKOFF_S * 2**turn)
         return self._client.create_upload(self._name, headers)
 
-    def _put(self, data: bytes, condition: Mapping[str, str]) -> None:
+    def _put(self, data: memoryview, condition: Mapping[str, str]) -> None:
         self._client.put(self._name, data, {MARK: self._token, **condition})
 
     def _complete(self, upload_id: str, condition: Mapping[str, str]) -> None:

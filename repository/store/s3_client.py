@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import urllib3
 from minio import Minio
@@ -141,7 +141,7 @@ class S3Client:
 
     # ---------------------------------------------------------------------------------------------- writing
 
-    def put(self, name: str, data: bytes, headers: Mapping[str, str]) -> None:
+    def put(self, name: str, data: bytes | memoryview, headers: Mapping[str, str]) -> None:
         """Write a whole object; the server checks it against its MD5, and we what the server says it has."""
         digest = _md5(data)
         with translated():
@@ -153,7 +153,7 @@ class S3Client:
         with translated():
             return self._minio._create_multipart_upload(self.bucket, name, dict(headers))
 
-    def put_part(self, name: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
+    def put_part(self, name: str, upload_id: str, number: int, data: bytes | memoryview) -> UploadedPart:
         """Upload one part; numbers begin at 1, the same number again replaces the part."""
         query = {"partNumber": str(number), "uploadId": upload_id}
         digest = _md5(data)
@@ -296,7 +296,7 @@ class S3Client:
         method: str,
         name: str | None,
         *,
-        body: bytes | None = None,
+        body: bytes | memoryview | None = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> BaseHTTPResponse:
@@ -304,7 +304,7 @@ class S3Client:
             method,
             self.bucket,
             name,
-            body=body,
+            body=cast("bytes | None", body),
             headers=dict(headers or {}),
             query_params=dict(query) if query else None,
             no_body_trace=True,
@@ -370,7 +370,7 @@ def _pool_classes(send_timeout_s: float) -> dict[str, type[HTTPConnectionPool]]:
 # -------------------------------------------------------------------------------------------------- checksums
 
 
-def _md5(data: bytes) -> bytes:
+def _md5(data: bytes | memoryview) -> bytes:
     return hashlib.md5(data, usedforsecurity=False).digest()
 
 

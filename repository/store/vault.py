@@ -143,9 +143,9 @@ class _SealedUpload:
         count = max(0, len(self._held) - 1) // PLAIN_BYTES
         if count:
             with memoryview(self._held) as view:
-                sealed = [self._seal.close(view[n * PLAIN_BYTES :][:PLAIN_BYTES], last=False) for n in range(count)]
+                for n in range(count):
+                    self._pass_on(self._seal.close(view[n * PLAIN_BYTES :][:PLAIN_BYTES], last=False))
             del self._held[: count * PLAIN_BYTES]
-            self._pass_on(b"".join(sealed))
 
     def finish(self) -> None:
         if not self._ended:

@@ -1,9 +1,11 @@
-"""A repository's worker in a process of its own: ``python -m tests.repository.apart FOLDER REGISTRY_URL``.
+"""A repository's worker in a process of its own: ``python -m tests.repository.apart FOLDER REGISTRY_URL JSON``.
 
-Joined as ``dossier serve`` joins it, with all limits at their defaults. Prints its address and serves until its standard
+``JSON`` holds settings beside the usual ones. Joined as ``dossier serve`` joins it, with all limits at their defaults. Prints its address and serves until its standard
 input ends.
 """
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -33,10 +35,12 @@ class Apart:
 
 
 @contextmanager
-def apart(folder, registry_url):
-    command = [sys.executable, "-m", "tests.repository.apart", str(folder), registry_url]
+def apart(folder, registry_url, **settings):
+    command = [sys.executable, "-m", "tests.repository.apart", str(folder), registry_url, json.dumps(settings)]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdin=-1, stdout=-1, stderr=log)
+        # As the supervisor starts its children.
+        environment = {"MALLOC_ARENA_MAX": "2", **os.environ}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=-1, stdout=-1, stderr=log)
         try:
             yield Apart(process.stdout.readline().decode().strip(), process)
         finally:
@@ -60,7 +64,7 @@ def main():
 
     threading.Thread(target=until_the_end, daemon=True).start()
     app.worker(
-        settings_for(Path(sys.argv[1]), sys.argv[2]),
+        settings_for(Path(sys.argv[1]), sys.argv[2], **json.loads(sys.argv[3])),
         AffinityDomainSettings(),
         AuditSettings(),
         TlsSettings(),
