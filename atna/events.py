@@ -159,14 +159,14 @@ def removed(
     """ITI-62 Remove Metadata: a record of the patients it was about and of every object named, by its entryUUID."""
     code = transaction_code(ITI_62.code, ITI_62.name)
     event = EventIdentification(PATIENT_RECORD, Action.DELETE, outcome, (code,), reason)
-    patients = (patient for patient_id in patient_ids for patient in patients(patient_id))
+    whose = (patient for patient_id in patient_ids for patient in patients(patient_id))
     objects = (
         ParticipantObject(
             one, OBJECT_REFERENCE, SYSTEM, ROLE_REPORT, life_cycle=PERMANENT_ERASURE, details=decided(decision)
         )
         for one in object_ids or (UNKNOWN,)
     )
-    return AuditMessage(event, pushed(parties), (*patients, *objects))
+    return AuditMessage(event, pushed(parties), (*whose, *objects))
 
 
 def documents_removed(

@@ -18,6 +18,7 @@ from repository.store.keyring import new_line
 from repository.store.protocol import StoreUnavailable
 from repository.store.tables import documents
 from tests.builders import LOINC, PATIENT, submission, with_code, with_identifier, with_slot, without_slot
+from tests.repository.dying import WINDOW_S
 from tests.repository.stand import SINK, stand, unique_ids
 from tests.repository.test_iti86_remove_documents import Locked, forgotten
 from tests.repository.test_registration import Busy
@@ -236,6 +237,7 @@ def test_what_a_store_does_not_delete_is_held_only_in_plain(tmp_path, sealed):
         assert set(told.values()) == {Fate.REMOVED if sealed else Fate.HELD}
         assert house.retrieve(*unique_ids(objects)).codes == ["XDSDocumentUniqueIdError"]
         assert [(row.state, row.kek) for row in house.rows().values()] == [("removing", None)]
+        house.room.clock.forward(WINDOW_S)
         sweep.run_once(house.room)
         house.assert_nothing_kept()
 
@@ -336,5 +338,6 @@ def test_a_command_that_dies_in_the_middle_leaves_each_document_whole_or_gone(ho
     assert done.returncode == 9, done.stderr
     assert len(house.objects()) == 2
     assert house.retrieve(*unique_ids(objects)).codes == ["XDSDocumentUniqueIdError"] * 3
+    house.room.clock.forward(WINDOW_S)
     sweep.run_once(house.room)
     house.assert_nothing_kept()

@@ -15,6 +15,7 @@ from ihe.registry_objects import Kind
 from repository import sweep
 from repository.rotation import rotate
 from repository.store.keyring import FileKeyring, new_line
+from repository.store.protocol import StoreUnavailable
 from repository.store.vault import PLAIN_BYTES, TAG_BYTES, sealed_size
 from schemas import parse_xml
 from tests.builders import submission, with_identifier, with_slot
@@ -173,8 +174,11 @@ def test_refused_documents_leave_neither_object_nor_key(house):
 
 
 def test_what_is_discarded_loses_its_key_before_its_object(house, monkeypatch):
+    def away(_store, _key):
+        raise StoreUnavailable("away")
+
     house.room.index.stage("a" * 32, 0, house.room.vault.new_envelope("a" * 32))
-    monkeypatch.setattr(type(house.room), "remove", lambda room, keys: False)
+    monkeypatch.setattr(type(house.store), "delete", away)
     sweep.run_once(house.room)
     (row,) = house.rows().values()
     assert (row.state, row.kek, row.wrapped_key) == ("removing", None, None)
