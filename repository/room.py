@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from ihe.ebrs import RegistryResponse
 from ihe.registry_objects import RegistryObject
 from ihe.xua import Caller
+from repository.media import HEAD_BYTES
 from repository.records import Records
 from repository.scanner.protocol import NoScanner, Scanner
 from repository.settings import RepositorySettings
@@ -203,7 +204,7 @@ class StagedDocument:
     most; where there is no room for them none is.
     Its row is durable before its first byte. ``write`` and ``finish`` never raise for want of room or a store that does
     not answer: the message is read to its end, and the handler answers with the right error (``fault``).
-    Once ``adopted`` by a submission it is no longer ours to abort.
+    Once ``adopted`` by a submission it is no longer ours to abort. ``head`` is what it begins with.
     """
 
     def __init__(
@@ -213,6 +214,7 @@ class StagedDocument:
         self.envelope: Envelope | None = None
         self.fault: StoreUnavailable | None = None
         self.adopted = False
+        self.head = b""
         self._room = room
         self._upload: Upload | None = None
         self._aborted = False
@@ -240,6 +242,8 @@ class StagedDocument:
         """Take the next block."""
         if self._upload is None or self.fault is not None:
             return
+        if len(self.head) < HEAD_BYTES:
+            self.head += block[: HEAD_BYTES - len(self.head)]
         try:
             self._upload.write(block)
         except StoreUnavailable as error:

@@ -128,10 +128,9 @@ def _contradictions(room: Room, request: Request, documents: Sequence[Screened])
     if room.settings.media_check == "off":
         return
     for document in documents:
-        head: bytes | None = None
+        data, staged = document.attachment.data, document.attachment.staged
+        head = staged.head if isinstance(staged, StagedDocument) else (data or b"")[:HEAD_BYTES]
         for entry in document.entries:
-            if head is None:
-                head = _head(room, document.attachment)
             found = contradiction(entry.object.mime_type or "", head)
             if found is None:
                 continue
@@ -141,18 +140,6 @@ def _contradictions(room: Room, request: Request, documents: Sequence[Screened])
             if room.settings.media_check == "refuse":
                 text = f"{entry.unique_id}: mimeType is {found.said}, the document is {found.found}"
                 yield RegistryError(ErrorCode.INVALID_DOCUMENT_CONTENT, text)
-
-
-def _head(room: Room, attachment: Attachment) -> bytes:
-    if attachment.data is not None:
-        return attachment.data[:HEAD_BYTES]
-    head = b""
-    with _blocks(room, attachment) as blocks:
-        for block in blocks:
-            head += block[: HEAD_BYTES - len(head)]
-            if len(head) >= HEAD_BYTES:
-                break
-    return head
 
 
 def _of(request: Request) -> dict[str, str | None]:
