@@ -20,7 +20,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -199,6 +199,15 @@ class _Buffers:
             self._free.put(buffer)
 
 
+@contextmanager
+def _temporary() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        raise StoreUnavailable(f"folder of temporary files: {error.strerror}", full=full) from error
+
+
 class _Part:
     """Blocks of a part until it is full; beyond ``IN_MEMORY_BYTES`` in a file without a name, sealed if they are."""
 
@@ -212,34 +221,30 @@ class _Part:
 
     def add(self, block: bytes) -> None:
         """Raises StoreUnavailable where the folder of temporary files takes no more."""
-        try:
+        with _temporary():
             self._file.write(block)
-        except OSError as error:
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-            raise StoreUnavailable(f"folder of temporary files: {error.strerror}", full=full) from error
         self.size += len(block)
 
     def take_into(self, buffer: bytearray) -> memoryview:
         """All of it; empty afterwards."""
         view = memoryview(buffer)[: self.size]
-        try:
+        with _temporary():
             self._file.seek(0)
             count = self._file.readinto(view)
             self._file.seek(0)
             self._file.truncate()
-        except OSError as error:
-            raise StoreUnavailable(f"folder of temporary files: {error.strerror}") from error
         if count != self.size:
             raise StoreUnavailable("folder of temporary files: less came back than was written")
         self.size = 0
         return view
 
     def close(self) -> None:
-        """Give the file back."""
-        self._file.close()
+        """Give the file back; what it could not write is of no use any more."""
+        with suppress(OSError):
+            self._file.close()
 
     def __del__(self) -> None:
-        self._file.close()
+        self.close()
 
 
 class _S3Upload:

@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from itertools import islice
+from time import sleep
 
 import pytest
 from minio.commonconfig import GOVERNANCE
@@ -14,7 +15,9 @@ from minio.versioningconfig import ENABLED, VersioningConfig
 
 from repository.store.opening import answers
 from repository.store.protocol import ObjectLocked, ObjectMissing, StoreUnavailable
+from repository.store.s3 import SENT_AT_ONCE
 from tests.object_store import ACCESS, SECRET
+from tests.soak.test_full_disk import small_disk
 from tests.store_proxy import answer, cut_answer, cut_request, do, hang, lose_answer, proxied, refuse
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -78,12 +81,57 @@ def test_larger_ones_go_in_parts_and_an_upload_holds_one_of_them(far, proxy):
     held = []
     for start in range(0, len(LARGE), 300_000):
         upload.write(LARGE[start : start + 300_000])
-        held.append(sum(map(len, upload._held)))
+        held.append(upload._part.size)
     upload.finish()
     assert max(held) <= PART
     assert [one.kind for one in proxy.asked] == ["create", "part", "part", "part", "complete", "head"]
     assert [len(one.body) for one in proxy.asked if one.kind == "part"] == [PART, PART, 2 * 2**20]
     assert get(far) == LARGE
+
+
+@pytest.fixture
+def small_temporary_folder(monkeypatch, tmp_path):
+    """Folder of temporary files on a file system of 2 MiB."""
+    with small_disk(tmp_path / "temporary", 2) as disk:
+        monkeypatch.setattr("tempfile.tempdir", str(disk.folder))
+        yield disk.folder
+
+
+def test_a_full_folder_of_temporary_files_is_told_and_leaves_nothing(object_store, small_temporary_folder):
+    store = object_store.store()
+    upload = store.begin(KEY)
+    with pytest.raises(StoreUnavailable, match="folder of temporary files: No space left") as refused:
+        for _ in range(4):
+            upload.write(bytes(2**20))
+    assert refused.value.full
+    upload.abort()
+    assert list(store.objects()) == []
+    put(store, b"x" * 2**20)
+    assert len(get(store)) == 2**20
+    assert list(small_temporary_folder.iterdir()) == []
+
+
+def test_parts_that_wait_to_be_sent_are_not_all_in_memory(object_store, monkeypatch):
+    store, inside, most, gate = object_store.store(), [], [], threading.Lock()
+    real = store._client.put_part
+
+    def watched(*arguments):
+        with gate:
+            inside.append(1)
+            most.append(len(inside))
+        sleep(0.05)
+        with gate:
+            inside.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(store._client, "put_part", watched)
+    threads = [threading.Thread(target=put, args=(store, TWO_PARTS, f"{n:032x}")) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == SENT_AT_ONCE
+    assert all(get(store, f"{n:032x}") == TWO_PARTS for n in range(6))
 
 
 def test_one_huge_block_is_cut_into_parts(object_store):
