@@ -130,6 +130,7 @@ class Inbound:
         self.root_complete = False
         self._named: dict[str, ArrivingPart] = {}
         self._arrived: list[ArrivingPart] = []
+        self._stored: ArrivingPart | None = None
         self._type = content_type
         self._bounds = bounds
         self._at = workplace
@@ -227,7 +228,7 @@ class Inbound:
             part.writing = asyncio.ensure_future(self._finish(part.staged))
 
     async def _finish(self, staged: StagedPart) -> None:
-        """Durable while the next part arrives: of a message with a thousand documents only one is open at a time."""
+        """Durable while the next part arrives, and before that is stored: of a thousand only one is open at a time."""
         await self._at.run(staged.finish)
 
     def _extend_root(self, data: bytes) -> None:
@@ -270,6 +271,9 @@ class Inbound:
             await self._check_envelope()
             to_come = self._to_come()
             wanted = None if to_come is None else part.held_bytes + to_come
+            if self._stored is not None:
+                await self._written(self._stored)
+            self._stored = part
             part.staged = await self._staging(self._at.run(self._at.stage, wanted))
         part.writing = asyncio.ensure_future(self._write(part, part.staged, part.take()))
 

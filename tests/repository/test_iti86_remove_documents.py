@@ -18,6 +18,7 @@ from repository.store.protocol import ObjectLocked, StoreUnavailable, Superseded
 from repository.sweep import Report
 from tests.builders import PATIENT, REPOSITORY, submission, with_identifier, with_slot
 from tests.repository.doomed import REMOVAL_STEPS
+from tests.repository.dying import WINDOW_S
 from tests.repository.stand import (
     ScriptedRegistry,
     envelope,
@@ -499,6 +500,7 @@ def test_a_death_at_any_step_of_a_removal_leaves_it_done_or_undone(tmp_path, ste
         assert len(house.retrieve(*unique_ids(objects)).documents()) == (0 if done else 2)
         if not done:
             assert remove(house.address, *unique_ids(objects)).status == "Success"
+        house.room.clock.forward(WINDOW_S)
         sweep.run_once(house.room)
         house.assert_nothing_kept()
         assert [int(m.event.outcome) for m in removals(house)] == [0]

@@ -188,11 +188,11 @@ def test_a_defect_while_an_upload_begins_keeps_no_place(tmp_path):
         def __getattr__(self, name):
             return getattr(self._index, name)
 
-        def stage(self, key, now):
+        def stage(self, *arguments):
             if self.left:
                 self.left -= 1
                 raise RuntimeError("a defect")
-            self._index.stage(key, now)
+            self._index.stage(*arguments)
 
     with stand(tmp_path, max_uploads=1, wrap=lambda room: replace(room, index=Defect(room.index))) as house:
         for _ in range(2):

@@ -10,6 +10,7 @@ import zeep
 
 from dossier.demo import serving
 from ihe.hl7v3 import INTERACTIONS
+from repository.store.keyring import new_line
 from schemas import parse_xml
 from tests.builders import AUTHORITY, submission
 from tests.hl7v3_messages import ADD, RESOLVE, REVISE, feed, ii
@@ -163,7 +164,9 @@ def test_what_is_refused_is_on_record(dossier_server, post):
 def test_matricules_of_a_domain_in_production(tmp_path, run_command):
     """Feeds and submissions by the same rule: in production a wrong number is refused everywhere."""
     config = tmp_path / "dossier.toml"
-    config.write_text(f'[affinity_domain]\nenvironment = "production"\nmatricule_authority = "{AUTHORITY}"\n')
+    (tmp_path / "keys").write_text(new_line("k1"))
+    agreed = f'[affinity_domain]\nenvironment = "production"\nmatricule_authority = "{AUTHORITY}"\n'
+    config.write_text(f'{agreed}[repository]\nkeyring = "{tmp_path / "keys"}"\n')
     data = tmp_path / "data"
     data.mkdir()
     with serving(data, config=config) as running:
