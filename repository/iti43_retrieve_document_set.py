@@ -24,6 +24,7 @@ from atna.message import Outcome
 from atna.participants import DocumentReference
 from consent.policy import Decision, decide
 from ihe import vocabulary as v
+from ihe.datatypes import normalise_oid
 from ihe.ebrs import DocumentRequest, read_document_requests, registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from repository.reading import is_there, verified
@@ -81,7 +82,7 @@ def judge(
     errors: list[RegistryError] = []
     chosen: dict[str, Document | None] = {}
     for request in requests:
-        repository, unique_id = _oid(request.repository_unique_id), request.document_unique_id
+        repository, unique_id = normalise_oid(request.repository_unique_id), request.document_unique_id
         stored = copies.get(unique_id, ()) if repository == own_id else ()
         if stored and unique_id not in chosen:
             chosen[unique_id] = next((document for document in stored if whole(document)), None)
@@ -99,10 +100,6 @@ def judge(
         else:
             errors.append(RegistryError(ErrorCode.DOCUMENT_UNIQUE_ID, f"document {unique_id} is not known here"))
     return Verdict(tuple(found), tuple(missed), tuple(dict.fromkeys(errors)))
-
-
-def _oid(text: str) -> str:
-    return text.strip().removeprefix("urn:oid:")
 
 
 # -------------------------------------------------------------------------------------------------- handling
@@ -147,7 +144,7 @@ def _readable(request: Request, room: Room, decision: Decision) -> tuple[Documen
 
 def _look_up(room: Room, requests: Sequence[DocumentRequest]) -> "tuple[Verdict, Beforehand]":
     own = room.settings.unique_id
-    wanted = [one.document_unique_id for one in requests if _oid(one.repository_unique_id) == own]
+    wanted = [one.document_unique_id for one in requests if normalise_oid(one.repository_unique_id) == own]
     copies: dict[str, list[Document]] = {}
     for document in room.index.available(wanted):
         copies.setdefault(document.unique_id, []).append(document)
@@ -246,7 +243,7 @@ def _records(request: Request, room: Room, verdict: Verdict, decision: Decision)
     messages = _of_found(request, room, verdict, decision)
     if verdict.errors:
         missed = dict.fromkeys(
-            DocumentReference(one.document_unique_id, _oid(one.repository_unique_id), one.home)
+            DocumentReference(one.document_unique_id, normalise_oid(one.repository_unique_id), one.home)
             for one in verdict.missed
         )
         codes = ",".join(sorted({str(error.code) for error in verdict.errors}))
