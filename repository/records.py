@@ -6,7 +6,7 @@ Alert     malware in a document
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NotRequired, TypedDict, Unpack
 
 from atna.events import documents_removed, provided, registered, retrieved, stored_query
 from atna.message import Outcome
@@ -23,6 +23,15 @@ __all__ = ["Records", "origin_of"]
 def origin_of(request: Request) -> Origin:
     """Who sent this request and where to."""
     return Origin(request.caller.address, request.caller.node, request.reply_to, request.address)
+
+
+class Said(TypedDict):
+    """What became of documents, and whose they are; ``decision`` is the rule of the access policy."""
+
+    patient_id: str | None
+    outcome: Outcome
+    reason: NotRequired[str | None]
+    decision: NotRequired[str | None]
 
 
 class Records:
@@ -101,49 +110,13 @@ class Records:
             )
         )
 
-    def retrieved(
-        self,
-        origin: Origin,
-        documents: Sequence[DocumentReference],
-        *,
-        patient_id: str | None,
-        outcome: Outcome,
-        reason: str | None = None,
-        decision: str | None = None,
-    ) -> bytes:
+    def retrieved(self, origin: Origin, documents: Sequence[DocumentReference], **said: Unpack[Said]) -> bytes:
         """ITI-43, answered; ``documents`` share one outcome and one patient."""
-        return self._recorder.record(
-            retrieved(
-                self._received(origin),
-                documents=documents,
-                outcome=outcome,
-                patient_id=patient_id,
-                reason=reason,
-                decision=decision,
-            )
-        )
+        return self._recorder.record(retrieved(self._received(origin), documents=documents, **said))
 
-    def removed(
-        self,
-        origin: Origin,
-        documents: Sequence[DocumentReference],
-        *,
-        patient_id: str | None,
-        outcome: Outcome,
-        reason: str | None = None,
-        decision: str | None = None,
-    ) -> bytes:
+    def removed(self, origin: Origin, documents: Sequence[DocumentReference], **said: Unpack[Said]) -> bytes:
         """ITI-86, answered; ``documents`` share one outcome and one patient."""
-        return self._recorder.record(
-            documents_removed(
-                self._received(origin),
-                documents=documents,
-                outcome=outcome,
-                patient_id=patient_id,
-                reason=reason,
-                decision=decision,
-            )
-        )
+        return self._recorder.record(documents_removed(self._received(origin), documents=documents, **said))
 
     def removed_by_rule(
         self, documents: Sequence[DocumentReference], *, patient_id: str | None, rule: str, operator: str
