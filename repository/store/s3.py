@@ -1,8 +1,9 @@
 """Documents in a bucket of any S3 server.
 
 An object's name is the prefix and its key. What fits one part is one PUT at ``finish``; anything larger is a multipart
-upload whose parts are sent as they fill, each within the ``write`` that fills it: no thread waits for a slow sender.
-A part gathers in a temporary file and is in memory only while it is sent. Its object appears whole or not at all.
+upload whose parts are sent as they fill, while the next one gathers: no thread waits for a slow sender, and a sender
+waits only when two of its parts are on their way. A part gathers in a temporary file and is in memory only while it is
+sent. Its object appears whole or not at all.
 
 Each upload has a random token in the object's metadata. When an answer is lost, or a repeat is told that the object
 is there already, the token says whether it is ours. ``If-None-Match: *`` keeps a server that knows it from replacing an
@@ -13,14 +14,12 @@ time: ``ObjectLocked``. An unfinished multipart upload is listed without a size,
 finds it by its whole name only; the rows of the index hold those names.
 """
 
-import errno
-import queue
 import re
 import secrets
-import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, wait
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -30,16 +29,13 @@ from urllib3.exceptions import HTTPError
 
 from repository.store.protocol import ObjectLocked, ObjectMissing, StoredObject, StoreUnavailable
 from repository.store.s3_client import BACKOFF_S, MARK, S3Client, S3Failed, Unfinished, UploadedPart
+from repository.store.s3_parts import SENT_AT_ONCE, Part, Senders
 
 __all__ = ["PART_BYTES", "S3Store"]
 
 PART_BYTES: Final = 5 * 2**20
 """The least that S3 takes as a part that is not the last."""
 MOST_PARTS: Final = 10_000
-IN_MEMORY_BYTES: Final = 256 * 1024
-"""An object up to this size, and the beginning of any other, needs no temporary file."""
-SENT_AT_ONCE: Final = 2
-"""Parts out of temporary files that are in memory at once, of each process."""
 BLOCK_BYTES: Final = 256 * 1024
 TURNS: Final = 3
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
@@ -51,15 +47,14 @@ _NEW: Final[Mapping[str, str]] = {"If-None-Match": "*"}
 class S3Store:
     """``repository.store.protocol.DocumentStore`` in a bucket.
 
-    ``prefix`` is empty or ends with ``/``. A part of ``part_bytes`` gathers in a temporary file; ``sending`` bounds how
-    many of them are in memory.
+    ``prefix`` is empty or ends with ``/``. A part of ``part_bytes`` gathers in a temporary file.
     """
 
     def __init__(self, client: S3Client, prefix: str = "", *, part_bytes: int = PART_BYTES) -> None:
         self._client = client
         self._prefix = prefix
         self._part_bytes = part_bytes
-        self.buffers: Final = _Buffers(part_bytes)
+        self.senders: Final = Senders(part_bytes)
         self._versioned: bool | None = None
         self._condition = _NEW
 
@@ -178,75 +173,6 @@ class S3Store:
             raise ObjectLocked(f"the object store keeps an object: {why or 'locked'}") from error
 
 
-class _Buffers:
-    """Memory for the parts that are being sent, used again: an allocator keeps much of what it is given back."""
-
-    def __init__(self, size: int) -> None:
-        self._size: Final = size
-        self._free: Final[queue.SimpleQueue[bytearray | None]] = queue.SimpleQueue()
-        for _ in range(SENT_AT_ONCE):
-            self._free.put(None)
-
-    @contextmanager
-    def one(self) -> Iterator[bytearray]:
-        """Wait for a buffer."""
-        buffer = self._free.get()
-        try:
-            if buffer is None:
-                buffer = bytearray(self._size)
-            yield buffer
-        finally:
-            self._free.put(buffer)
-
-
-@contextmanager
-def _temporary() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        raise StoreUnavailable(f"folder of temporary files: {error.strerror}", full=full) from error
-
-
-class _Part:
-    """Blocks of a part until it is full; beyond ``IN_MEMORY_BYTES`` in a file without a name, sealed if they are."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed with the upload
-
-    @property
-    def in_file(self) -> bool:
-        return self.size > IN_MEMORY_BYTES
-
-    def add(self, block: bytes) -> None:
-        """Raises StoreUnavailable where the folder of temporary files takes no more."""
-        with _temporary():
-            self._file.write(block)
-        self.size += len(block)
-
-    def take_into(self, buffer: bytearray) -> memoryview:
-        """All of it; empty afterwards."""
-        view = memoryview(buffer)[: self.size]
-        with _temporary():
-            self._file.seek(0)
-            count = self._file.readinto(view)
-            self._file.seek(0)
-            self._file.truncate()
-        if count != self.size:
-            raise StoreUnavailable("folder of temporary files: less came back than was written")
-        self.size = 0
-        return view
-
-    def close(self) -> None:
-        """Give the file back; what it could not write is of no use any more."""
-        with suppress(OSError):
-            self._file.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-
 class _S3Upload:
     """Gathers blocks until a part is full; see the module for how it ends."""
 
@@ -257,10 +183,11 @@ class _S3Upload:
         self._name = store.name(key)
         self._part_bytes = part_bytes
         self._token = secrets.token_hex(16)
-        self._part = _Part()
+        self._part = Part()
         self._size = 0
         self._upload_id: str | None = None
         self._parts: tuple[UploadedPart, ...] = ()
+        self._sending: deque[Future[UploadedPart]] = deque()
         self._open = True
         self._finished = False
         self._sent = False
@@ -285,11 +212,12 @@ class _S3Upload:
         if self._upload_id is None:
             self._open = False
             self._sent = True
-            with self._taken() as data:
+            with self._store.senders.taken(self._part) as data:
                 self._settle(lambda: self._store.only_new(partial(self._put, data)), turns=1)
         else:
             self._send_part()
             self._open = False
+            self._await_parts(at_most=0)
             upload_id = self._upload_id
             self._settle(lambda: self._store.only_new(partial(self._complete, upload_id)), turns=TURNS)
         self._finished = True
@@ -301,6 +229,7 @@ class _S3Upload:
         """Remove whatever was sent; an object of somebody else under this key stays."""
         self._open = False
         self._part.close()
+        wait(self._sending)  # what they came to is of no interest any more
         if not self._sent:
             return
         if self._foreign:
@@ -317,26 +246,23 @@ class _S3Upload:
         self._part.add(block)
         self._size += len(block)
 
-    @contextmanager
-    def _taken(self) -> Iterator[memoryview]:
-        """The part in memory while it is sent; of parts that lay in a file only some are at once."""
-        if not self._part.in_file:
-            yield self._part.take_into(bytearray(self._part.size))
-            return
-        with self._store.buffers.one() as buffer:
-            yield self._part.take_into(buffer)
-
     def _send_part(self) -> None:
         """One part; after a failure the upload can only be aborted."""
         self._open = False
-        if len(self._parts) == MOST_PARTS:
+        number = len(self._parts) + len(self._sending) + 1
+        if number > MOST_PARTS:
             raise StoreUnavailable(f"an object of more than {MOST_PARTS} parts; upload_part_bytes is too small")
         if self._upload_id is None:
             self._upload_id = self._create()
-        number = len(self._parts) + 1
-        with self._taken() as data:
-            self._parts += (self._client.put_part(self._name, self._upload_id, number, data),)
+        self._await_parts(at_most=SENT_AT_ONCE - 1)
+        put = partial(self._client.put_part, self._name, self._upload_id, number)
+        self._sending.append(self._store.senders.send(self._part, put))
         self._open = True
+
+    def _await_parts(self, *, at_most: int) -> None:
+        """Until so many parts are on their way; raises what a part came to."""
+        while len(self._sending) > at_most:
+            self._parts += (self._sending.popleft().result(),)
 
     def _create(self) -> str:
         """Begin the multipart upload; one whose answer was lost is a stray and removed when this one is done."""

@@ -15,7 +15,7 @@ from minio.versioningconfig import ENABLED, VersioningConfig
 
 from repository.store.opening import answers
 from repository.store.protocol import ObjectLocked, ObjectMissing, StoreUnavailable
-from repository.store.s3 import SENT_AT_ONCE
+from repository.store.s3_parts import SENT_AT_ONCE
 from tests.object_store import ACCESS, SECRET
 from tests.soak.test_full_disk import small_disk
 from tests.store_proxy import answer, cut_answer, cut_request, do, hang, lose_answer, proxied, refuse
