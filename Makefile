@@ -88,9 +88,10 @@ soak-writers: $(VENV)/.test
 	$(BIN)/python -m tests.soak writers --threads $(THREADS) --seconds $(WRITER_SECONDS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.soak writers --threads $(THREADS) --seconds $(WRITER_SECONDS) $(if $(SEED),--seed $(SEED)) --postgres
 
-# DOCUMENTS into a repository whose store fails in FAULTS percent of its operations
+# DOCUMENTS into a repository whose store, a folder and then a bucket, fails in FAULTS percent of its operations
 soak-documents: $(VENV)/.test
 	$(BIN)/python -m tests.soak documents --documents $(DOCUMENTS) --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.soak documents --documents $(DOCUMENTS) --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) --bucket
 
 # that many random histories on each engine
 HISTORIES ?= 2000

@@ -61,6 +61,11 @@ class ObjectStore:
             **({"store_ca": self.ca} if tls else {}),
         } | more
 
+    def place(self, **values):
+        """What lies in a place of ``values``, of a server that need not be asked through our own client."""
+        bucket, _, prefix = values["store"].rpartition(f"{self.endpoint}/")[2].partition("/")
+        return Place(self, bucket, f"{prefix}/")
+
     @staticmethod
     def toml(values):
         """A settings file with these values of [repository]."""
@@ -87,6 +92,23 @@ class ObjectStore:
 
     def put(self, bucket, name, data):
         return self.minio().put_object(bucket, name, io.BytesIO(data), len(data))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A prefix in a bucket, seen with minio's own client."""
+
+    server: ObjectStore
+    bucket: str
+    prefix: str
+
+    def lying(self):
+        """(name below the prefix, bytes, whether it is finished) of everything."""
+        client = self.server.minio()
+        for one in client.list_objects(self.bucket, self.prefix, recursive=True):
+            yield one.object_name.removeprefix(self.prefix), one.size, True
+        for one in client._list_multipart_uploads(self.bucket, prefix=self.prefix).uploads:
+            yield one.object_name.removeprefix(self.prefix), 0, False
 
 
 def free_ports(count):

@@ -1,7 +1,7 @@
 """The long soaks: ``python -m tests.soak [--kills 200] [--seconds 900] [--seed S] [--postgres]`` kills processes under
 load, ``python -m tests.soak writers [--threads 16] [--seconds 600] [--seed S] [--postgres]`` has many writers change the
-same few objects, ``python -m tests.soak documents [--documents 10000] [--faults 5] [--threads 8] [--seed S]`` brings
-documents into a repository whose store fails in so many percent of its operations.
+same few objects, ``python -m tests.soak documents [--documents 10000] [--faults 5] [--threads 8] [--seed S] [--bucket]``
+brings documents into a repository whose store, a folder or a bucket, fails in so many percent of its operations.
 
 Everything runs on loopback, in a temporary directory that is removed when nothing was found. Exit status 1 when an
 acknowledged document, entry or audit record was lost, doubled or damaged, or a request was not answered in time.
@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from bench.servers import postgresql
+from tests.object_store import running_seaweedfs
 from tests.soak import contending
 from tests.soak.documents import DocumentsPlan, submit
 from tests.soak.soaking import Plan, soak
@@ -51,11 +52,13 @@ def main():
 
 
 def _documents(arguments, seed, say):
-    plan = DocumentsPlan(seed, arguments.documents, arguments.faults, arguments.threads or 8)
-    sizes = f"--documents {plan.documents} --faults {plan.faults:g} --threads {plan.threads}"
-    print(f"python -m tests.soak documents {sizes} --seed {seed}", flush=True)
+    sizes = f"--documents {arguments.documents} --faults {arguments.faults:g} --threads {arguments.threads or 8}"
+    print(f"python -m tests.soak documents {sizes} --seed {seed}{' --bucket' if arguments.bucket else ''}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="dossier-soak-", dir=arguments.folder))
-    return _told(submit(plan, folder, say), folder)
+    with running_seaweedfs() if arguments.bucket else nullcontext() as bucket:
+        threads = arguments.threads or 8
+        plan = DocumentsPlan(seed, arguments.documents, arguments.faults, threads, bucket=bucket)
+        return _told(submit(plan, folder, say), folder)
 
 
 def _told(report, folder):
@@ -77,6 +80,7 @@ def _arguments():
     parser.add_argument("--seconds", type=float, help="of load; default: 900, or 600 of writers")
     parser.add_argument("--seed", type=int, help="of all choices; default: a new one, printed")
     parser.add_argument("--postgres", action="store_true", help="the registry on a PostgreSQL of its own")
+    parser.add_argument("--bucket", action="store_true", help="the documents in a bucket of a SeaweedFS of its own")
     parser.add_argument("--folder", type=Path, help="where the temporary directory is made")
     return parser.parse_args()
 

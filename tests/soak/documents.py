@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from repository.store.keyring import new_line
 from tests.builders import REPOSITORY
+from tests.object_store import ObjectStore
 from tests.soak.ledger import Ledger
 from tests.soak.server import Server
 from tests.soak.soaking import Report, counts, judge, look_at_all, settle
@@ -32,7 +33,10 @@ FETCH_SHARE = 0.2
 
 @dataclass(frozen=True)
 class DocumentsPlan:
-    """``faults``: percent of the store's operations; ``large_bytes``: the largest document."""
+    """``faults``: percent of the store's operations; ``large_bytes``: the largest document.
+
+    ``bucket``: the server that keeps the documents in one of its buckets; ``None``: they lie in a folder.
+    """
 
     seed: int = 1
     documents: int = 10_000
@@ -42,6 +46,7 @@ class DocumentsPlan:
     settings: dict[str, str] = field(default_factory=dict)
     settle_s: float = 180
     load_s: float = 3600
+    bucket: ObjectStore | None = None
 
 
 @dataclass
@@ -63,6 +68,11 @@ def submit(plan, data, say=lambda text: None):
     began = time.monotonic()
     (data / "keys").write_text(new_line("soak"))
     settings = {"REPOSITORY__KEYRING": str(data / "keys"), "REPOSITORY__SWEEP_INTERVAL_S": "2"} | plan.settings
+    where = None
+    if plan.bucket is not None:
+        values = plan.bucket.values(store_timeout_s=20)
+        settings |= {f"REPOSITORY__{name.upper()}": str(value) for name, value in values.items()}
+        where = plan.bucket.place(**values)
     server, ledger = Server(data, child="tests.soak.faulty_worker", **settings), Ledger()
     server.environment["SOAK_FAULTS"] = f"{plan.faults} {plan.seed} {data}"
     report = DocumentsReport(plan.seed)
@@ -77,7 +87,7 @@ def submit(plan, data, say=lambda text: None):
         clients.not_now = NOT_NOW
         look_at_all(clients, ledger, say)
         _scrub(server, ledger, report, say)
-        judge(server, urls, data, ledger, report, say)
+        judge(server, urls, data, ledger, report, say, where=where)
     finally:
         clients.close()
         server.end()

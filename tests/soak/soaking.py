@@ -171,8 +171,8 @@ def look_at_all(clients, ledger, say):
         ledger.violation(f"{error} does not end well with nothing killed any more")
 
 
-def judge(server, urls, data, ledger, report, say):
-    """Stop, then the databases, the folder and the chain."""
+def judge(server, urls, data, ledger, report, say, *, where=None):
+    """Stop, then the databases, the store and the chain; ``where`` as ``store_faults`` takes it, else the folder."""
     deadline = time.monotonic() + 60
     while backlog(urls) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -180,7 +180,7 @@ def judge(server, urls, data, ledger, report, say):
     if status:
         report.violations.append(f"the services ended with {status} after SIGTERM")
     say("services stopped; reading databases, store and chain")
-    report.violations += store_faults(urls, data / "documents", ledger)
+    report.violations += store_faults(urls, where or data / "documents", ledger)
     report.violations += audit_faults(urls, ledger)
     report.audit_records = Trail.read(urls).records
     status, verified, errors = server.command("audit", "verify", "--data", str(data))

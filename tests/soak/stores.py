@@ -1,4 +1,4 @@
-"""What lies on the disk after a soak, read straight from the databases and the folder of documents.
+"""What lies there after a soak, read straight from the databases and the folder, or the bucket, of documents.
 
 The services are stopped meanwhile. Each check yields one line for each thing that should not be.
 """
@@ -56,12 +56,15 @@ def waiting(urls):
         )
 
 
-def store_faults(urls, folder, ledger):
-    """Entries, rows and objects against each other, and against what was acknowledged."""
+def store_faults(urls, where, ledger):
+    """Entries, rows and objects against each other, and against what was acknowledged.
+
+    ``where``: the folder of documents, or ``tests.object_store.Place`` in a bucket.
+    """
     rows = _document_rows(urls)
     entries = _entries(urls)
     yield from _row_faults(rows)
-    yield from _object_faults(rows, Path(folder))
+    yield from _object_faults(rows, where)
     yield from _entry_faults(rows, entries)
     yield from _ledger_faults(entries, ledger)
 
@@ -91,16 +94,16 @@ def _row_faults(rows):
             yield f"repository: document {unique_id} is available {count} times"
 
 
-def _object_faults(rows, folder):
+def _object_faults(rows, where):
+    lying = _in_folder(where) if isinstance(where, Path) else where.lying()
     stored = {}
-    for where, _folders, files in os.walk(folder):
-        for name in files:
-            if not _KEY.fullmatch(name):
-                yield f"store: foreign file {name}"
-            elif Path(where).name == "incoming":
-                yield f"store: unfinished upload {name}"
-            else:
-                stored[name] = (Path(where) / name).stat().st_size
+    for name, size, complete in lying:
+        if not _KEY.fullmatch(name):
+            yield f"store: foreign file {name}"
+        elif not complete:
+            yield f"store: unfinished upload {name}"
+        else:
+            stored[name] = size
     known = {row.object_key: row.size if row.kek is None else sealed_size(row.size) for row in rows}
     for key in stored.keys() - known.keys():
         yield f"store: object {key} has no row"
@@ -109,6 +112,12 @@ def _object_faults(rows, folder):
     for key in known.keys() & stored.keys():
         if known[key] != stored[key]:
             yield f"store: object {key} has {stored[key]} bytes, its row says {known[key]}"
+
+
+def _in_folder(folder):
+    for at, _folders, files in os.walk(folder):
+        for name in files:
+            yield name, (Path(at) / name).stat().st_size, Path(at).name != "incoming"
 
 
 def _entry_faults(rows, entries):

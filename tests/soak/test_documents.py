@@ -1,11 +1,15 @@
 """The soak of documents at one hundredth of its size: the code of ``python -m tests.soak documents``."""
 
+import pytest
+
 from tests.soak.documents import DocumentsPlan, submit
 from tests.soak.test_soak import SETTINGS
 
 
-def test_every_acknowledged_document_is_there_though_the_store_fails(tmp_path):
-    report = submit(DocumentsPlan(seed=11, documents=100, threads=4, settings=SETTINGS), tmp_path)
+@pytest.mark.parametrize("kind", ["directory", "bucket"])
+def test_every_acknowledged_document_is_there_though_the_store_fails(tmp_path, kind, request):
+    bucket = request.getfixturevalue("object_store") if kind == "bucket" else None
+    report = submit(DocumentsPlan(seed=11, documents=100, threads=4, settings=SETTINGS, bucket=bucket), tmp_path)
     told = "\n".join(report.lines())
     assert report.violations == [], told
     assert report.documents == 100, told
