@@ -7,8 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from repository.store import sql
 from repository.store.protocol import Document, State
+from repository.store.rows import document_of
 from repository.store.sql import SqlIndex
 from repository.store.tables import documents, scrub, scrub_findings
 
@@ -93,7 +93,7 @@ class ScrubBook:
         statement = select(documents).where(d.state == State.AVAILABLE.value, d.object_key > after)
         with self._index._reading() as connection:
             rows = connection.execute(statement.order_by(d.object_key).limit(limit)).all()
-        return tuple(sql._document(row) for row in rows)
+        return tuple(document_of(row) for row in rows)
 
     def available(self, object_key: str) -> Document | None:
         """The document if its row is (still) AVAILABLE."""
@@ -101,7 +101,7 @@ class ScrubBook:
         statement = select(documents).where(d.object_key == object_key, d.state == State.AVAILABLE.value)
         with self._index._reading() as connection:
             row = connection.execute(statement).one_or_none()
-        return None if row is None else sql._document(row)
+        return None if row is None else document_of(row)
 
     def advance(self, progress: Progress, looked_at: Sequence[str], found: Sequence[Findings], now: int) -> None:
         """Note where the pass stands now: of the objects ``looked_at`` those ``found`` are not right, the rest is."""

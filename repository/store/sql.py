@@ -9,14 +9,16 @@ from sqlalchemy import Connection, Engine, and_, case, delete, exists, func, ins
 
 from atna.store.engine import DRIVER_ERRORS, is_disk_full, open_engine, reading, write
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
-from repository.store.protocol import (
-    Document,
-    Envelope,
-    Origin,
-    State,
-    StoreUnavailable,
-    Submission,
-    Superseded,
+from repository.store.protocol import Document, Envelope, State, StoreUnavailable, Submission, Superseded
+from repository.store.rows import (
+    document_of,
+    is_pending,
+    same_attempt,
+    sealed_columns,
+    standing_submission,
+    submission_of,
+    write_documents,
+    write_submission,
 )
 from repository.store.tables import documents, metadata, outbox, submissions
 
@@ -88,7 +90,7 @@ class SqlIndex:
 
     def stage(self, object_key: str, now: int, envelope: Envelope | None = None) -> None:
         """A row in state STAGING."""
-        row = {"object_key": object_key, "state": State.STAGING.value, "since": now, **_sealed(envelope)}
+        row = {"object_key": object_key, "state": State.STAGING.value, "since": now, **sealed_columns(envelope)}
 
         def work(connection: Connection) -> None:
             connection.execute(insert(documents).values(row))
@@ -122,11 +124,11 @@ class SqlIndex:
         """Write a submission and its documents as PENDING, or say what stands there."""
 
         def work(connection: Connection) -> Submission | None:
-            standing = _submission(connection, submission.unique_id, lock=True)
-            if standing is not None and not _same_attempt(standing, replacing):
+            standing = standing_submission(connection, submission.unique_id, lock=True)
+            if standing is not None and not same_attempt(standing, replacing):
                 return standing
-            _write_submission(connection, submission, fresh=standing is None)
-            _write_documents(connection, submission.unique_id, rows)
+            write_submission(connection, submission, fresh=standing is None)
+            write_documents(connection, submission.unique_id, rows)
             return None
 
         return self._write(work)
@@ -136,7 +138,7 @@ class SqlIndex:
         d = documents.c
 
         def work(connection: Connection) -> None:
-            changed = connection.execute(update(submissions).where(_is(submission)).values(since=now)).rowcount
+            changed = connection.execute(update(submissions).where(is_pending(submission)).values(since=now)).rowcount
             if not changed:
                 raise Superseded(submission.attempt)
             mine = and_(d.submission_unique_id == submission.unique_id, d.attempt == submission.attempt)
@@ -148,7 +150,7 @@ class SqlIndex:
         """Remember that the source was told that the outcome is unknown."""
 
         def work(connection: Connection) -> None:
-            connection.execute(update(submissions).where(_is(submission)).values(told=True))
+            connection.execute(update(submissions).where(is_pending(submission)).values(told=True))
             add(connection, outbox, messages, self._sinks)
 
         self._write(work)
@@ -166,7 +168,7 @@ class SqlIndex:
         d, s = documents.c, submissions.c
 
         def work(connection: Connection) -> Submission:
-            standing = _submission(connection, submission.unique_id, lock=True)
+            standing = standing_submission(connection, submission.unique_id, lock=True)
             if standing is None or standing.digest != submission.digest:
                 raise Superseded(submission.attempt)
             add(connection, outbox, anyway, self._sinks)
@@ -195,10 +197,10 @@ class SqlIndex:
 
         def work(connection: Connection) -> Submission | None:
             if earlier is None:
-                connection.execute(delete(submissions).where(_is(submission)))
+                connection.execute(delete(submissions).where(is_pending(submission)))
             else:
                 back = {"attempt": earlier.attempt, "since": earlier.since}
-                connection.execute(update(submissions).where(_is(submission)).values(**back))
+                connection.execute(update(submissions).where(is_pending(submission)).values(**back))
             mine = and_(
                 d.submission_unique_id == submission.unique_id,
                 d.attempt == submission.attempt,
@@ -209,7 +211,7 @@ class SqlIndex:
             else:
                 connection.execute(update(documents).where(mine).values(**_REMOVING, since=left_at))
             add(connection, outbox, messages, self._sinks)
-            return _submission(connection, submission.unique_id)
+            return standing_submission(connection, submission.unique_id)
 
         return self._write(work)
 
@@ -218,7 +220,7 @@ class SqlIndex:
         d, s = documents.c, submissions.c
 
         def work(connection: Connection) -> bool:
-            gone = connection.execute(delete(submissions).where(_is(submission), s.since == submission.since))
+            gone = connection.execute(delete(submissions).where(is_pending(submission), s.since == submission.since))
             if not gone.rowcount:
                 return False
             theirs = and_(d.submission_unique_id == submission.unique_id, d.state == State.PENDING.value)
@@ -251,7 +253,7 @@ class SqlIndex:
     def submission(self, unique_id: str) -> Submission | None:
         """What stands under a submission set unique id."""
         with self._reading() as connection:
-            return _submission(connection, unique_id)
+            return standing_submission(connection, unique_id)
 
     def documents_of(self, submission_unique_id: str) -> tuple[Document, ...]:
         """Rows of every attempt, oldest first."""
@@ -281,7 +283,7 @@ class SqlIndex:
         mine = and_(d.class_code == class_code, d.object_key > beyond, d.state == State.AVAILABLE.value, old)
         with self._reading() as connection:
             rows = connection.execute(select(documents).where(mine).order_by(d.object_key).limit(limit)).all()
-        return tuple(_document(row) for row in rows)
+        return tuple(document_of(row) for row in rows)
 
     def unjudged(self, class_code: str | None) -> int:
         """How many AVAILABLE documents say nothing of their creation, or of their class."""
@@ -295,14 +297,14 @@ class SqlIndex:
         d = documents.c
         with self._reading() as connection:
             rows = connection.execute(statement.order_by(d.since, d.object_key)).all()
-        return tuple(_document(row) for row in rows)
+        return tuple(document_of(row) for row in rows)
 
     def unresolved(self, before: int) -> tuple[Submission, ...]:
         """PENDING submissions whose last attempt began before a time."""
         s = submissions.c
         statement = select(submissions).where(s.state == State.PENDING.value, s.since < before).order_by(s.since)
         with self._reading() as connection:
-            return tuple(_submission_of(row) for row in connection.execute(statement))
+            return tuple(submission_of(row) for row in connection.execute(statement))
 
     def known(self, object_keys: Sequence[str]) -> frozenset[str]:
         """Which of these keys have a row."""
@@ -342,7 +344,7 @@ class SqlIndex:
             for object_key, old, new in changes:
                 # The wrapped bytes tell a destroyed or renewed key from the one that was read.
                 mine = and_(d.object_key == object_key, d.kek == old.kek, d.wrapped_key == old.wrapped)
-                changed += connection.execute(update(documents).where(mine).values(**_sealed(new))).rowcount
+                changed += connection.execute(update(documents).where(mine).values(**sealed_columns(new))).rowcount
             return changed
 
         return self._write(work)
@@ -407,116 +409,3 @@ class SqlIndex:
         """Whether the audit outbox is at its bound."""
         with _outbox_asked():
             return self.outbox.full()
-
-
-# ------------------------------------------------------------------------------------------- rows and values
-
-
-def _is(submission: Submission) -> Any:
-    """The submission's row while it is PENDING and this attempt is the last one."""
-    s = submissions.c
-    return and_(s.unique_id == submission.unique_id, s.attempt == submission.attempt, s.state == State.PENDING.value)
-
-
-def _same_attempt(standing: Submission, replacing: Submission | None) -> bool:
-    return (
-        replacing is not None
-        and standing.state in {State.PENDING, State.REMOVED}
-        and (standing.attempt, standing.since) == (replacing.attempt, replacing.since)
-    )
-
-
-def _submission(connection: Connection, unique_id: str, *, lock: bool = False) -> Submission | None:
-    statement = select(submissions).where(submissions.c.unique_id == unique_id)
-    row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
-    return None if row is None else _submission_of(row)
-
-
-def _submission_of(row: Any) -> Submission:
-    return Submission(
-        unique_id=row.unique_id,
-        digest=row.digest,
-        patient_id=row.patient_id,
-        origin=Origin(row.address, row.node, row.reply_to, row.endpoint),
-        attempt=row.attempt,
-        since=row.since,
-        state=State(row.state),
-        answer=None if row.answer is None else bytes(row.answer),
-        told=bool(row.told),
-    )
-
-
-def _write_submission(connection: Connection, submission: Submission, *, fresh: bool) -> None:
-    values = {
-        "digest": submission.digest,
-        "state": submission.state.value,
-        "attempt": submission.attempt,
-        "since": submission.since,
-        "patient_id": submission.patient_id,
-        "address": submission.origin.address,
-        "node": submission.origin.node,
-        "reply_to": submission.origin.reply_to,
-        "endpoint": submission.origin.endpoint,
-        "told": submission.told,
-        "answer": submission.answer,
-    }
-    if fresh:
-        connection.execute(insert(submissions).values(unique_id=submission.unique_id, **values))
-    else:
-        connection.execute(update(submissions).where(submissions.c.unique_id == submission.unique_id).values(**values))
-
-
-def _write_documents(connection: Connection, submission_unique_id: str, rows: Sequence[Document]) -> None:
-    # The envelope of a staged row stands already, and may have been wrapped anew since.
-    fresh = [_values(row, submission_unique_id) | _sealed(row.envelope) for row in rows if not row.staged]
-    if fresh:
-        connection.execute(insert(documents), fresh)
-    d = documents.c
-    for row in rows:
-        if row.staged:
-            mine = and_(d.object_key == row.object_key, d.state == State.STAGING.value)
-            written = connection.execute(update(documents).where(mine).values(**_values(row, submission_unique_id)))
-            if not written.rowcount:
-                raise Superseded(row.object_key)
-
-
-def _values(row: Document, submission_unique_id: str) -> dict[str, Any]:
-    return {
-        "object_key": row.object_key,
-        "state": row.state.value,
-        "since": row.since,
-        "attempt": row.attempt,
-        "submission_unique_id": submission_unique_id,
-        "unique_id": row.unique_id,
-        "entry_id": row.entry_id,
-        "hash": row.hash,
-        "size": row.size,
-        "mime_type": row.mime_type,
-        "patient_id": row.patient_id,
-        "class_code": row.class_code,
-        "created": row.created,
-    }
-
-
-def _sealed(envelope: Envelope | None) -> dict[str, Any]:
-    if envelope is None:
-        return {"kek": None, "wrapped_key": None}
-    return {"kek": envelope.kek, "wrapped_key": envelope.wrapped}
-
-
-def _document(row: Any) -> Document:
-    return Document(
-        object_key=row.object_key,
-        unique_id=row.unique_id,
-        entry_id=row.entry_id,
-        hash=row.hash,
-        size=row.size,
-        mime_type=row.mime_type,
-        patient_id=row.patient_id,
-        attempt=row.attempt,
-        since=row.since,
-        state=State(row.state),
-        envelope=None if row.kek is None else Envelope(row.kek, bytes(row.wrapped_key)),
-        class_code=row.class_code,
-        created=row.created,
-    )
