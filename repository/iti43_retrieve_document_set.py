@@ -27,6 +27,7 @@ from ihe import vocabulary as v
 from ihe.datatypes import normalise_oid
 from ihe.ebrs import DocumentRequest, read_document_requests, registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected
+from repository.naming import foreign_repository, status_of, unknown_document
 from repository.reading import is_there, verified
 from repository.records import origin_of
 from repository.room import Room
@@ -65,9 +66,7 @@ class Verdict:
     @property
     def status(self) -> str:
         """Success, PartialSuccess or Failure (ITI TF-2: 3.43.5)."""
-        if not self.errors:
-            return v.SUCCESS
-        return v.PARTIAL_SUCCESS if self.found else v.FAILURE
+        return status_of(self.errors, self.found)
 
 
 def judge(
@@ -92,13 +91,12 @@ def judge(
             continue
         missed.append(request)
         if repository != own_id:
-            text = f"repository {repository} is not this one, which is {own_id} (document {unique_id})"
-            errors.append(RegistryError(ErrorCode.UNKNOWN_REPOSITORY_ID, text))
+            errors.append(foreign_repository(repository, own_id, unique_id))
         elif stored:
             text = f"document {unique_id} is damaged in the store; it is not given out"
             errors.append(RegistryError(ErrorCode.REPOSITORY_ERROR, text))
         else:
-            errors.append(RegistryError(ErrorCode.DOCUMENT_UNIQUE_ID, f"document {unique_id} is not known here"))
+            errors.append(unknown_document(unique_id))
     return Verdict(tuple(found), tuple(missed), tuple(dict.fromkeys(errors)))
 
 

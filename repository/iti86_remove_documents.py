@@ -20,10 +20,10 @@ from typing import Final, Literal
 from atna.message import Outcome
 from atna.participants import DocumentReference
 from consent.policy import Decision, decide
-from ihe import vocabulary as v
 from ihe.datatypes import normalise_oid
 from ihe.ebrs import DocumentRequest, read_document_requests, registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected, Severity
+from repository.naming import foreign_repository, status_of, unknown_document
 from repository.records import origin_of
 from repository.removal import by_patient, references, take_away
 from repository.room import Room
@@ -56,9 +56,7 @@ class Verdict:
     @property
     def status(self) -> str:
         """Success, PartialSuccess or Failure."""
-        if not self.errors:
-            return v.SUCCESS
-        return v.PARTIAL_SUCCESS if self.documents else v.FAILURE
+        return status_of(self.errors, self.documents)
 
 
 def judge(
@@ -81,10 +79,9 @@ def judge(
         repository, unique_id = normalise_oid(request.repository_unique_id), request.document_unique_id
         objection, patient_id = None, None
         if repository != own_id:
-            text = f"repository {repository} is not this one, which is {own_id} (document {unique_id})"
-            objection = RegistryError(ErrorCode.UNKNOWN_REPOSITORY_ID, text)
+            objection = foreign_repository(repository, own_id, unique_id)
         elif not copies.get(unique_id):
-            objection = RegistryError(ErrorCode.DOCUMENT_UNIQUE_ID, f"document {unique_id} is not known here")
+            objection = unknown_document(unique_id)
         else:
             patient_id = copies[unique_id][0].patient_id
             doubt = _registered(unique_id, own_id, entries)

@@ -8,17 +8,19 @@ keys       those that documents are sealed under
 """
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from dossier.commands import keys
 from dossier.console import CommandError, note, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
-from dossier.settings import room_arguments
+from dossier.settings import Settings, room_arguments
 
 __all__ = ["app"]
 
@@ -31,6 +33,25 @@ def _group() -> None:
     """The document store."""
 
 
+def _repository(settings: Settings) -> dict[str, Any]:
+    """What the functions of ``repository.app`` take that serve nobody."""
+    arguments = room_arguments(settings, "repository")
+    del arguments["limits"]
+    return arguments
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    """A store or a database that refuses or does not answer ends the command with one line."""
+    from atna.store.engine import DatabaseRefused
+    from repository.store.protocol import StoreUnavailable
+
+    try:
+        yield
+    except (StoreUnavailable, DatabaseRefused) as error:
+        raise CommandError(str(error)) from error
+
+
 _COLUMNS: Final = {"what": "what", "answer": "", "result": "result", "production": "production", "remedy": "to do"}
 _ANSWERS: Final = {True: "ok", False: "no", None: "-"}
 
@@ -40,13 +61,10 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
     """Try what the document store of the settings can do, and say what production still needs of it."""
     # Not at the top: the object store's client would make every other command slower to start.
     from repository.store.probe import probe
-    from repository.store.protocol import StoreUnavailable
 
     settings = load_settings(config, data, base_port)
-    try:
+    with _asked():
         findings = probe(settings.repository)
-    except StoreUnavailable as error:
-        raise CommandError(str(error)) from error
     missing = [found.what for found in findings if found.missing]
     if as_json:
         print_json({"findings": [asdict(found) | {"missing": found.missing} for found in findings], "missing": missing})
@@ -85,17 +103,11 @@ def sweep(
     Ends with 1 when store or database did not answer all there was to ask: run it again.
     """
     # Not at the top: a whole repository would make every other command slower to start.
-    from atna.store.engine import DatabaseRefused
     from repository.app import sweep_once
-    from repository.store.protocol import StoreUnavailable
 
-    settings = load_settings(config, data, base_port)
-    arguments = room_arguments(settings, "repository")
-    del arguments["limits"]
-    try:
+    arguments = _repository(load_settings(config, data, base_port))
+    with _asked():
         report = sweep_once(**arguments, staging_age_s=0 if stopped else None, remove_orphans=remove_orphans)
-    except (StoreUnavailable, DatabaseRefused) as error:
-        raise CommandError(str(error)) from error
     if as_json:
         print_json(asdict(report))
     else:
@@ -117,16 +129,13 @@ def retention(
     as_json: AsJson = False,
 ) -> None:
     """Show what the retention rules of the settings make an end of, or remove it; the services may run meanwhile."""
-    from atna.store.engine import DatabaseRefused
     from repository.app import retain
     from repository.retention import Fate, RegistrySilent
-    from repository.store.protocol import StoreUnavailable
 
     settings = load_settings(config, data, base_port)
     if not settings.repository.retention:
         raise CommandError("there is no rule: the settings name them as [[repository.retention]]", status=2)
-    arguments = room_arguments(settings, "repository")
-    del arguments["limits"]
+    arguments = _repository(settings)
     documents: list[dict[str, str]] = []
 
     def told(unique_id: str, fate: Fate) -> None:
@@ -135,12 +144,12 @@ def retention(
         elif listed:
             typer.echo(f"{fate.value:<10} {unique_id}")
 
-    try:
-        report = retain(**arguments, remove=remove, operator=getpass.getuser(), told=told)
-    except RegistrySilent as error:
-        raise CommandError("the registry does not say what is still registered; nothing more was removed") from error
-    except (StoreUnavailable, DatabaseRefused) as error:
-        raise CommandError(str(error)) from error
+    with _asked():
+        try:
+            report = retain(**arguments, remove=remove, operator=getpass.getuser(), told=told)
+        except RegistrySilent as error:
+            text = "the registry does not say what is still registered; nothing more was removed"
+            raise CommandError(text) from error
     rules = [{**asdict(rule), "oldest": _when(rule.oldest), "newest": _when(rule.newest)} for rule in report.rules]
     if as_json:
         told_of = {"documents": documents} if listed else {}
@@ -172,18 +181,15 @@ def scrub(
 
     Ends with 1 when a document is missing, damaged, or could not be read.
     """
-    from atna.store.engine import DatabaseRefused
     from repository.app import scrub_once
     from repository.scrub import ScrubBusy
-    from repository.store.protocol import StoreUnavailable
 
-    settings = load_settings(config, data, base_port)
-    arguments = room_arguments(settings, "repository")
-    del arguments["limits"]
-    try:
-        report = scrub_once(**arguments, bytes_per_s=None if rate is None else rate * 2**20, anew=anew)
-    except (StoreUnavailable, DatabaseRefused, ScrubBusy) as error:
-        raise CommandError(str(error)) from error
+    arguments = _repository(load_settings(config, data, base_port))
+    with _asked():
+        try:
+            report = scrub_once(**arguments, bytes_per_s=None if rate is None else rate * 2**20, anew=anew)
+        except ScrubBusy as error:
+            raise CommandError(str(error)) from error
     if as_json:
         print_json(asdict(report))
     else:
