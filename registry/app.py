@@ -118,6 +118,7 @@ def single(
     tls: TlsSettings,
     limits: LimitSettings,
     *,
+    feed_tls: TlsSettings,
     sockets: Mapping[str, socket.socket],
     started: Callable[[], None],
     stop: threading.Event,
@@ -125,7 +126,7 @@ def single(
     """Serve the patient feed on ``sockets["feed"]``, the admin port on ``sockets["admin"]``, and send audit records."""
     room = _open(registry, domain, audit)
     feed = FeedActor(room.engine, room.outbox, room.recorder, domain, registry)
-    context = server_context(tls) if tls.enabled else None
+    context = server_context(feed_tls) if feed_tls.enabled else None
     bounds = MllpLimits(
         max_message_bytes=registry.feed_max_message_bytes,
         max_connections=registry.feed_max_connections,
