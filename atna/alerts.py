@@ -12,7 +12,7 @@ from atna.recorder import Recorder
 __all__ = ["Alerts"]
 
 MOST_WAITING: Final = 1000
-"""Failed handshakes waiting to be recorded; a flood beyond that is told of in the log alone."""
+"""Refused peers waiting to be recorded; a flood beyond that is told of in the log alone."""
 
 _log = logging.getLogger(__name__)
 
@@ -26,24 +26,28 @@ class Alerts:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="alerts")
         self._room = threading.BoundedSemaphore(MOST_WAITING)
 
-    def handshake_failed(self, address: str, reason: str) -> None:
-        """A peer at ``address`` could not prove who it is; returns at once."""
+    def handshake_failed(self, address: str, port: int, reason: str) -> None:
+        """The peer at ``address`` and ``port`` could not prove who it is; returns at once."""
         if self._room.acquire(blocking=False):
-            self._thread.submit(self._record, address, reason)
+            self._thread.submit(self._record, address, port, reason)
         else:
-            _log.warning("TLS handshake with %s failed: %s; not recorded, too many at once", address, reason)
+            _log.warning("peer %s port %s refused: %s; not recorded, too many at once", address, port, reason)
 
     def close(self) -> None:
         """Wait until everything is recorded."""
         self._thread.shutdown(wait=True)
 
-    def _record(self, address: str, reason: str) -> None:
+    def _record(self, address: str, port: int, reason: str) -> None:
         message = node_authentication_failed(
-            process_id=self._recorder.process_id, address=self._recorder.host, peer_address=address, reason=reason
+            process_id=self._recorder.process_id,
+            address=self._recorder.host,
+            peer_address=address,
+            peer_port=port,
+            reason=reason,
         )
         try:
             self._keep([self._recorder.record(message)])
         except Exception:  # noqa: BLE001 - nobody is left to be answered
-            _log.exception("TLS handshake with %s failed: %s; not recorded", address, reason)
+            _log.exception("peer %s port %s refused: %s; not recorded", address, port, reason)
         finally:
             self._room.release()

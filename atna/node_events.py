@@ -1,5 +1,7 @@
 """What a node does and suffers by itself, beside the transactions of ``atna.events`` (DICOM PS3.15 A.5.3)."""
 
+from typing import Final
+
 from atna.message import (
     Action,
     AuditMessage,
@@ -41,6 +43,8 @@ __all__ = [
     "node_authentication_failed",
 ]
 
+PORT_DETAIL: Final = "urn:dossier:peer-port"
+
 
 def application_activity(
     *, started: bool, application: str, process_id: str, address: str, outcome: Outcome = Outcome.SUCCESS
@@ -75,8 +79,13 @@ def audit_log_used(
     return AuditMessage(event, pushed(parties), (log,))
 
 
-def node_authentication_failed(*, process_id: str, address: str, peer_address: str, reason: str) -> AuditMessage:
-    """Security Alert, Node Authentication (DICOM PS3.15 A.5.3.11): a peer that could not prove who it is (ITI-19)."""
+def node_authentication_failed(
+    *, process_id: str, address: str, peer_address: str, peer_port: int, reason: str
+) -> AuditMessage:
+    """Security Alert, Node Authentication (DICOM PS3.15 A.5.3.11): a peer that could not prove who it is (ITI-19).
+
+    The node is named by its address; a network access point has no place for a port, so that is a detail of the object.
+    """
     event = EventIdentification(SECURITY_ALERT, Action.EXECUTE, Outcome.SERIOUS_FAILURE, (NODE_AUTHENTICATION,), reason)
     own = participant(process_id, address, APPLICATION, is_requestor=False)
     peer = participant(peer_address, peer_address, None, is_requestor=True)
@@ -85,7 +94,10 @@ def node_authentication_failed(*, process_id: str, address: str, peer_address: s
         dcm("110182", "Node ID"),
         SYSTEM,
         ROLE_SECURITY_RESOURCE,
-        details=(Detail("Alert Description", reason.encode()),),
+        details=(
+            Detail("Alert Description", reason.encode(errors="replace")),
+            Detail(PORT_DETAIL, str(peer_port).encode()),
+        ),
     )
     return AuditMessage(event, (own, peer), (node,))
 

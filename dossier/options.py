@@ -53,7 +53,7 @@ class Peers:
     ) -> "Peers":
         """From the options given, else the settings, else the defaults at the base port."""
         settings = load_settings(config, base_port=base_port)
-        feed = "mllps" if settings.tls["registry"].enabled else "mllp"
+        feed = "mllps" if settings.tls["registry.feed"].enabled else "mllp"
         return cls(
             registry=registry_url or _url(settings, "registry", "/registry"),
             repository=repository_url or _url(settings, "repository", "/repository"),

@@ -16,10 +16,11 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from dossier.console import CommandError
-from dossier.settings import Address, Settings, SettingsError, reachable
+from dossier.settings import LISTENERS, Address, Settings, SettingsError, reachable
 from dossier.supervisor import ChildPlan
 from repository.store.keyring import FileKeyring
 from repository.store.protocol import StoreUnavailable
+from wire.settings import TlsSettings
 from wire.tls import TlsFault, server_context
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "plans",
     "probe",
     "sqlite_file",
+    "tls_tables",
 ]
 
 BACKLOG: Final = 2048
@@ -170,16 +172,24 @@ def probe(settings: Settings, services: list[Service]) -> bool:
     return True
 
 
+def tls_tables(settings: Settings) -> Iterator[tuple[str, TlsSettings]]:
+    """Settings with certificates by their table: of each service, and of a listener where they differ from those."""
+    for service in SERVICES:
+        if settings.tls[service].enabled:
+            yield f"{service}.tls", settings.tls[service]
+    for name, (service, table) in LISTENERS.items():
+        if settings.tls[name].enabled and settings.tls[name] != settings.tls[service]:
+            yield f"{service}.{table}", settings.tls[name]
+
+
 def check_certificates(settings: Settings) -> None:
     """Load every certificate, so that a wrong key or an unreadable file is told before anything starts."""
     faults = []
-    for service, tls in settings.tls.items():
-        if not tls.enabled or not service:
-            continue
+    for table, tls in tls_tables(settings):
         try:
             server_context(tls)
         except TlsFault as error:
-            faults.append(f"{service}.tls: {error}")
+            faults.append(f"{table}: {error}")
     store_ca = settings.repository.store_ca
     if store_ca is not None:
         try:
@@ -234,7 +244,7 @@ def _folders(settings: Settings, services: list[Service], *, stores: bool) -> It
 def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str]]:
     """The endpoint table: service, address, what is spoken there."""
     registry, repository, audit = (settings.scheme(name) for name in ("registry", "repository", "audit"))
-    feed = "mllps" if registry == "https" else "mllp"
+    feed = "mllps" if settings.tls["registry.feed"].enabled else "mllp"
     rows = {
         "registry": [
             ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44 (?wsdl)"),

@@ -3,7 +3,8 @@
 Where a value comes from, the first that has it wins: ``DOSSIER_SECTION__KEY`` in the environment,
 ``DOSSIER_SECTION__KEY_FILE`` (a file that holds the value: passwords in URLs stay out of environments), the TOML file,
 the defaults made from the data directory and the base port. Lists and tables in the environment are JSON.
-``[registry.tls]`` and its like override single keys of ``[tls]``.
+``[registry.tls]`` and its like override single keys of ``[tls]``; ``[registry.feed_tls]`` and ``[audit.syslog_tls]``,
+each for one listener, override those of their service.
 
 Units stand in the names: ``_s`` seconds, ``_bytes`` bytes.
 """
@@ -26,7 +27,7 @@ from registry.settings import RegistrySettings
 from repository.settings import KEYS_WANTED, RepositorySettings
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 
-__all__ = ["Address", "AdminSettings", "Settings", "SettingsError", "load", "reachable", "room_arguments"]
+__all__ = ["LISTENERS", "Address", "AdminSettings", "Settings", "SettingsError", "load", "reachable", "room_arguments"]
 
 DEFAULT_BASE_PORT: Final = 8000
 DEFAULT_DATA: Final = Path("var")
@@ -34,6 +35,25 @@ PREFIX: Final = "DOSSIER_"
 NOT_SETTINGS: Final = frozenset({"DOSSIER_CONFIG", "DOSSIER_DATA", "DOSSIER_BASE_PORT"})
 """Environment variables of the command line itself."""
 SERVICES: Final = ("registry", "repository", "audit")
+LISTENERS: Final[Mapping[str, tuple[str, str]]] = {
+    "registry.feed": ("registry", "feed_tls"),
+    "audit.syslog": ("audit", "syslog_tls"),
+}
+"""Listeners with TLS settings of their own: the service they belong to and the table in its section."""
+LISTENING: Final = (
+    ("registry.listen", "registry", "registry.tls"),
+    ("registry.feed_listen", "registry.feed", "registry.feed_tls"),
+    ("repository.listen", "repository", "repository.tls"),
+    ("audit.listen", "audit", "audit.tls"),
+    ("audit.syslog_tls_listen", "audit.syslog", "audit.syslog_tls"),
+    ("audit.syslog_udp_listen", "audit.syslog", "audit.syslog_tls"),
+    ("admin.registry_listen", "registry", "registry.tls"),
+    ("admin.repository_listen", "repository", "repository.tls"),
+    ("admin.audit_listen", "audit", "audit.tls"),
+)
+"""Every address of the settings, whose TLS settings hold for it, and where an operator writes them."""
+DATAGRAMS: Final = frozenset({"audit.syslog_udp_listen"})
+"""UDP: in the clear whatever certificates there are, and with ports of its own."""
 SQLITE_WORKERS: Final = 2
 LATER: Final = ("gateway", "xua")
 
@@ -107,7 +127,7 @@ class Settings:
     admin: AdminSettings
     limits: LimitSettings
     tls: Mapping[str, TlsSettings]
-    """The settings of ``[tls]`` under ``""``, those of each service, overrides applied, under its name."""
+    """Overrides applied: of ``[tls]`` under ``""``, of each service under its name, of each of LISTENERS under its."""
     tree: Mapping[str, Any]
 
     @classmethod
@@ -142,15 +162,18 @@ def load(
     return settings
 
 
-def room_arguments(settings: Settings, service: str) -> dict[str, Any]:
-    """The sections a room's ``worker`` and ``single`` are called with; a room never sees the whole."""
+def room_arguments(settings: Settings, service: str, function: str = "worker") -> dict[str, Any]:
+    """The sections a room's ``worker`` or ``single`` is called with; a room never sees the whole."""
     shared = {"domain": settings.affinity_domain, "tls": settings.tls[service], "limits": settings.limits}
     own: dict[str, dict[str, Any]] = {
         "registry": {"registry": settings.registry, "audit": settings.audit},
         "repository": {"repository": settings.repository, "audit": settings.audit},
         "audit": {"audit": settings.audit},
     }
-    return own[service] | shared
+    listeners: dict[tuple[str, str], dict[str, Any]] = {
+        ("registry", "single"): {"feed_tls": settings.tls["registry.feed"]},
+    }
+    return own[service] | shared | listeners.get((service, function), {})
 
 
 def _read_file(path: Path | None, faults: list[str]) -> dict[str, Any]:
@@ -167,13 +190,27 @@ def _read_file(path: Path | None, faults: list[str]) -> dict[str, Any]:
     return {}
 
 
+class _RegistryShape(RegistrySettings):
+    tls: TlsSettings | None = None
+    feed_tls: TlsSettings | None = None
+
+
+class _RepositoryShape(RepositorySettings):
+    tls: TlsSettings | None = None
+
+
+class _AuditShape(AuditSettings):
+    tls: TlsSettings | None = None
+    syslog_tls: TlsSettings | None = None
+
+
 class _Shape(BaseSettings):
     """What the environment can name; only its field types are used, to tell lists and tables from text."""
 
     affinity_domain: AffinityDomainSettings | None = None
-    registry: RegistrySettings | None = None
-    repository: RepositorySettings | None = None
-    audit: AuditSettings | None = None
+    registry: _RegistryShape | None = None
+    repository: _RepositoryShape | None = None
+    audit: _AuditShape | None = None
     tls: TlsSettings | None = None
     admin: AdminSettings | None = None
     limits: LimitSettings | None = None
@@ -302,10 +339,14 @@ class _Composer:
         self._check_names()
         raw = {name: self._table(name) for name in MODELS}
         tls_raw = {service: raw[service].pop("tls", {}) for service in SERVICES}
+        own_raw = {name: raw[service].pop(table, {}) for name, (service, table) in LISTENERS.items()}
         parts = {name: self._section(name, model, raw[name]) for name, model in MODELS.items()}
         tls = {"": parts["tls"]}
         for service in SERVICES:
-            tls[service] = self._override(service, raw["tls"], tls_raw[service]) or parts["tls"]
+            tls[service] = self._override(f"{service}.tls", raw["tls"], tls_raw[service]) or parts["tls"]
+        for name, (service, table) in LISTENERS.items():
+            base = {**raw["tls"], **tls_raw[service]} if isinstance(tls_raw[service], Mapping) else raw["tls"]
+            tls[name] = self._override(f"{service}.{table}", base, own_raw[name]) or tls[service]
         self._check_addresses(parts, tls)
         self._check_workers(parts)
         self._check_encryption(parts)
@@ -335,11 +376,10 @@ class _Composer:
             self._faults += [_fault(path, model, one) for one in error.errors()]
             return None
 
-    def _override(self, service: str, base: Mapping[str, Any], own: Any) -> BaseModel | None:
-        """The TLS settings of one service; faults of keys it only inherits are told under ``[tls]`` alone."""
+    def _override(self, path: str, base: Mapping[str, Any], own: Any) -> BaseModel | None:
+        """TLS settings of less than all; faults of keys they only inherit are told where those stand, alone."""
         if not own:
             return None
-        path = f"{service}.tls"
         if not isinstance(own, Mapping):
             self._faults.append(f"{path}: should be a table of settings")
             return None
@@ -351,20 +391,21 @@ class _Composer:
             return None
 
     def _check_addresses(self, parts: Mapping[str, Any], tls: Mapping[str, Any]) -> None:
-        taken: dict[Address, str] = {}
-        for path, service, text, plaintext_forbidden in _listens(parts, tls):
+        taken: dict[tuple[Address, bool], str] = {}
+        for path, table, text, plaintext_forbidden in _listens(parts, tls):
             try:
                 address = Address.parse(text)
             except ValueError as error:
                 self._faults.append(f"{path}: {error}")
                 continue
-            if address in taken:
-                self._faults.append(f"{path}: {taken[address]} has the same address")
-            taken.setdefault(address, path)
+            udp = path in DATAGRAMS
+            if (address, udp) in taken:
+                self._faults.append(f"{path}: {taken[address, udp]} has the same address")
+            taken.setdefault((address, udp), path)
             if plaintext_forbidden and not address.loopback:
-                remedy = "tls.allow_plaintext = true"
-                if not path.startswith("admin."):
-                    remedy = f"certificate, key and ca in tls or {service}.tls, or {remedy}"
+                remedy = f"{table}.allow_plaintext = true" if udp else "tls.allow_plaintext = true"
+                if not udp and not path.startswith("admin."):
+                    remedy = f"certificate, key and ca in tls or {table}, or {remedy}"
                 self._faults.append(f"{path}: is not a loopback address and would speak in the clear; needs {remedy}")
 
     def _check_workers(self, parts: Mapping[str, Any]) -> None:
@@ -384,17 +425,18 @@ class _Composer:
 
 
 def _listens(parts: Mapping[str, Any], tls: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
-    """(path, service, address, whether it must be loopback) of every socket that will be bound."""
-    for service, keys in (("registry", ("listen", "feed_listen")), ("repository", ("listen",)), ("audit", ("listen",))):
-        section, certificates = parts[service], tls[service]
-        plaintext = certificates is not None and certificates.allow_plaintext
+    """(path, table of its TLS settings, address, whether it must be loopback) of every socket that will be bound."""
+    for path, name, table in LISTENING:
+        section, _, key = path.partition(".")
+        address = getattr(parts[section], key) if parts[section] is not None else None
+        if address is None:
+            continue
+        certificates = tls[name]
         # TLS settings that are themselves at fault are told of there; here they count as present.
+        plaintext = certificates is not None and certificates.allow_plaintext
         secured = certificates is None or certificates.enabled
-        for key in keys:
-            if section is not None:
-                yield f"{service}.{key}", service, getattr(section, key), not (secured or plaintext)
-        if parts["admin"] is not None:
-            yield f"admin.{service}_listen", service, getattr(parts["admin"], f"{service}_listen"), not plaintext
+        in_the_clear = section == "admin" or path in DATAGRAMS or not secured
+        yield path, table, address, in_the_clear and not plaintext
 
 
 def _fault(section: str, model: type[BaseModel], error: Mapping[str, Any]) -> str:

@@ -90,7 +90,7 @@ def _arguments(spec: Spec) -> dict[str, Any]:
         return {}
     settings = Settings.from_tree(spec.settings)
     set_up_logging(settings.admin, environment=settings.affinity_domain.environment, process=spec.name)
-    return room_arguments(settings, spec.service)
+    return room_arguments(settings, spec.service, spec.target.partition(":")[2])
 
 
 def _resolve(target: str) -> Callable[..., None]:

@@ -26,4 +26,5 @@ class Caller:
     @property
     def on_plaintext_loopback(self) -> bool:
         """Whether it called without TLS from this machine: as trusted as the machine is."""
-        return self.node is None and (self.address.startswith("127.") or self.address == "::1")
+        certified = self.node is not None or self.fingerprint is not None
+        return not certified and (self.address.startswith("127.") or self.address == "::1")

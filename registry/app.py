@@ -27,13 +27,14 @@ from registry.store.tables import outbox
 from schemas import wsdl
 from wire.admin import admin_app
 from wire.affinity_domain import Agreement
+from wire.forwarded import Forwarded
 from wire.http_server import serve_http
 from wire.mllp import MllpLimits, serve_mllp
 from wire.records_client import records_client
+from wire.reloading import listener_context
 from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.soap_app import soap_app
-from wire.tls import server_context
 
 PATH = "/registry"
 
@@ -88,7 +89,7 @@ def worker(
         max_inline_bytes=registry.max_request_bytes,
         action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
     )
-    context = server_context(tls) if tls.enabled else None
+    context, forwarded = listener_context(tls, "registry.tls"), Forwarded(tls)
     alerts = Alerts(room.recorder, room.store.record_alone)
 
     async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -100,6 +101,7 @@ def worker(
             stop=ending,
             started=ready,
             allow_plaintext=tls.allow_plaintext,
+            forwarded=forwarded,
             handshake_failed=alerts.handshake_failed,
         )
 
@@ -118,6 +120,7 @@ def single(
     tls: TlsSettings,
     limits: LimitSettings,
     *,
+    feed_tls: TlsSettings,
     sockets: Mapping[str, socket.socket],
     started: Callable[[], None],
     stop: threading.Event,
@@ -125,7 +128,7 @@ def single(
     """Serve the patient feed on ``sockets["feed"]``, the admin port on ``sockets["admin"]``, and send audit records."""
     room = _open(registry, domain, audit)
     feed = FeedActor(room.engine, room.outbox, room.recorder, domain, registry)
-    context = server_context(tls) if tls.enabled else None
+    context = listener_context(feed_tls, "registry.feed_tls")
     bounds = MllpLimits(
         max_message_bytes=registry.feed_max_message_bytes,
         max_connections=registry.feed_max_connections,

@@ -35,12 +35,13 @@ from repository.store.sql import SqlIndex, open_index
 from schemas import wsdl
 from wire.admin import admin_app
 from wire.client import SoapClient
+from wire.forwarded import Forwarded
 from wire.http_server import serve_http
 from wire.records_client import records_client
+from wire.reloading import listener_context
 from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.soap_app import soap_app
-from wire.tls import server_context
 
 __all__ = ["KeyUse", "key_use", "retain", "rotate_keys", "scrub_once", "single", "sweep_once", "worker"]
 
@@ -119,7 +120,7 @@ def worker(
             upload_buffer_bytes=repository.upload_buffer_bytes,
             action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
         )
-        context = server_context(tls) if tls.enabled else None
+        context, forwarded = listener_context(tls, "repository.tls"), Forwarded(tls)
         alerts = Alerts(joined.recorder, joined.index.record_alone)
 
         async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -131,6 +132,7 @@ def worker(
                 stop=ending,
                 started=ready,
                 allow_plaintext=tls.allow_plaintext,
+                forwarded=forwarded,
                 handshake_failed=alerts.handshake_failed,
             )
 

@@ -46,7 +46,7 @@ def mllp_server(handler, *, limits=MllpLimits(), tls=None):  # noqa: B008 - froz
             tls=tls,
             stop=made["ending"],
             started=ready.set,
-            handshake_failed=lambda address, reason: failed.append((address, reason)),
+            handshake_failed=lambda *failure: failed.append(failure),
         )
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))

@@ -32,6 +32,7 @@ LIBRARY_LIVES_IN = {
     "httptools": ("wire",),
     "httpx2": ("wire",),
     "uvloop": ("wire",),
+    "OpenSSL": ("wire",),
     "sqlalchemy": ("*.store",),
     "alembic": ("*.store",),
     "psycopg": ("*.store",),

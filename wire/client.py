@@ -22,8 +22,8 @@ from ihe.soap import CONTENT_TYPE, Envelope, envelope, read_envelope, read_fault
 from ihe.transactions import Transaction
 from schemas import XmlRefused, parse_xml
 from wire.client_package import Package
+from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
-from wire.tls import client_context
 
 __all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient"]
 
@@ -129,7 +129,7 @@ class SoapClient:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         max_connections: int = 64,
     ) -> None:
-        verify = client_context(tls) if tls is not None and tls.enabled else True
+        verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
         self._client = httpx2.Client(
             verify=verify,
             timeout=httpx2.Timeout(timeout_s, connect=connect_timeout_s),

@@ -17,6 +17,7 @@ import re
 import urllib.parse
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -26,11 +27,13 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from wire.forwarded import Forwarded, ForwardedRefused
+from wire.handshake import HandshakeFailed, report
 from wire.http_cycle import Connection, Cycle, GentleTransport
 from wire.settings import LimitSettings
-from wire.tls import peer_of
+from wire.tls import Peer, peer_of
 
-__all__ = ["BoundedHttpProtocol"]
+__all__ = ["Admission", "BoundedHttpProtocol"]
 
 _MAX_PIPELINED: Final = 16
 _LINGER_S: Final = 5.0
@@ -56,6 +59,14 @@ class _Refused(Exception):  # noqa: N818 - an outcome
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whose word counts for who is calling, and who is told of a peer that was refused."""
+
+    forwarded: Forwarded
+    refused: HandshakeFailed | None
+
+
 async def _busy(_scope: Any, _receive: Any, send: Any) -> None:
     text = b"too many requests at the same time\n"
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text)), (b"retry-after", b"1")]
@@ -67,7 +78,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """See the module. Once ``begun`` (connection_made ran), ``lost`` is called when the connection has ended."""
 
     def __init__(
-        self, config: uvicorn.Config, server_state: ServerState, limits: LimitSettings, lost: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        limits: LimitSettings,
+        lost: Callable[[], None],
+        admission: Admission,
     ) -> None:
         super().__init__(config, server_state, {})
         self.parser.set_dangerous_leniencies(**_LENIENT)
@@ -75,6 +91,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.begun = False
         self._limits = limits
         self._lost = lost
+        self._admission = admission
         self._state = _State.IDLE
         self._head_bytes = 0  # of this head, in chunks that ended before the head did
         self._counted_bytes = 0  # of this head, in the request line and headers parsed so far
@@ -276,7 +293,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self._open) >= _MAX_PIPELINED:
             raise _Refused(400, "too many pipelined requests")
         version = self.parser.get_http_version()
-        self._fill_scope(version)
+        self._fill_scope(version, self._caller())
         self._state = _State.BODY
         busy = len(self.tasks) >= self._limits.max_concurrent_requests
         # Until the request is whole any answer must end the connection; on_message_complete allows more requests
@@ -302,7 +319,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
 
-    def _fill_scope(self, version: str) -> None:
+    def _caller(self) -> Peer:
+        """The peer, or whom a proxy speaks for."""
+        try:
+            return self._admission.forwarded.caller(self._peer, self.headers)
+        except ForwardedRefused as refused:
+            address, port = self.client or ("", 0)
+            report(address, port, refused.reason, self._admission.refused)
+            raise _Refused(403, refused.reason) from refused
+
+    def _fill_scope(self, version: str, caller: Peer) -> None:
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         scope: Any = self.scope
@@ -311,7 +337,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
-        scope["dossier.peer"] = self._peer
+        scope["dossier.peer"] = caller
         scope["dossier.connection"] = self.connection
 
     def on_body(self, body: bytes) -> None:

@@ -1,6 +1,6 @@
 """The HTTP server of every service: uvicorn, held to our bounds. Nothing else imports uvicorn or httptools.
 
-Accepts   TCP first, then the TLS handshake in our own coroutine, so that a failed one is seen, timed out and audited
+Accepts   TCP first, then the TLS handshake in our own coroutine (wire.handshake): a failed one is seen and audited
 Bounds    head bytes and header count (431), time for head and keep-alive, connections, requests (503), unread answers
 Tells     ``scope["dossier.peer"]`` (wire.tls.Peer) and ``scope["dossier.connection"]`` (Connection)
 Ends      on ``stop``: no new connections, running requests get ``drain_s``, the rest is broken off
@@ -15,7 +15,6 @@ import errno
 import ipaddress
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import Any, Final
@@ -23,29 +22,19 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
+from wire.forwarded import Forwarded
+from wire.handshake import HandshakeFailed, Tls, open_transport
 from wire.http_cycle import Connection
-from wire.http_protocol import BoundedHttpProtocol
+from wire.http_protocol import Admission, BoundedHttpProtocol
+from wire.reloading import keep_fresh
 from wire.settings import LimitSettings
-from wire.tls import Peer, TlsFault, client_context, server_context
+from wire.tls import Peer
 
-__all__ = [
-    "Connection",
-    "Peer",
-    "PlaintextRefused",
-    "TlsFault",
-    "check_plaintext",
-    "client_context",
-    "serve_http",
-    "server_context",
-]
-
-HandshakeFailed = Callable[[str, str], None]
-"""Called in the event loop with the peer's address and OpenSSL's reason; for the audit's security alert."""
+__all__ = ["Connection", "Peer", "PlaintextRefused", "check_plaintext", "serve_http"]
 
 _log = logging.getLogger(__name__)
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _BREATH_S: Final = 0.2
-_TLS_SHUTDOWN_S: Final = 5.0
 _DRAIN_STEP_S: Final = 0.02
 _BREAK_OFF_S: Final = 5.0
 
@@ -70,19 +59,21 @@ async def serve_http(
     sockets: Sequence[socket.socket],
     *,
     limits: LimitSettings,
-    tls: ssl.SSLContext | None,
+    tls: Tls | None,
     stop: asyncio.Event,
     started: Callable[[], None],
     allow_plaintext: bool = False,
+    forwarded: Forwarded | None = None,
     handshake_failed: HandshakeFailed | None = None,
 ) -> None:
     """Serve ``app`` (ASGI 3, no lifespan) on bound sockets until ``stop`` is set; they are closed on return.
 
+    ``tls`` is asked for each connection; ``forwarded`` says which proxies may name another caller (``None``: none).
     ``started`` is called once connections are accepted. Raises PlaintextRefused before anything is accepted.
     """
     if tls is None and not allow_plaintext:
         check_plaintext(sockets)
-    server = _Server(app, sockets, limits, tls, handshake_failed)
+    server = _Server(app, sockets, limits, tls, Admission(forwarded or Forwarded(None), handshake_failed))
     await server.run_until(stop, started)
 
 
@@ -94,8 +85,8 @@ class _Server:
         app: Any,
         sockets: Sequence[socket.socket],
         limits: LimitSettings,
-        tls: ssl.SSLContext | None,
-        handshake_failed: HandshakeFailed | None,
+        tls: Tls | None,
+        admission: Admission,
     ) -> None:
         self._config = uvicorn.Config(
             app,
@@ -113,12 +104,13 @@ class _Server:
         self._sockets = list(sockets)
         self._limits = limits
         self._tls = tls
-        self._handshake_failed = handshake_failed
+        self._admission = admission
         self._free = asyncio.Semaphore(limits.max_connections)
         self._connecting: set[asyncio.Task[None]] = set()
 
     async def run_until(self, stop: asyncio.Event, started: Callable[[], None]) -> None:
         accepting = [asyncio.create_task(self._accept(listener)) for listener in self._sockets]
+        accepting.append(asyncio.create_task(keep_fresh(self._tls, self._admission.forwarded.verifier)))
         self._renew_date()
         started()
         try:
@@ -156,27 +148,19 @@ class _Server:
 
     async def _connect(self, connection: socket.socket, address: Any) -> None:
         """Hand an accepted connection to the protocol, through the handshake where there is TLS."""
-        protocol = BoundedHttpProtocol(self._config, self._state, self._limits, self._free.release)
-        timeouts: dict[str, float] = {}
-        if self._tls is not None:
-            timeouts["ssl_handshake_timeout"] = self._limits.tls_handshake_timeout_s
-            timeouts["ssl_shutdown_timeout"] = _TLS_SHUTDOWN_S
-        loop = asyncio.get_running_loop()
+        protocol = BoundedHttpProtocol(self._config, self._state, self._limits, self._free.release, self._admission)
         try:
-            await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls, **timeouts)
-        except OSError as error:  # ssl.SSLError and TimeoutError are such
-            self._report(str(address[0]) if isinstance(address, tuple) else "", error)
+            await open_transport(
+                lambda: protocol,
+                connection,
+                address,
+                tls=self._tls,
+                timeout_s=self._limits.tls_handshake_timeout_s,
+                failed=self._admission.refused,
+            )
         finally:
             if not protocol.begun:
                 self._free.release()
-
-    def _report(self, address: str, error: OSError) -> None:
-        if self._tls is None:
-            return
-        reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else type(error).__name__
-        _log.warning("TLS handshake with %s failed: %s", address, reason)
-        if self._handshake_failed is not None:
-            self._handshake_failed(address, reason)
 
     async def _drain(self) -> None:
         """Let running requests finish within ``drain_s``; then end them and break their connections."""

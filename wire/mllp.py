@@ -12,26 +12,24 @@ import contextlib
 import logging
 import secrets
 import socket
-import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from ihe.hl7v2 import AckCode, ErrorCode, Problem, read_header
 from ihe.hl7v2_print import print_acknowledgement
 from ihe.xua import Caller
+from wire.handshake import HandshakeFailed, Tls, endpoint, open_transport
 from wire.mllp_framing import Frame, Framer, Garbage, Whole, frame
-from wire.tls import peer_of
+from wire.reloading import keep_fresh
+from wire.tls import peer_of, reason_of
 
 __all__ = ["MessageHandler", "MllpLimits", "serve_mllp"]
 
 MessageHandler = Callable[[bytes, Caller], bytes]
 """Takes one whole message, returns its acknowledgement; runs in a worker thread. An exception is our own defect."""
-
-HandshakeFailed = Callable[[str, str], None]
-"""Told the peer's address and the reason when TLS was not agreed on; must not block."""
 
 READ_BYTES: Final = 65_536
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -58,24 +56,28 @@ async def serve_mllp(
     sock: socket.socket,
     *,
     limits: MllpLimits,
-    tls: ssl.SSLContext | None,
+    tls: Tls | None,
     stop: asyncio.Event,
     started: Callable[[], None] = lambda: None,
-    handshake_failed: HandshakeFailed = lambda _address, _reason: None,
+    handshake_failed: HandshakeFailed | None = None,
 ) -> None:
-    """Serve on the listening socket ``sock`` (not closed here) until ``stop``, then drain and return."""
+    """Serve on the listening socket ``sock`` (not closed here) until ``stop``, then drain and return.
+
+    ``tls`` is asked for each connection.
+    """
     threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="mllp")
     listener = _Listener(handler, limits, tls, threads, handshake_failed)
     sock.setblocking(False)
     accepting = asyncio.create_task(listener.accept(sock))
     stopping = asyncio.create_task(stop.wait())
+    looking = asyncio.create_task(keep_fresh(tls))
     try:
         started()
         await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (stopping, accepting):
+        for task in (stopping, accepting, looking):
             task.cancel()
-        await asyncio.wait({stopping, accepting})
+        await asyncio.wait({stopping, accepting, looking})
         await listener.drain()
         threads.shutdown(wait=False, cancel_futures=True)
     if not accepting.cancelled():
@@ -89,9 +91,9 @@ class _Listener:
         self,
         handler: MessageHandler,
         limits: MllpLimits,
-        tls: ssl.SSLContext | None,
+        tls: Tls | None,
         threads: ThreadPoolExecutor,
-        handshake_failed: HandshakeFailed,
+        handshake_failed: HandshakeFailed | None,
     ) -> None:
         self.handler = handler
         self.limits = limits
@@ -114,7 +116,7 @@ class _Listener:
                 _log.warning("patient feed: %s refused, %d connections are open", address[0], len(self._open))
                 peer.close()
                 continue
-            task = asyncio.create_task(self._serve(peer, str(address[0])))
+            task = asyncio.create_task(self._serve(peer, address))
             self._open[task] = None
             task.add_done_callback(self._forget)
 
@@ -123,7 +125,7 @@ class _Listener:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("patient feed: a connection ended by a defect", exc_info=error)
 
-    async def _serve(self, peer: socket.socket, address: str) -> None:
+    async def _serve(self, peer: socket.socket, address: Any) -> None:
         loop = asyncio.get_running_loop()
         peer.setblocking(False)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -131,22 +133,18 @@ class _Listener:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader = asyncio.StreamReader(limit=READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
-        timeout = self.limits.handshake_timeout_s if self._tls is not None else None
-        try:
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol,
-                peer,
-                ssl=self._tls,
-                ssl_handshake_timeout=timeout,
-                ssl_shutdown_timeout=CLOSE_TIMEOUT_S if self._tls is not None else None,
-            )
-        except OSError as error:  # ssl.SSLError too; ConnectionAbortedError for a handshake that took too long
-            reason = _reason(error)
-            _log.warning("patient feed: no TLS with %s: %s", address, reason)
-            self._handshake_failed(address, reason)
+        transport = await open_transport(
+            lambda: protocol,
+            peer,
+            address,
+            tls=self._tls,
+            timeout_s=self.limits.handshake_timeout_s,
+            failed=self._handshake_failed,
+        )
+        if transport is None:
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        connection = _Connection(self, reader, writer, _caller(writer, address))
+        connection = _Connection(self, reader, writer, _caller(writer, endpoint(address)[0]))
         task = asyncio.current_task()
         if task is not None:
             self._open[task] = connection
@@ -200,7 +198,7 @@ class _Connection:
             _log.warning("patient feed: %s closed: %s", self._caller.partner, error)
             self.broken = True
         except (OSError, TimeoutError) as error:  # the peer broke off, or takes no answer
-            _log.info("patient feed: connection of %s lost: %s", self._caller.partner, _reason(error))
+            _log.info("patient feed: connection of %s lost: %s", self._caller.partner, reason_of(error))
             self.broken = True
 
     async def _conversation(self) -> None:
@@ -270,9 +268,3 @@ def _caller(writer: asyncio.StreamWriter, address: str) -> Caller:
     tls = writer.get_extra_info("ssl_object")
     peer = peer_of(address, tls.getpeercert(binary_form=True) if tls is not None else None)
     return Caller(peer.address, peer.node, peer.fingerprint)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "TLS error"
-    return str(error) or type(error).__name__

@@ -9,8 +9,8 @@ from typing import Final
 import httpx2
 
 from atna.sender import BatchRefused, NotDelivered
+from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
-from wire.tls import client_context
 
 __all__ = ["RecordsClient", "records_client"]
 
@@ -29,7 +29,7 @@ class RecordsClient:
     """
 
     def __init__(self, tls: TlsSettings | None) -> None:
-        verify = client_context(tls) if tls is not None and tls.enabled else True
+        verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
         timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self._client = httpx2.Client(verify=verify, timeout=timeout, trust_env=False, follow_redirects=False)
 

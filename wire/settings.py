@@ -4,6 +4,7 @@ Every model is frozen and refuses unknown keys. Units stand in the names: ``_byt
 The affinity domain's settings live here, not in ihe/, because ihe/ reads no configuration.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,20 +52,61 @@ HomeCommunityId = Annotated[str, AfterValidator(_home)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 
 
+def _partner_key(text: str) -> str:
+    """``sha256:`` and 64 hex digits (colons and capitals allowed), or an RFC 4514 subject; brought to one spelling."""
+    if text.lower().startswith("sha256:"):
+        fingerprint = "sha256:" + text[7:].replace(":", "").strip().lower()
+        if _FINGERPRINT.fullmatch(fingerprint) is None:
+            raise ValueError(f"{text!r}: a fingerprint is sha256: and 64 hexadecimal digits")
+        return fingerprint
+    try:
+        # openssl prints a blank after each comma, RFC 4514 has none
+        return x509.Name.from_rfc4514_string(_AFTER_COMMA.sub(",", text.strip())).rfc4514_string()
+    except ValueError as error:
+        raise ValueError(f"{text!r} is neither sha256:<fingerprint> nor an RFC 4514 subject") from error
+
+
+def _proxy(text: str) -> str:
+    """An address or network (``10.1.2.0/24``) where the text is one, else a peer like any other."""
+    try:
+        return str(ipaddress.ip_network(text.strip(), strict=False))
+    except ValueError:
+        return _partner_key(text)
+
+
+def _listed(value: object) -> object:
+    """One text where a list is asked for is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+PartnerKey = Annotated[str, AfterValidator(_partner_key)]
+PartnerKeys = Annotated[tuple[PartnerKey, ...], BeforeValidator(_listed)]
+Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], BeforeValidator(_listed)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TlsSettings(_Section):
-    """``[tls]`` and ``[<service>.tls]``: who we are and whom we trust (ITI TF-2: 3.19). All paths are PEM files.
+    """``[tls]``: who we are and whom we trust (ITI TF-2: 3.19). All paths are PEM files, read again when they change.
+
+    ``[<service>.tls]`` overrides single keys of it; ``[registry.feed_tls]`` and ``[audit.syslog_tls]`` those of theirs.
 
     certificate         our certificate, followed by its intermediates; without it we serve plain HTTP
     key                 its private key, unencrypted
     ca                  whom we trust, as server and as client: authorities, or the peers' own certificates
     require_client_certificate   a peer without a certificate from ``ca`` gets no connection
     minimum_version     "1.2" (the floor of BCP 195) or "1.3"
-    revocation_list     CRLs of the authorities that sign peers; once given, a peer whose issuer has none is refused
-    allow_plaintext     serve plain HTTP off loopback (a physically secured network only)
+    peers               RFC 4514 subjects or ``sha256:`` fingerprints: of those ``ca`` vouches for these alone may call
+                        us and be called by us; empty: all of them
+    revocation_list     CRLs of the authorities that sign peers, any number in the file; once given, an authority
+                        without one, or with one that has expired, has no valid certificates
+    revocation_check    "chain": also for the authorities between a peer and the root; "leaf": for the peer alone
+    proxies             addresses, networks, subjects or fingerprints of proxies that end TLS before us: from them, and
+                        them alone, the header Client-Cert (RFC 9440) says who calls; what it holds is checked like a
+                        peer's own certificate
+    allow_plaintext     serve without TLS off loopback (a physically secured network only)
     """
 
     certificate: ExistingFile | None = None
@@ -72,7 +114,10 @@ class TlsSettings(_Section):
     ca: ExistingFile | None = None
     require_client_certificate: bool = True
     minimum_version: Literal["1.2", "1.3"] = "1.2"
+    peers: PartnerKeys = ()
     revocation_list: ExistingFile | None = None
+    revocation_check: Literal["chain", "leaf"] = "chain"
+    proxies: Proxies = ()
     allow_plaintext: bool = False
 
     @property
@@ -89,6 +134,11 @@ class TlsSettings(_Section):
             raise ValueError("ca is missing: name the file with the authorities that sign the peers' certificates")
         if self.revocation_list is not None and self.ca is None:
             raise ValueError("ca is missing: revocation_list says which of its certificates no longer count")
+        if self.peers and not self.require_client_certificate:
+            raise ValueError("peers: is of no use while require_client_certificate is false, which lets anybody in")
+        if (self.peers or self.proxies) and self.ca is None:
+            wanting = "peers" if self.peers else "proxies"
+            raise ValueError(f"ca is missing: {wanting} names certificates, and ca is what they are checked with")
         return self
 
 
@@ -154,28 +204,6 @@ class PartnerSettings(_Section):
 
     strictness: Strictness | None = None
     transactions: Annotated[frozenset[str], AfterValidator(_transaction_names)] = frozenset()
-
-
-def _partner_key(text: str) -> str:
-    """``sha256:`` and 64 hex digits (colons and capitals allowed), or an RFC 4514 subject; brought to one spelling."""
-    if text.lower().startswith("sha256:"):
-        fingerprint = "sha256:" + text[7:].replace(":", "").strip().lower()
-        if _FINGERPRINT.fullmatch(fingerprint) is None:
-            raise ValueError(f"partner {text!r}: a fingerprint is sha256: and 64 hexadecimal digits")
-        return fingerprint
-    try:
-        # openssl prints a blank after each comma, RFC 4514 has none
-        return x509.Name.from_rfc4514_string(_AFTER_COMMA.sub(",", text.strip())).rfc4514_string()
-    except ValueError as error:
-        raise ValueError(f"partner {text!r} is neither sha256:<fingerprint> nor an RFC 4514 subject") from error
-
-
-def _listed(value: object) -> object:
-    """One text where a list is asked for is a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-PartnerKey = Annotated[str, AfterValidator(_partner_key)]
 
 
 class AffinityDomainSettings(_Section):

@@ -4,25 +4,46 @@ Floor     TLS 1.2 with the suites of BCP 195 (option "TLS 1.2 Floor using BCP195
 Trust     the file named by ``ca`` and nothing else: authorities, or the peers' own certificates, either is enough.
           No host name is matched, no content of a certificate is asked for (3.19.6.1); OpenSSL itself still refuses
           a certificate whose extended key usage excludes its role.
-Refused   everything without a certificate from there, unless ``require_client_certificate`` is off
+Pinned    where ``peers`` lists some, a certificate from there has to be listed too; our own always counts as listed,
+          for services of one house share one
+Revoked   with ``revocation_list`` every authority from the peer up to the root has to have a list that is in force: an
+          expired list says nothing of today, so nobody it speaks of gets in ("leaf": the peer's authority alone)
+Refused   everything without a certificate from there, unless ``require_client_certificate`` is off; ``reason_of`` says
+          in words for an operator why
 """
 
 import hashlib
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from wire.settings import TlsSettings
 
-__all__ = ["Peer", "TlsFault", "client_context", "peer_of", "server_context"]
+__all__ = [
+    "NotListed",
+    "Peer",
+    "TlsFault",
+    "client_context",
+    "listed",
+    "peer_of",
+    "reason_of",
+    "server_context",
+    "verification_reason",
+]
 
 
 class TlsFault(ValueError):  # noqa: N818 - a fault of the settings, not of the program
     """A certificate, key, authority or revocation file cannot be used; the text names the file and why."""
+
+
+class NotListed(ssl.SSLError):
+    """The peer's certificate is valid, but ``peers`` does not list it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +109,47 @@ def _context(protocol: int, tls: TlsSettings) -> ssl.SSLContext:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if tls.revocation_list is not None:
         _load_trusted(context, tls.revocation_list, "revocation_list")
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        chain = tls.revocation_check == "chain"
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN if chain else ssl.VERIFY_CRL_CHECK_LEAF
+    if tls.peers:
+        _pin(context, listed(tls))
     return context
+
+
+def listed(tls: TlsSettings) -> frozenset[str]:
+    """Subjects and fingerprints that ``peers`` admits: those listed, proxies known by certificate, and our own."""
+    own = () if tls.certificate is None else (_fingerprint_of(tls.certificate),)
+    return frozenset((*tls.peers, *tls.proxies, *own))
+
+
+def _fingerprint_of(path: Path) -> str:
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TlsFault(f"certificate {path} cannot be read: {error}") from error
+    return f"sha256:{certificate.fingerprint(hashes.SHA256()).hex()}"
+
+
+def _pin(context: ssl.SSLContext, admitted: frozenset[str]) -> None:
+    """Make the handshake itself fail for a peer that is not listed, so that no byte of it reaches an application."""
+
+    def check(certificate: bytes | None) -> None:
+        peer = peer_of("", certificate)
+        if certificate and admitted.isdisjoint({peer.node, peer.fingerprint}):
+            raise NotListed(1, peer.node or peer.fingerprint)
+
+    class PinnedObject(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            check(self.getpeercert(binary_form=True))
+
+    class PinnedSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            check(self.getpeercert(binary_form=True))
+
+    context.sslobject_class = PinnedObject
+    context.sslsocket_class = PinnedSocket
 
 
 def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
@@ -127,3 +187,64 @@ def peer_of(address: str, certificate: bytes | None) -> Peer:
     except ValueError:
         node = None
     return Peer(address, node or None, fingerprint)
+
+
+_FOREIGN: Final = "certificate of a foreign authority"
+_VERIFICATION: Final[Mapping[int, str]] = {
+    2: _FOREIGN,
+    3: "no revocation list of an authority of the certificate",
+    9: "certificate not yet valid",
+    10: "certificate expired",
+    11: "revocation list not yet in force",
+    12: "revocation list expired",
+    18: "self-signed certificate that is not installed",
+    19: _FOREIGN,
+    20: _FOREIGN,
+    21: _FOREIGN,
+    23: "certificate revoked",
+    26: "certificate made for another purpose",
+    33: "no revocation list of an authority of the certificate",
+}
+"""X509_V_ERR_… of OpenSSL (x509_vfy.h) in words; others are told in OpenSSL's own."""
+
+_HANDSHAKE: Final[Mapping[str, str]] = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no certificate",
+    "UNSUPPORTED_PROTOCOL": "protocol too old",
+    "VERSION_TOO_LOW": "protocol too old",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "protocol version refused by the peer",
+    "WRONG_VERSION_NUMBER": "no TLS was spoken",
+    "HTTP_REQUEST": "plain HTTP on a TLS port",
+    "HTTPS_PROXY_REQUEST": "plain HTTP on a TLS port",
+    "NO_SHARED_CIPHER": "no cipher suite in common",
+    "UNEXPECTED_EOF_WHILE_READING": "broken off by the peer",
+}
+_ALERTS: Final = ("SSLV3_ALERT_", "TLSV1_ALERT_", "TLSV13_ALERT_")
+"""Reasons of OpenSSL that begin so are what the peer says of us."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a handshake failed, in a few words for log and audit; nothing the peer could have written stands in them.
+
+    The subject of a certificate that is valid and not listed is told: who signed it vouches for it.
+    """
+    if isinstance(error, NotListed):
+        return f"not listed in peers: {error.strerror}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return verification_reason(error.verify_code, error.verify_message)
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
+        return "broken off by the peer"
+    if isinstance(error, ssl.SSLError):
+        reason = str(error.reason or "TLS error")
+        words = reason.lower().replace("_", " ")
+        alert = next((prefix for prefix in _ALERTS if reason.startswith(prefix)), None)
+        if reason not in _HANDSHAKE and alert is not None:
+            return f"refused by the peer: {words[len(alert) :]}"
+        return _HANDSHAKE.get(reason, words)
+    if isinstance(error, TimeoutError | ConnectionAbortedError):  # asyncio aborts a handshake that takes too long
+        return "time-out"
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def verification_reason(code: int, otherwise: str) -> str:
+    """The words for a code of OpenSSL's verification; ``otherwise`` are OpenSSL's own."""
+    return _VERIFICATION.get(code, otherwise)

@@ -22,7 +22,10 @@ from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
 from atna.settings import AuditSettings
 from wire.admin import admin_app
-from wire.http_server import serve_http, server_context
+from wire.forwarded import Forwarded
+from wire.handshake import HandshakeFailed
+from wire.http_server import serve_http
+from wire.reloading import listener_context
 from wire.rest import RestRoute, rest_app
 from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
@@ -116,15 +119,16 @@ async def _serve(
     listener: socket.socket,
     tls: TlsSettings,
     limits: LimitSettings,
-    handshake_failed: Callable[[str, str], None] | None = None,
+    handshake_failed: HandshakeFailed | None = None,
 ) -> None:
     await serve_http(
         app,
         [listener],
         limits=limits,
-        tls=server_context(tls) if tls.enabled else None,
+        tls=listener_context(tls, "audit.tls"),
         stop=stop,
         started=started,
         allow_plaintext=tls.allow_plaintext,
+        forwarded=Forwarded(tls),
         handshake_failed=handshake_failed,
     )

@@ -14,13 +14,15 @@ def recorder():
 def test_a_failed_handshake_is_recorded_with_address_and_reason():
     kept = []
     alerts = Alerts(recorder(), kept.extend)
-    alerts.handshake_failed("192.0.2.7", "certificate has expired")
+    alerts.handshake_failed("192.0.2.7", 50123, "certificate expired")
     alerts.close()
     (record,) = kept
     message = parse(record[record.index(b"<AuditMessage") :])
     assert message.event.event_id.code == "110113"
     assert message.objects[0].id == "192.0.2.7"
-    assert message.objects[0].details[0].value == b"certificate has expired"
+    details = {detail.type: detail.value for detail in message.objects[0].details}
+    assert details == {"Alert Description": b"certificate expired", "urn:dossier:peer-port": b"50123"}
+    assert message.event.outcome_description == "certificate expired"
 
 
 def test_a_database_that_fails_and_a_flood_disturb_nobody():
@@ -33,7 +35,7 @@ def test_a_database_that_fails_and_a_flood_disturb_nobody():
 
     alerts = Alerts(recorder(), slow)
     for _ in range(MOST_WAITING + 50):
-        alerts.handshake_failed("192.0.2.7", "no certificate")
+        alerts.handshake_failed("192.0.2.7", 50123, "no certificate")
     gate.set()
     alerts.close()
     assert len(kept) == MOST_WAITING

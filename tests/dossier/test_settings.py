@@ -197,6 +197,9 @@ def test_the_tree_makes_the_same_settings_again(toml):
 def test_a_room_sees_only_its_own_sections():
     settings = load(environ={})
     assert sorted(room_arguments(settings, "registry")) == ["audit", "domain", "limits", "registry", "tls"]
+    assert sorted(set(room_arguments(settings, "registry", "single")) - set(room_arguments(settings, "registry"))) == [
+        "feed_tls"
+    ]
     assert sorted(room_arguments(settings, "audit")) == ["audit", "domain", "limits", "tls"]
 
 
@@ -219,3 +222,82 @@ def test_what_listens_everywhere_is_called_here():
     assert reachable("0.0.0.0:1") == "127.0.0.1:1"
     assert reachable("[::]:1") == "[::1]:1"
     assert reachable("example.org:1") == "example.org:1"
+
+
+class TestTlsOfAListener:
+    """``[registry.feed_tls]`` and ``[audit.syslog_tls]`` over their service's, over ``[tls]``."""
+
+    @pytest.fixture
+    def pem(self, tmp_path):
+        path = tmp_path / "x.pem"
+        path.write_text("pem")
+        return path
+
+    def test_overrides_are_applied_in_order(self, toml, pem):
+        text = f"""
+            [tls]
+            certificate = "{pem}"
+            key = "{pem}"
+            ca = "{pem}"
+            [registry.tls]
+            peers = "CN=a"
+            [registry.feed_tls]
+            minimum_version = "1.3"
+            [audit.syslog_tls]
+            peers = ["CN=b, O=Hospital", "SHA256:{"AB:" * 31}AB"]
+        """
+        tls = load(toml(text), environ={}).tls
+        feed, syslog = tls["registry.feed"], tls["audit.syslog"]
+        assert (feed.peers, feed.minimum_version) == (("CN=a",), "1.3")
+        assert (tls["registry"].peers, tls["registry"].minimum_version) == (("CN=a",), "1.2")
+        assert syslog.peers == ("CN=b,O=Hospital", "sha256:" + "ab" * 32)
+        assert tls["audit"].peers == tls["repository"].peers == ()
+
+    def test_the_environment_gives_them_too(self, toml, pem):
+        text = f'[tls]\ncertificate = "{pem}"\nkey = "{pem}"\nca = "{pem}"\n'
+        environ = {"DOSSIER_AUDIT__SYSLOG_TLS__PEERS": '["CN=a,O=b", "CN=c"]', "DOSSIER_TLS__PROXIES": "10.1.2.3/24"}
+        # a single value where a list is asked for is no JSON, and stays as it is
+        tls = load(toml(text), environ=environ).tls
+        assert tls["audit.syslog"].peers == ("CN=a,O=b", "CN=c")
+        assert tls["registry.feed"].proxies == ("10.1.2.0/24",)
+
+    def test_a_fault_is_told_where_it_stands(self, toml):
+        found = faults(toml('[registry.feed_tls]\nminimum_version = "1.1"\n[audit]\nsyslog_tls = 3\n'))
+        assert any(fault.startswith("registry.feed_tls.minimum_version: ") for fault in found)
+        assert "audit.syslog_tls: should be a table of settings" in found
+        assert len(found) == 2
+
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ('peers = ["CN=a"]', "ca is missing: peers"),
+            ('proxies = ["10.0.0.1"]', "ca is missing: proxies"),
+            ('peers = ["nobody"]', "neither sha256:<fingerprint> nor an RFC 4514 subject"),
+            ('proxies = ["sha256:12"]', "64 hexadecimal digits"),
+            ('ca = "{pem}"\npeers = ["CN=a"]\nrequire_client_certificate = false', "lets anybody in"),
+        ],
+    )
+    def test_what_makes_no_sense(self, toml, pem, text, fault):
+        (found,) = faults(toml("[tls]\n" + text.format(pem=pem)))
+        assert fault in found
+
+    @pytest.mark.parametrize("own", ["registry.feed_listen", "audit.syslog_tls_listen", "audit.syslog_udp_listen"])
+    def test_in_the_clear_off_loopback_only_where_allowed(self, toml, own):
+        section, _, key = own.partition(".")
+        text = f'[{section}]\n{key} = "0.0.0.0:7000"\n'
+        (found,) = faults(toml(text))
+        table = "registry.feed_tls" if section == "registry" else "audit.syslog_tls"
+        assert found.startswith(f"{own}: is not a loopback address and would speak in the clear")
+        assert table in found
+        assert load(toml(f"{text}[{table}]\nallow_plaintext = true\n"), environ={})
+
+    def test_datagrams_are_in_the_clear_with_certificates_too(self, toml, pem):
+        tls = f'[tls]\ncertificate = "{pem}"\nkey = "{pem}"\nca = "{pem}"\n'
+        address = '"0.0.0.0:7000"'
+        assert load(toml(f"{tls}[audit]\nsyslog_tls_listen = {address}\n"), environ={})
+        (found,) = faults(toml(f"{tls}[audit]\nsyslog_udp_listen = {address}\n"))
+        assert found.endswith("needs audit.syslog_tls.allow_plaintext = true")
+
+    def test_one_number_may_be_a_tcp_and_a_udp_port(self, toml):
+        same = '[audit]\nsyslog_tls_listen = "127.0.0.1:7000"\nsyslog_udp_listen = "127.0.0.1:7000"\n'
+        assert load(toml(same), environ={})

@@ -5,7 +5,6 @@ import datetime as dt
 import ipaddress
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -43,28 +42,41 @@ class Pki:
         self.client = self.issue("client-x")
         self.stranger = self._make("client-x", self.other_ca)
 
-    def issue(self, name: str, private: rsa.RSAPrivateKey | None = None) -> Identity:
-        return self._make(name, self.ca, private=private)
+    def issue(self, name: str, private: rsa.RSAPrivateKey | None = None, **more) -> Identity:
+        return self._make(name, self.ca, private=private, **more)
+
+    def authority(self, name: str, issuer: Identity | None = None) -> Identity:
+        return self._make(name, issuer or self.ca, authority=True)
+
+    def issue_by(self, issuer: Identity, name: str) -> Identity:
+        """The file holds the certificate and behind it the issuer's, as a node presents them."""
+        made = self._make(name, issuer)
+        with made.certificate.open("ab") as file:
+            file.write(issuer.certificate.read_bytes())
+        return made
 
     def self_signed(self, name: str) -> Identity:
         return self._make(name, None)
 
-    def revoke(self, identity: Identity) -> Path:
-        now = dt.datetime.now(dt.UTC)
-        entry = x509.RevokedCertificateBuilder().serial_number(identity.x509.serial_number).revocation_date(now).build()
-        crl = (
+    def revoke(self, *identities: Identity, by: Identity | None = None, days: float = 1) -> Path:
+        """A list in force of the authority ``by``, in a file of its own; of negative ``days`` one that has expired."""
+        by, now = by or self.ca, dt.datetime.now(dt.UTC)
+        builder = (
             x509.CertificateRevocationListBuilder()
-            .issuer_name(self.ca.x509.subject)
-            .last_update(now - dt.timedelta(hours=1))
-            .next_update(now + dt.timedelta(days=1))
-            .add_revoked_certificate(entry)
-            .sign(self.ca.private, hashes.SHA256())
+            .issuer_name(by.x509.subject)
+            .last_update(now - dt.timedelta(days=30))
+            .next_update(now + dt.timedelta(days=days))
         )
-        path = self.directory / "revoked.crl"
-        path.write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+        for identity in identities:
+            one = x509.RevokedCertificateBuilder().serial_number(identity.x509.serial_number).revocation_date(now)
+            builder = builder.add_revoked_certificate(one.build())
+        path = self.directory / f"{len(list(self.directory.iterdir()))}.crl"
+        path.write_bytes(builder.sign(by.private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return path
 
-    def _make(self, name: str, issuer: Identity | None, authority: bool = False, private=None) -> Identity:
+    def _make(
+        self, name: str, issuer: Identity | None, authority: bool = False, private=None, days: float = 5, usages=None
+    ) -> Identity:
         private = private or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [
@@ -80,15 +92,15 @@ class Pki:
             .issuer_name(subject if issuer is None else issuer.x509.subject)
             .public_key(private.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=5))
+            .not_valid_before(now - dt.timedelta(days=30))
+            .not_valid_after(now + dt.timedelta(days=days))
             .add_extension(x509.BasicConstraints(authority, None), True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)
         )
         if not authority:
             names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+            usages = usages or [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
         certificate = builder.sign(signer, hashes.SHA256())
@@ -196,7 +208,7 @@ class Running:
     port: int
     app: ProbeApp
     stop: "object"
-    failures: list[tuple[str, str]]
+    failures: list[tuple[str, int, str]]
 
     def connect(self, timeout=10.0):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
@@ -209,10 +221,10 @@ class Running:
 
 
 @contextmanager
-def running(limits: LimitSettings, tls: ssl.SSLContext | None, loop_factory, max_bytes: int) -> Iterator[Running]:
+def running(limits: LimitSettings, tls, loop_factory, max_bytes: int, forwarded=None) -> Iterator[Running]:
     listener = socket.create_server(("127.0.0.1", 0))
     app = ProbeApp(limits, max_bytes)
-    failures: list[tuple[str, str]] = []
+    failures: list[tuple[str, int, str]] = []
     ready = threading.Event()
     control: dict[str, object] = {}
 
@@ -225,7 +237,8 @@ def running(limits: LimitSettings, tls: ssl.SSLContext | None, loop_factory, max
             tls=tls,
             stop=control["stop"],
             started=ready.set,
-            handshake_failed=lambda address, reason: failures.append((address, reason)),
+            forwarded=forwarded,
+            handshake_failed=lambda *failure: failures.append(failure),
         )
 
     def run():
@@ -254,8 +267,8 @@ def running(limits: LimitSettings, tls: ssl.SSLContext | None, loop_factory, max
 def serve():
     """``with serve(header_timeout_s=1) as server``: the probe application on a free port, with these limits."""
 
-    def start(tls=None, loop_factory=asyncio.new_event_loop, max_bytes=2**20, **limits):
-        return running(LimitSettings(**{"drain_s": 2, **limits}), tls, loop_factory, max_bytes)
+    def start(tls=None, loop_factory=asyncio.new_event_loop, max_bytes=2**20, forwarded=None, **limits):
+        return running(LimitSettings(**{"drain_s": 2, **limits}), tls, loop_factory, max_bytes, forwarded)
 
     return start
 

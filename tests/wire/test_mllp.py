@@ -292,7 +292,7 @@ def test_the_caller_is_who_the_certificate_says(pki):
         callers.append(caller)
         return echo(message, caller)
 
-    with mllp_server(handler, tls=server_side(pki)) as server:
+    with mllp_server(handler, tls=lambda: server_side(pki)) as server:
         with server.connect(client_side(pki, "client")) as line:
             assert ask(line, b"a").endswith(b"|a")
     (caller,) = callers
@@ -310,7 +310,7 @@ def test_without_tls_the_caller_is_its_address():
 
 @pytest.mark.parametrize("name", [None, "rogue"])
 def test_a_peer_without_a_trusted_certificate_gets_no_connection(pki, name):
-    with mllp_server(echo, tls=server_side(pki)) as server:
+    with mllp_server(echo, tls=lambda: server_side(pki)) as server:
         try:  # with TLS 1.3 the client learns of it at its first read
             with server.connect(client_side(pki, name)) as line:
                 assert ask(line, b"a") == b""
@@ -319,16 +319,18 @@ def test_a_peer_without_a_trusted_certificate_gets_no_connection(pki, name):
         deadline = time.monotonic() + 5
         while not server.failed and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert server.failed[0][0] == "127.0.0.1"
+        ((address, port, reason),) = server.failed
+        assert (address, port > 1023) == ("127.0.0.1", True)
+        assert reason == ("no certificate" if name is None else "self-signed certificate that is not installed")
         with server.connect(client_side(pki, "client")) as line:
             assert ask(line, b"a").endswith(b"|a")
 
 
 def test_plain_text_on_a_tls_port_and_a_stalled_handshake(pki):
     limits = MllpLimits(handshake_timeout_s=0.3)
-    with mllp_server(echo, tls=server_side(pki), limits=limits) as server:
+    with mllp_server(echo, tls=lambda: server_side(pki), limits=limits) as server:
         with server.connect() as plain:
-            plain.sendall(START + b"a" + END)
+            plain.sendall(START + b"MSH|^~" + END)
             with pytest.raises(ConnectionError):
                 while plain.recv(100):
                     pass
@@ -338,4 +340,4 @@ def test_plain_text_on_a_tls_port_and_a_stalled_handshake(pki):
         deadline = time.monotonic() + 10
         while len(server.failed) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert len(server.failed) == 2
+        assert [reason for _address, _port, reason in server.failed] == ["no TLS was spoken", "time-out"]

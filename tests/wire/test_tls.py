@@ -1,16 +1,21 @@
 """wire.tls (ITI TF-2: 3.19): who gets in, with which suites, and what the application learns about the peer."""
 
+import asyncio
 import hashlib
 import json
 import ssl
 import time
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from wire.reloading import listener_context
 from wire.settings import TlsSettings
-from wire.tls import Peer, TlsFault, client_context, peer_of, server_context
+from wire.tls import NotListed, Peer, TlsFault, client_context, peer_of, reason_of, server_context
 
 GET = b"GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -22,7 +27,7 @@ def settings_for(pki, identity, **more):
 @pytest.fixture
 def secured(pki, serve):
     def start(tls=None, **limits):
-        return serve(tls=server_context(tls or settings_for(pki, pki.server)), **limits)
+        return serve(tls=listener_context(tls or settings_for(pki, pki.server), "registry.tls"), **limits)
 
     return start
 
@@ -65,8 +70,15 @@ class TestPeers:
     def test_an_unreadable_certificate_still_has_a_fingerprint(self):
         assert peer_of("x", b"no DER") == Peer("x", None, f"sha256:{hashlib.sha256(b'no DER').hexdigest()}")
 
-    @pytest.mark.parametrize("which", ["none", "other authority", "self-signed"])
-    def test_strangers_do_not_get_in_and_are_reported(self, pki, secured, which):
+    @pytest.mark.parametrize(
+        ("which", "told"),
+        [
+            ("none", "no certificate"),
+            ("other authority", "certificate of a foreign authority"),
+            ("self-signed", "self-signed certificate that is not installed"),
+        ],
+    )
+    def test_strangers_do_not_get_in_and_are_reported(self, pki, secured, which, told):
         context = anonymous(pki)
         if which != "none":
             identity = pki.stranger if which == "other authority" else pki.self_signed("rogue")
@@ -75,9 +87,10 @@ class TestPeers:
             with pytest.raises(OSError):
                 ask(server, context)
             server.wait_for(lambda: server.failures)
-            [(address, reason)] = server.failures
+            [(address, port, reason)] = server.failures
             assert address == "127.0.0.1"
-            assert reason in {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
+            assert port > 1023
+            assert reason == told
             assert server.app.seen == []
 
     def test_a_peers_own_certificate_may_be_the_trust(self, pki, secured):
@@ -101,12 +114,124 @@ class TestPeers:
             with pytest.raises(OSError):
                 ask(server, client_context(settings_for(pki, revoked)))
             assert json.loads(ask(server, client_context(settings_for(pki, pki.client))))["node"]
-            assert server.failures == [("127.0.0.1", "CERTIFICATE_VERIFY_FAILED")]
+            assert [reason for _address, _port, reason in server.failures] == ["certificate revoked"]
+
+    @pytest.mark.parametrize("by", ["subject", "fingerprint"])
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+    def test_of_those_the_authority_vouches_for_only_the_listed_get_in(self, pki, serve, by, version, loop):
+        digest = pki.client.x509.fingerprint(SHA256()).hex()
+        listed = "CN=client-x, O=Hospital A" if by == "subject" else f"sha256:{digest}"
+        tls = settings_for(pki, pki.server, peers=[listed])
+        factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+        with serve(tls=listener_context(tls, "registry.tls"), loop_factory=factory) as server:
+            context = client_context(settings_for(pki, pki.issue("client-y")))
+            context.maximum_version = version
+            with pytest.raises(OSError):
+                ask(server, context)
+            server.wait_for(lambda: server.failures)
+            assert [reason for *_, reason in server.failures] == ["not listed in peers: CN=client-y,O=Hospital A"]
+            assert server.app.seen == []
+            for identity in (pki.client, pki.server):  # our own services call each other with one certificate
+                context = client_context(settings_for(pki, identity))
+                context.maximum_version = version
+                assert json.loads(ask(server, context))["node"]
+
+    def test_our_client_calls_the_listed_alone(self, pki, secured):
+        with secured() as server:
+            with pytest.raises(NotListed, match="CN=server,O=Hospital A"):
+                ask(server, client_context(settings_for(pki, pki.client, peers=["CN=elsewhere"])))
+            assert ask(server, client_context(settings_for(pki, pki.client, peers=["CN=server, O=Hospital A"])))
 
     def test_our_client_does_not_talk_to_strangers(self, pki, secured):
         tls = TlsSettings(certificate=pki.stranger.certificate, key=pki.stranger.key, ca=pki.ca.certificate)
         with secured(tls) as server, pytest.raises(ssl.SSLCertVerificationError):
             ask(server, client_context(settings_for(pki, pki.client)))
+
+
+@pytest.fixture(scope="module")
+def middle(pki):
+    return pki.authority("Middle Authority")
+
+
+class TestRevocation:
+    """What a file of revocation lists does, by who signed the peer and how long the lists last."""
+
+    def refusal(self, pki, secured, peer, tls):
+        """Why the listener with these settings refuses the peer; None when it does not."""
+        with secured(tls) as server:
+            try:
+                assert json.loads(ask(server, client_context(settings_for(pki, peer))))["node"]
+            except OSError:
+                server.wait_for(lambda: server.failures)
+                return server.failures[0][2]
+            return None
+
+    def listing(self, tmp_path, *lists):
+        path = tmp_path / "lists.crl"
+        path.write_bytes(b"".join(one.read_bytes() for one in lists))
+        return path
+
+    def test_several_lists_in_a_file(self, pki, secured, middle, tmp_path):
+        good, bad = pki.issue_by(middle, "good"), pki.issue_by(middle, "bad")
+        lists = self.listing(tmp_path, pki.revoke(), pki.revoke(bad, by=middle))
+        tls = settings_for(pki, pki.server, revocation_list=lists)
+        assert self.refusal(pki, secured, good, tls) is None
+        assert self.refusal(pki, secured, bad, tls) == "certificate revoked"
+
+    def test_an_authority_on_the_way_is_looked_up_too(self, pki, secured, middle, tmp_path):
+        peer = pki.issue_by(middle, "peer")
+        lists = self.listing(tmp_path, pki.revoke(middle), pki.revoke(by=middle))
+        assert self.refusal(pki, secured, peer, settings_for(pki, pki.server, revocation_list=lists)) == (
+            "certificate revoked"
+        )
+        leaf = settings_for(pki, pki.server, revocation_list=lists, revocation_check="leaf")
+        assert self.refusal(pki, secured, peer, leaf) is None
+
+    def test_every_authority_needs_a_list(self, pki, secured, middle, tmp_path):
+        peer = pki.issue_by(middle, "peer")
+        lists = self.listing(tmp_path, pki.revoke(by=middle))
+        assert self.refusal(pki, secured, peer, settings_for(pki, pki.server, revocation_list=lists)) == (
+            "no revocation list of an authority of the certificate"
+        )
+        leaf = settings_for(pki, pki.server, revocation_list=lists, revocation_check="leaf")
+        assert self.refusal(pki, secured, peer, leaf) is None
+
+    def test_an_expired_list_lets_nobody_in(self, pki, secured, tmp_path):
+        lists = self.listing(tmp_path, pki.revoke(days=-1))
+        tls = settings_for(pki, pki.server, revocation_list=lists)
+        assert self.refusal(pki, secured, pki.client, tls) == "revocation list expired"
+
+    def test_the_newer_of_two_lists_counts(self, pki, secured, tmp_path):
+        lists = self.listing(tmp_path, pki.revoke(days=-1), pki.revoke(days=2))
+        assert self.refusal(pki, secured, pki.client, settings_for(pki, pki.server, revocation_list=lists)) is None
+
+    def test_an_expired_certificate(self, pki, secured):
+        tls = settings_for(pki, pki.server)
+        assert self.refusal(pki, secured, pki.issue("late", days=-1), tls) == "certificate expired"
+
+    def test_a_certificate_for_servers_alone_calls_nobody(self, pki, secured):
+        peer = pki.issue("server-only", usages=[ExtendedKeyUsageOID.SERVER_AUTH])
+        assert self.refusal(pki, secured, peer, settings_for(pki, pki.server)) == "certificate made for another purpose"
+
+
+class TestReasons:
+    """What the peer says of us, and what no table lists."""
+
+    def test_a_client_that_does_not_trust_us(self, pki, secured):
+        tls = TlsSettings(certificate=pki.stranger.certificate, key=pki.stranger.key, ca=pki.ca.certificate)
+        with secured(tls) as server:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                ask(server, client_context(settings_for(pki, pki.client)))
+            server.wait_for(lambda: server.failures)
+            assert server.failures[0][2] == "refused by the peer: unknown ca"
+
+    def test_others_are_told_as_openssl_says_them(self):
+        odd = ssl.SSLError(1, "x")
+        odd.reason = "BAD_EXTENSION"
+        assert reason_of(odd) == "bad extension"
+        assert reason_of(ssl.SSLEOFError(8, "x")) == "broken off by the peer"
+        assert reason_of(OSError(113, "No route to host")) == "No route to host"
 
 
 class TestVersionsAndSuites:
@@ -120,6 +245,7 @@ class TestVersionsAndSuites:
             with pytest.raises(OSError):
                 ask(server, context)
             server.wait_for(lambda: server.failures)
+            assert server.failures[0][2] == "protocol too old"
 
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
     def test_at_and_above_the_floor(self, pki, secured, version):
@@ -175,6 +301,7 @@ class TestHandshakeStalls:
             assert time.monotonic() - before < 0.9
             assert [connection.recv(10) for connection in silent] == [b""] * 50
             server.wait_for(lambda: len(server.failures) == 50)
+            assert {reason for _address, _port, reason in server.failures} == {"time-out"}
             for connection in silent:
                 connection.close()
 
@@ -186,7 +313,7 @@ class TestHandshakeStalls:
                 answer = b""
             assert b"200" not in answer
             server.wait_for(lambda: server.failures)
-            assert server.failures[0][1] == "HTTP_REQUEST"
+            assert server.failures[0][2] == "plain HTTP on a TLS port"
 
     def test_a_client_that_leaves_without_goodbye_is_no_end_of_body(self, pki, secured):
         with secured() as server:
