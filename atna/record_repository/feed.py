@@ -32,7 +32,8 @@ def feed(records: Records, *, max_record_bytes: int) -> RestHandler:
         except FrameError as error:
             return _told(BAD_REQUEST, {"error": str(error)})
         try:
-            kept = records.keep([index(message) for message in messages])
+            via = f"feed {request.caller.partner}"
+            kept = records.keep([index(message) for message in messages], via=via)
         except StoreUnavailable:
             _log.exception("request %s: %d records not kept", request.request_id, len(messages))
             return _told(UNAVAILABLE, {"error": "the records are not kept; send them again"})

@@ -1,12 +1,23 @@
 """What the store of the audit service promises, and the values it deals in. No database here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from atna.audit_check import Checkpoint, Partition
 from atna.record_repository.indexing import Indexed, Patient
 
-__all__ = ["Criteria", "Cursor", "Kept", "Records", "StoreUnavailable", "Stored", "Verification"]
+__all__ = [
+    "Criteria",
+    "Cursor",
+    "Kept",
+    "LogPartition",
+    "Records",
+    "StoreUnavailable",
+    "Stored",
+    "Trust",
+    "Verification",
+]
 
 
 class StoreUnavailable(Exception):  # noqa: N818 - an outcome: answered as 503
@@ -51,7 +62,11 @@ class Criteria:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record as it is kept."""
+    """A record as it is kept.
+
+    ``via`` says how and from whom it came, ``None`` for records of before that was kept; ``partition`` is the name of
+    the part of the log it stands in.
+    """
 
     number: int
     event_at: int
@@ -59,6 +74,8 @@ class Stored:
     received_at: int
     readable: bool
     message: bytes
+    via: str | None
+    partition: str | None
 
     @property
     def cursor(self) -> Cursor:
@@ -66,14 +83,47 @@ class Stored:
         return Cursor(self.event_at, self.sha256)
 
 
+@dataclass(frozen=True)
+class LogPartition(Partition):
+    """A partition with what the database alone tells of it. ``removed_at`` to ``signature``: how it was removed."""
+
+    position: int = 0
+    opened_at: int = 0
+    closed_at: int | None = None
+    removed_at: int | None = None
+    rule: str | None = None
+    key_id: str | None = None
+    signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a check goes by beside the log itself.
+
+    ``public_keys``: key id to key; those alone count, and something has to be signed by them; ``None``: the keys that
+    the database lists. ``kept``: checkpoints that were kept elsewhere, which the log has to meet.
+    """
+
+    public_keys: Mapping[str, bytes] | None = None
+    kept: tuple[Checkpoint, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Outcome of the check of the chain: how many records hold, the last good link, and the first fault."""
+    """Outcome of the check of the log: how many records hold, the last good link, and the first fault.
+
+    ``partition`` is where the fault is. ``checkpoints`` hold, the last of them at ``signed_to`` (0: none).
+    ``notes``: what is no fault and still worth telling.
+    """
 
     records: int
     head: bytes
     fault_at: int | None = None
     fault: str | None = None
+    partition: str | None = None
+    checkpoints: int = 0
+    signed_to: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -84,8 +134,11 @@ class Verification:
 class Records(Protocol):
     """The log. Every call blocks; every call raises StoreUnavailable."""
 
-    def keep(self, batch: Sequence[Indexed]) -> Kept:
-        """Append the records that are new, in order; durable when this returns."""
+    def keep(self, batch: Sequence[Indexed], *, via: str = "") -> Kept:
+        """Append the records that are new, in order; durable when this returns.
+
+        ``via``: how and from whom they came (``feed CN=…``, ``syslog+udp 10.1.2.3``); empty for the service's own.
+        """
         ...
 
     def find(
@@ -98,6 +151,6 @@ class Records(Protocol):
         """One record by its number."""
         ...
 
-    def verify_chain(self) -> Verification:
-        """Check every link, every message and what it is found by."""
+    def verify_chain(self, trust: Trust = Trust(), *, partition: str | None = None) -> Verification:
+        """Check every link, every message, what it is found by, and every checkpoint; or of one partition alone."""
         ...

@@ -6,15 +6,24 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, and_, insert, select, tuple_, update
-from sqlalchemy.exc import SQLAlchemyError
 
+from atna.audit_check import FIRST_LINK, link_of
 from atna.record_repository.indexing import Indexed
-from atna.record_repository.store import chain
-from atna.record_repository.store.protocol import Criteria, Cursor, Kept, Stored, StoreUnavailable, Verification
+from atna.record_repository.store.partitions import FORMAT, HEAD, opened_for, partition_of, read_head
+from atna.record_repository.store.protocol import (
+    Criteria,
+    Cursor,
+    Kept,
+    Stored,
+    StoreUnavailable,
+    Trust,
+    Verification,
+)
 from atna.record_repository.store.rows import SIDE_TABLES, insert_rows, record_row, side_rows
 from atna.record_repository.store.searching import COLUMNS, search, stored
 from atna.record_repository.store.tables import chain_head, metadata, record
-from atna.store.engine import open_engine, reading, write
+from atna.record_repository.store.verifying import verify
+from atna.store.engine import DRIVER_ERRORS, open_engine, reading, write
 
 __all__ = ["RecordStore", "StoreUnavailable"]
 
@@ -41,14 +50,14 @@ class RecordStore:
     def answers(self) -> bool:
         """Whether the database can be asked (health check)."""
         with self._snapshot() as connection:
-            chain.read_head(connection)
+            read_head(connection)
         return True
 
-    def keep(self, batch: Sequence[Indexed]) -> Kept:
+    def keep(self, batch: Sequence[Indexed], *, via: str = "") -> Kept:
         """Append the records that are new, in order; durable when this returns."""
         received_at = int(self._clock() * MICROSECONDS)
         with _asked():
-            return write(self._engine, lambda connection: _append(connection, batch, received_at))
+            return write(self._engine, lambda connection: _append(connection, batch, received_at, via))
 
     def find(
         self, criteria: Criteria, *, limit: int, oldest_first: bool = False, after: Cursor | None = None
@@ -56,18 +65,20 @@ class RecordStore:
         """Records by time of the event; ``after`` continues where a page ended."""
         statement = search(criteria, oldest_first=oldest_first, after=after).limit(limit)
         with self._snapshot() as connection:
-            return [stored(row) for row in connection.execute(statement)]
+            rows = connection.execute(statement).all()
+            partitions = partition_of(connection, [row.number for row in rows])
+        return [stored(row, partitions) for row in rows]
 
     def get(self, number: int) -> Stored | None:
         """One record by its number."""
         with self._snapshot() as connection:
             row = connection.execute(COLUMNS.where(record.c.number == number)).first()
-        return stored(row) if row is not None else None
+            return stored(row, partition_of(connection, [number])) if row is not None else None
 
-    def verify_chain(self) -> Verification:
-        """Read the whole log in one snapshot and check every link, every message and what it is found by."""
+    def verify_chain(self, trust: Trust = Trust(), *, partition: str | None = None) -> Verification:  # noqa: B008
+        """Read the log in one snapshot and check every link, message, search row and checkpoint of it."""
         with self._snapshot() as connection:
-            return chain.verify(connection)
+            return verify(connection, trust, partition)
 
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:
@@ -79,29 +90,35 @@ class RecordStore:
 def _asked() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except DRIVER_ERRORS as error:
         raise StoreUnavailable("the audit database does not answer") from error
 
 
-def _append(connection: Connection, batch: Sequence[Indexed], received_at: int) -> Kept:
-    head = chain.read_head(connection, lock=True)
+def _append(connection: Connection, batch: Sequence[Indexed], received_at: int, via: str) -> Kept:
+    head = read_head(connection, lock=True)
     if head is None:  # two first writers: one loses at the primary key and comes again
-        head = (0, chain.FIRST_LINK)
-        connection.execute(insert(chain_head).values(name=chain.HEAD, number=head[0], chain=head[1]))
-    number, last = head
+        head = (0, FIRST_LINK)
+        connection.execute(insert(chain_head).values(name=HEAD, number=head[0], chain=head[1]))
     fresh = _without_repeats(connection, batch)
+    if fresh:
+        _chained(connection, fresh, head, received_at, via)
+    return Kept(len(fresh), len(batch) - len(fresh), sum(not item.readable for item in fresh))
+
+
+def _chained(
+    connection: Connection, fresh: Sequence[Indexed], head: tuple[int, bytes], received_at: int, via: str
+) -> None:
+    number, last, octets = head[0], opened_for(connection, received_at, head), via.encode()
     rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in (record, *SIDE_TABLES)}
     for item in fresh:
         number += 1
-        last = chain.link(last, number, received_at, item.sha256)
-        rows[record].append(record_row(item, number, last, received_at))
+        last = link_of(FORMAT, last, number, received_at, item.sha256, octets)
+        rows[record].append(record_row(item, number, last, received_at, via))
         for table, values in side_rows(item, number):
             rows[table] += values
     for table, values in rows.items():
         insert_rows(connection, table, values)
-    if fresh:
-        connection.execute(update(chain_head).where(chain_head.c.name == chain.HEAD).values(number=number, chain=last))
-    return Kept(len(fresh), len(batch) - len(fresh), sum(not item.readable for item in fresh))
+    connection.execute(update(chain_head).where(chain_head.c.name == HEAD).values(number=number, chain=last))
 
 
 def _without_repeats(connection: Connection, batch: Sequence[Indexed]) -> list[Indexed]:

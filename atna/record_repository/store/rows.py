@@ -20,7 +20,7 @@ __all__ = ["SIDE_TABLES", "columns_of", "cut", "cut_all", "insert_rows", "record
 SIDE_TABLES: Final = (record_patient, record_participant, record_object, record_type)
 
 
-def record_row(item: Indexed, number: int, link: bytes, received_at: int) -> dict[str, Any]:
+def record_row(item: Indexed, number: int, link: bytes, received_at: int, via: str) -> dict[str, Any]:
     """The row of ``record``."""
     return {
         "number": number,
@@ -30,6 +30,7 @@ def record_row(item: Indexed, number: int, link: bytes, received_at: int) -> dic
         "received_at": received_at,
         "repeats": 0,
         **columns_of(item),
+        "via": via,
         "message": item.message,
     }
 
@@ -60,18 +61,31 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One executemany. The values are those of the drivers already, so SQLAlchemy need not look at each of them."""
-    if rows:
-        names = tuple(rows[0])
-        statement = _insert_statement(table, names, connection.dialect.paramstyle)
-        connection.exec_driver_sql(statement, [tuple(row.values()) for row in rows])
+    """All rows at once. The values are those of the drivers already, so SQLAlchemy need not look at each of them.
+
+    Raises what SQLAlchemy or, on PostgreSQL, the driver raises.
+    """
+    if not rows:
+        return
+    names = tuple(rows[0])
+    if connection.dialect.name == "postgresql":
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy(_copy_statement(table, names)) as copy:
+            for row in rows:
+                copy.write_row(tuple(row.values()))
+    else:
+        connection.exec_driver_sql(_insert_statement(table, names), [tuple(row.values()) for row in rows])
+
+
+# Names are our own tables' and columns'.
+@cache
+def _insert_statement(table: Table, names: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})"  # noqa: S608
 
 
 @cache
-def _insert_statement(table: Table, names: tuple[str, ...], paramstyle: str) -> str:
-    mark = "?" if paramstyle == "qmark" else "%s"
-    # Names are our own tables' and columns'.
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
+def _copy_statement(table: Table, names: tuple[str, ...]) -> str:
+    return f"COPY {table.name} ({', '.join(names)}) FROM STDIN"
 
 
 def cut(text: str | None) -> str | None:

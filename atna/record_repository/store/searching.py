@@ -1,6 +1,6 @@
 """A search as SQL. Time leads: the answer is read in the order of ``record_once`` and continued by a key."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sqlalchemy import LargeBinary, Row, Select, and_, cast, literal, or_, select, tuple_
@@ -21,12 +21,21 @@ __all__ = ["COLUMNS", "search", "stored"]
 
 
 COLUMNS: Final = select(
-    record.c.number, record.c.event_at, record.c.sha256, record.c.received_at, record.c.readable, record.c.message
+    record.c.number,
+    record.c.event_at,
+    record.c.sha256,
+    record.c.received_at,
+    record.c.readable,
+    record.c.message,
+    record.c.via,
 )
 
 
-def stored(row: Row[*tuple[Any, ...]]) -> Stored:
-    return Stored(row.number, row.event_at, row.sha256, row.received_at, row.readable, row.message)
+def stored(row: Row[*tuple[Any, ...]], partitions: Mapping[int, str]) -> Stored:
+    return Stored(
+        *(row.number, row.event_at, row.sha256, row.received_at, row.readable, row.message, row.via),
+        partition=partitions.get(row.number),
+    )
 
 
 def search(criteria: Criteria, *, oldest_first: bool, after: Cursor | None) -> Select[Any]:

@@ -2,6 +2,10 @@
 
 ``record`` holds each message as it came and its place in the chain; the others are what ITI-81 searches by. Their
 primary keys lead with the searched value and then the time, so that each is one tree and a search reads it in order.
+They name the record without a foreign key: that would cost every record a look-up for each of its rows, and its removal
+a reading of every table; the check of the log compares them with the records instead.
+
+``log_partition`` cuts the log by the month of reception; ``checkpoint`` is what was signed, ``checkpoint_key`` by whom.
 
 Times are microseconds since 1970, UTC. ``event_at`` is a function of the message alone (EventDateTime, else the syslog
 timestamp, else 0), so that equal bytes fall on the same key: ``record_once`` finds repeats, and because it leads with
@@ -14,7 +18,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -22,10 +25,11 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    Text,
     UniqueConstraint,
 )
 
-metadata: Final = MetaData(info={"room": "audit", "version": 1})
+metadata: Final = MetaData(info={"room": "audit", "version": 2})
 
 INDEXED: Final = 256
 """Characters of a searched text that count: an index entry of PostgreSQL holds 2,700 bytes."""
@@ -47,6 +51,8 @@ record: Final = Table(
     Column("action", String(1)),
     Column("outcome", SmallInteger),
     Column("source_id", String(INDEXED)),
+    # How and from whom it came; NULL for records of before version 2, whose links do not cover it.
+    Column("via", Text),
     Column("message", LargeBinary, nullable=False),
     UniqueConstraint("event_at", "sha256", name="record_once"),
 )
@@ -54,7 +60,7 @@ Index("record_by_event", record.c.event_code, record.c.event_at)
 
 
 def _of() -> "Column[int]":
-    return Column("record", Key, ForeignKey("record.number"), primary_key=True)
+    return Column("record", Key, primary_key=True, autoincrement=False)
 
 
 def _at() -> "Column[int]":
@@ -90,4 +96,49 @@ chain_head: Final = Table(
     Column("name", String(8), primary_key=True),
     Column("number", Key, nullable=False),
     Column("chain", LargeBinary(32), nullable=False),
+)
+
+# In order of ``position``, 1, 2, 3…; numbers of records go on from one to the next. While it is open ``last``, ``end``
+# and ``closed_at`` are NULL: its last link is chain_head's. ``start``, ``end``: the link it begins from, its last one.
+# What was removed keeps its row, and the signed statement of its removal.
+log_partition: Final = Table(
+    "log_partition",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(32), nullable=False, unique=True),
+    Column("format", SmallInteger, nullable=False),
+    Column("first", Key, nullable=False),
+    Column("last", Key),
+    Column("start", LargeBinary(32), nullable=False),
+    Column("end", LargeBinary(32)),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Column("state", String(8), nullable=False),
+    Column("removed_at", BigInteger),
+    Column("rule", Text),
+    Column("key_id", String(32)),
+    Column("signature", LargeBinary(64)),
+)
+
+# Never removed, partitions that were included: a serial that is missing tells.
+checkpoint: Final = Table(
+    "checkpoint",
+    metadata,
+    Column("serial", Integer, primary_key=True, autoincrement=False),
+    Column("partition", String(32), nullable=False),
+    Column("number", Key, nullable=False),
+    Column("link", LargeBinary(32), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("key_id", String(32), nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),
+)
+Index("checkpoint_by_number", checkpoint.c.number)
+
+# Every public key that ever signed here, so that what it signed can be checked after a change of keys.
+checkpoint_key: Final = Table(
+    "checkpoint_key",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("public_key", LargeBinary(32), nullable=False),
+    Column("since", BigInteger, nullable=False),
 )

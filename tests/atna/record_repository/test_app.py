@@ -106,6 +106,7 @@ def test_the_feed_answers_when_the_records_are_kept(service, store, writer):
     first, second = writer.query(), writer.registration()
     assert service.feed(frames(first, second, b"junk")) == (200, {"stored": 3, "repeated": 0, "unreadable": 1})
     assert {stored.message for stored in store.find(Criteria(), limit=9)} == {first, second, b"junk"}
+    assert {stored.via for stored in store.find(Criteria(), limit=9)} == {"feed 127.0.0.1"}
     assert service.feed(frames(second, first)) == (200, {"stored": 0, "repeated": 2, "unreadable": 0})
 
 
