@@ -1,8 +1,9 @@
 """The one decision point: may this caller do this, and what of it may be seen.
 
 Today's rules are two. A node that got through the door (its certificate, or loopback) may put in and get out, and sees
-everything. What changes or removes what others registered, or reaches over patients, is for partners alone whose
-settings list that transaction; on plaintext loopback, which is one machine of one operator, for all.
+everything. What changes or removes what others registered, reaches over patients, or reads the audit log is for
+partners alone whose settings list that transaction; on plaintext loopback, which is one machine of one operator, for
+all.
 
 What this does NOT do yet, said plainly: no patient's consent is read, no confidentiality level is looked at, no person
 is known (user assertions are not read), no organisation is kept from another's documents. The shape is final: each
@@ -32,7 +33,7 @@ PERMIT_LISTED_PARTNER: Final = "permit-listed-partner"
 LISTED_PARTNERS_ONLY: Final = "listed-partners-only"
 """Names of the rules, as audit records carry them."""
 
-RESTRICTED: Final = frozenset({"ITI-51", "ITI-57", "ITI-61", "ITI-62", "ITI-64", "ITI-86", "ITI-92"})
+RESTRICTED: Final = frozenset({"ITI-51", "ITI-57", "ITI-61", "ITI-62", "ITI-64", "ITI-81", "ITI-86", "ITI-92"})
 """Transactions that a partner may do only where the settings list them for it."""
 
 

@@ -52,7 +52,7 @@ def worker(
     try:
         serve = partial(
             _serve,
-            app=audit_app(audit, store, recorder, limits),
+            app=audit_app(audit, domain, store, recorder, limits),
             listener=sockets["http"],
             tls=tls,
             limits=limits,
@@ -87,9 +87,15 @@ def single(
         store.close()
 
 
-def audit_app(audit: AuditSettings, store: RecordStore, recorder: Recorder, limits: LimitSettings) -> Any:
+def audit_app(
+    audit: AuditSettings,
+    domain: AffinityDomainSettings,
+    store: RecordStore,
+    recorder: Recorder,
+    limits: LimitSettings,
+) -> Any:
     """The ASGI application of the audit service."""
-    reading = Reading(store, recorder, audit.max_page, int(time.time() * MICROSECONDS))
+    reading = Reading(store, recorder, domain, audit.max_page, int(time.time() * MICROSECONDS))
     handler = feed(store, max_record_bytes=audit.max_record_bytes)
     return rest_app([RestRoute("POST", "/records", handler, audit.max_batch_bytes), *routes(reading)], limits=limits)
 

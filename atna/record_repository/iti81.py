@@ -5,8 +5,9 @@
 ``GET /fhir/metadata``                                        CapabilityStatement
 ``GET /records/verify``                                       check of the whole chain
 
-Each reading of the log is itself recorded (Audit Log Used) before it is answered: no record, no answer. Errors are
-OperationOutcomes that name the parameter at fault; a fault of ours carries the request id alone.
+Only for those of ``reading_rights``: 403 for others. Each reading of the log, refused or not, is itself recorded (Audit
+Log Used) before it is answered: no record, no answer. Errors are OperationOutcomes that name the parameter at fault; a
+fault of ours carries the request id alone.
 """
 
 import json
@@ -22,10 +23,12 @@ from atna.node_events import audit_log_used
 from atna.participants import serving
 from atna.record_repository.fhir import audit_event, instant, unreadable
 from atna.record_repository.indexing import index, read
+from atna.record_repository.reading_rights import ITI_81, reading_decision
 from atna.record_repository.search_parameters import ParameterError, Search, parse_search, print_cursor
 from atna.record_repository.store.protocol import Records, Stored, StoreUnavailable
 from atna.recorder import Recorder
 from wire.rest import RestHandler, RestRequest, RestResponse, RestRoute
+from wire.settings import AffinityDomainSettings
 
 __all__ = ["MAX_FORM_BYTES", "Reading", "routes"]
 
@@ -34,7 +37,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES: Final = 64 * 1024
 MAX_PARAMETERS: Final = 100
 SEARCH_SUFFIX: Final = "/_search"
-OK, BAD_REQUEST, NOT_FOUND, UNSUPPORTED, UNAVAILABLE = 200, 400, 404, 415, 503
+OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, UNSUPPORTED, UNAVAILABLE = 200, 400, 403, 404, 415, 503
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +50,22 @@ class Reading:
 
     records: Records
     recorder: Recorder
+    domain: AffinityDomainSettings
     max_page: int
     since: int
+
+    def permitted(self, handler: RestHandler) -> RestHandler:
+        """``handler`` for those who may read the log; the others' attempt is recorded and refused."""
+
+        def handle(request: RestRequest) -> RestResponse:
+            decision = reading_decision(request.caller, self.domain)
+            if decision.permit:
+                return handler(request)
+            self._recorded(request, Outcome.SERIOUS_FAILURE, reason=f"{ITI_81} is refused", decision=decision.rule)
+            text = f"the audit log is for partners whose settings list {ITI_81} (affinity_domain.partners)"
+            return _problem(FORBIDDEN, "forbidden", text)
+
+        return handle
 
     def search(self, request: RestRequest) -> RestResponse:
         """GET by query, POST by form (and query)."""
@@ -96,10 +113,18 @@ class Reading:
         return _fhir(OK, _capability_statement(self.since))
 
     def _recorded(
-        self, request: RestRequest, outcome: Outcome, *, search: str | None = None, reason: str | None = None
+        self,
+        request: RestRequest,
+        outcome: Outcome,
+        *,
+        search: str | None = None,
+        reason: str | None = None,
+        decision: str | None = None,
     ) -> None:
         parties = serving(request.caller, request.url, self.recorder.process_id)
-        message = audit_log_used(parties, log_uri=request.url, outcome=outcome, search=search, reason=reason)
+        message = audit_log_used(
+            parties, log_uri=request.url, outcome=outcome, search=search, reason=reason, decision=decision
+        )
         self.records.keep([index(self.recorder.record(message))])
 
 
@@ -107,10 +132,10 @@ def routes(reading: Reading) -> tuple[RestRoute, ...]:
     """Every route that reads."""
     return (
         RestRoute("GET", "/fhir/metadata", reading.metadata),
-        RestRoute("GET", "/fhir/AuditEvent", _available(reading.search)),
-        RestRoute("POST", "/fhir/AuditEvent/_search", _available(reading.search), MAX_FORM_BYTES),
-        RestRoute("GET", "/fhir/AuditEvent/{id}", _available(reading.read)),
-        RestRoute("GET", "/records/verify", _available(reading.verify)),
+        RestRoute("GET", "/fhir/AuditEvent", _available(reading.permitted(reading.search))),
+        RestRoute("POST", "/fhir/AuditEvent/_search", _available(reading.permitted(reading.search)), MAX_FORM_BYTES),
+        RestRoute("GET", "/fhir/AuditEvent/{id}", _available(reading.permitted(reading.read))),
+        RestRoute("GET", "/records/verify", _available(reading.permitted(reading.verify))),
     )
 
 

@@ -170,10 +170,13 @@ def test_a_certificate_names_its_service_and_the_host(prepared):
         assert found.subject.rfc4514_string() == f"CN={name}"
 
 
-def test_the_repository_is_a_partner_of_the_registry_by_its_certificate(prepared):
+def test_repository_and_operator_are_partners_by_their_certificates(prepared):
     told = tomllib.loads((DOCKER / "dossier.toml").read_text(encoding="utf-8"))
     found = x509.load_pem_x509_certificate((prepared / "certs" / "repository.pem").read_bytes())
-    assert found.subject.rfc4514_string() in told["affinity_domain"]["partners"]
+    partners = told["affinity_domain"]["partners"]
+    assert found.subject.rfc4514_string() in partners
+    operator = x509.load_pem_x509_certificate((prepared / "certs" / "operator.pem").read_bytes())
+    assert partners[operator.subject.rfc4514_string()]["transactions"] == ["ITI-81"]
 
 
 def test_a_second_start_changes_no_secret_and_makes_what_was_removed(prepared):

@@ -29,9 +29,10 @@ def secured(tmp_path_factory, run_command):
     keeper = x509.load_pem_x509_certificate((certs / "keeper.pem").read_bytes()).subject.rfc4514_string()
     template = '[tls]\ncertificate = "{0}/{1}.pem"\nkey = "{0}/{1}.key"\nca = "{0}/ca.pem"\n'
     server, client = folder / "server.toml", folder / "client.toml"
-    partner = f'[affinity_domain.partners."{keeper}"]\ntransactions = ["ITI-86"]\n'
+    partner = f'[affinity_domain.partners."{keeper}"]\ntransactions = ["ITI-86", "ITI-81"]\n'
     server.write_text(template.format(certs, "server") + partner)
     client.write_text(template.format(certs, "lab"))
+    (folder / "keeper.toml").write_text(template.format(certs, "keeper"))
     data = folder / "data"
     data.mkdir()
     with serving(data, config=server) as running:
@@ -41,21 +42,25 @@ def secured(tmp_path_factory, run_command):
 def test_a_round_with_client_certificates(secured, run_command, tmp_path):
     running, client, _certs = secured
 
-    def run(*words):
-        status, out, err = run_command(
-            *words, "--config", str(client), "--base-port", str(running.base_port), "--json"
-        )  # fmt: skip
+    def run(*words, config=client):
+        return run_command(*words, "--config", str(config), "--base-port", str(running.base_port), "--json")
+
+    def done(*words, config=client):
+        status, out, err = run(*words, config=config)
         assert status == 0, err
         return json.loads(out)
 
     file = tmp_path / "a.pdf"
     file.write_bytes(b"%PDF-1.4 " + os.urandom(100))
-    run("feed", "--patient", PATIENT)
-    document = run("submit", str(file), "--patient", PATIENT, "--type", "11502-2")["documents"][0]
-    assert [row["unique_id"] for row in run("find", "--patient", PATIENT)] == [document["unique_id"]]
-    (fetched,) = run("fetch", document["unique_id"], "--out", str(tmp_path / "out"))
+    done("feed", "--patient", PATIENT)
+    document = done("submit", str(file), "--patient", PATIENT, "--type", "11502-2")["documents"][0]
+    assert [row["unique_id"] for row in done("find", "--patient", PATIENT)] == [document["unique_id"]]
+    (fetched,) = done("fetch", document["unique_id"], "--out", str(tmp_path / "out"))
     assert fetched["hash"] == hashlib.sha1(file.read_bytes()).hexdigest()
-    assert run("audit", "--patient", PATIENT) != []
+    assert done("audit", "--patient", PATIENT, config=client.with_name("keeper.toml")) != []
+    status, out, err = run("audit", "--patient", PATIENT)
+    assert (status, out) == (1, "")
+    assert "ITI-81" in err
 
 
 @pytest.mark.parametrize(("client", "code"), [("lab", "XDSRepositoryError"), ("keeper", "XDSDocumentUniqueIdError")])

@@ -3,8 +3,10 @@
 import base64
 import json
 import socket
+import ssl
 import threading
 from contextlib import ExitStack, closing
+from http.client import HTTPSConnection
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -23,7 +25,7 @@ from atna.store.engine import begin_write, open_engine
 from atna.store.outbox import Outbox, add, outbox_table
 from tests.certificates import issue
 from wire.records_client import records_client
-from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+from wire.settings import AffinityDomainSettings, LimitSettings, PartnerSettings, TlsSettings
 
 LIMITS = LimitSettings(threads=4)
 
@@ -31,7 +33,7 @@ LIMITS = LimitSettings(threads=4)
 class Service:
     """A worker of the audit service in a thread."""
 
-    def __init__(self, url, tls=None, main=worker, name="http", **settings):
+    def __init__(self, url, tls=None, main=worker, name="http", partners=None, **settings):
         listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{listener.getsockname()[1]}"
         self.base = f"{'https' if tls else 'http'}://{self.address}"
@@ -39,7 +41,7 @@ class Service:
         self.stop, ready = threading.Event(), threading.Event()
         arguments = {
             "audit": AuditSettings(database_url=url, **settings),
-            "domain": AffinityDomainSettings(environment="test"),
+            "domain": AffinityDomainSettings(environment="test", partners=partners or {}),
             "tls": tls or TlsSettings(),
             "limits": LIMITS,
             "sockets": {name: listener},
@@ -338,4 +340,50 @@ def test_mutual_tls_and_a_stranger_is_refused_and_recorded(sqlite_url, tmp_path,
     store = RecordStore.open(sqlite_url)
     kept = [parse(decode_message(s.message).message) for s in store.find(Criteria(), limit=9)]
     assert sorted(message.event.event_id.code for message in kept) == ["110112", "110113"]
+    store.close()
+
+
+def over_tls(service, tls, method, path, body=None):
+    """(status, JSON of the answer), asked with the certificate of ``tls``."""
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.load_cert_chain(tls.certificate, tls.key)
+    connection = HTTPSConnection(service.address, timeout=10, context=context)
+    with closing(connection):
+        headers = {} if body is None else {"content-type": "application/x-www-form-urlencoded"}
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, json.load(answer)
+
+
+READINGS = [
+    ("GET", "/fhir/AuditEvent?date=2026", None),
+    ("POST", "/fhir/AuditEvent/_search", b"date=2026"),
+    ("GET", "/fhir/AuditEvent/1", None),
+    ("GET", "/records/verify", None),
+]
+
+
+def test_only_listed_partners_read_and_an_attempt_is_recorded(sqlite_url, tmp_path, writer, client):
+    folder = issue(tmp_path)
+
+    def settings(name):
+        return TlsSettings(certificate=folder / f"{name}.crt", key=folder / f"{name}.key", ca=folder / "ca.crt")
+
+    officer, other = "CN=server,O=Hospital A", "CN=client,O=Hospital A"
+    partners = {officer: PartnerSettings(transactions=["ITI-81"]), other: PartnerSettings(transactions=["ITI-57"])}
+    service = Service(sqlite_url, settings("server"), partners=partners)
+    client(settings("client"))(service.sink, frames(writer.query()))
+    for method, path, body in READINGS:
+        status, outcome = over_tls(service, settings("client"), method, path, body)
+        assert (status, outcome["resourceType"], outcome["issue"][0]["code"]) == (403, "OperationOutcome", "forbidden")
+    for method, path, body in READINGS:
+        assert over_tls(service, settings("server"), method, path, body)[0] == 200
+    assert over_tls(service, settings("client"), "GET", "/fhir/metadata")[0] == 200
+    service.close()
+    store = RecordStore.open(sqlite_url)
+    kept = [parse(decode_message(s.message).message) for s in store.find(Criteria(events=(("110101", None),)), limit=9)]
+    refused = [message for message in kept if message.event.outcome == 8]
+    assert (len(kept), len(refused)) == (8, 4)
+    assert {message.participants[-1].user_id for message in refused} == {other}
+    assert {d.value for message in refused for d in message.objects[0].details} == {b"listed-partners-only"}
     store.close()
