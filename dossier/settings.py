@@ -35,6 +35,13 @@ NOT_SETTINGS: Final = frozenset({"DOSSIER_CONFIG", "DOSSIER_DATA", "DOSSIER_BASE
 """Environment variables of the command line itself."""
 SERVICES: Final = ("registry", "repository", "audit")
 SQLITE_WORKERS: Final = 2
+LISTENS: Final[Mapping[str, tuple[str, ...]]] = {
+    "registry": ("listen", "feed_listen"),
+    "repository": ("listen",),
+    "audit": ("listen", "syslog_tls_listen", "syslog_udp_listen"),
+}
+DATAGRAMS: Final = frozenset({"audit.syslog_udp_listen"})
+"""Listeners of UDP: never secured, and with ports of their own."""
 LATER: Final = ("gateway", "xua")
 
 
@@ -265,6 +272,8 @@ def _defaults(given: Mapping[str, Any], data: Path, base_port: int) -> dict[str,
         },
         "audit": {
             "listen": address(40),
+            "syslog_tls_listen": address(41),
+            "syslog_udp_listen": address(42),
             "database_url": f"sqlite:///{here / 'audit.db'}",
             "sinks": [url("audit", 40, "/records")],
         },
@@ -351,25 +360,26 @@ class _Composer:
             return None
 
     def _check_addresses(self, parts: Mapping[str, Any], tls: Mapping[str, Any]) -> None:
-        taken: dict[Address, str] = {}
+        taken: dict[tuple[Address, bool], str] = {}
         for path, service, text, plaintext_forbidden in _listens(parts, tls):
             try:
                 address = Address.parse(text)
             except ValueError as error:
                 self._faults.append(f"{path}: {error}")
                 continue
-            if address in taken:
-                self._faults.append(f"{path}: {taken[address]} has the same address")
-            taken.setdefault(address, path)
+            place = address, path in DATAGRAMS
+            if place in taken:
+                self._faults.append(f"{path}: {taken[place]} has the same address")
+            taken.setdefault(place, path)
             if plaintext_forbidden and not address.loopback:
                 remedy = "tls.allow_plaintext = true"
-                if not path.startswith("admin."):
+                if not path.startswith("admin.") and path not in DATAGRAMS:
                     remedy = f"certificate, key and ca in tls or {service}.tls, or {remedy}"
                 self._faults.append(f"{path}: is not a loopback address and would speak in the clear; needs {remedy}")
 
     def _check_workers(self, parts: Mapping[str, Any]) -> None:
         """One writer at a time is all SQLite has: more processes only wait for each other."""
-        for service in ("registry", "repository"):
+        for service in SERVICES:
             section = parts[service]
             if section is not None and section.database_url.startswith("sqlite") and section.workers > SQLITE_WORKERS:
                 self._faults.append(f"{service}.workers: at most {SQLITE_WORKERS} with SQLite; PostgreSQL takes more")
@@ -385,14 +395,15 @@ class _Composer:
 
 def _listens(parts: Mapping[str, Any], tls: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
     """(path, service, address, whether it must be loopback) of every socket that will be bound."""
-    for service, keys in (("registry", ("listen", "feed_listen")), ("repository", ("listen",)), ("audit", ("listen",))):
+    for service, keys in LISTENS.items():
         section, certificates = parts[service], tls[service]
         plaintext = certificates is not None and certificates.allow_plaintext
         # TLS settings that are themselves at fault are told of there; here they count as present.
         secured = certificates is None or certificates.enabled
         for key in keys:
-            if section is not None:
-                yield f"{service}.{key}", service, getattr(section, key), not (secured or plaintext)
+            path = f"{service}.{key}"
+            if section is not None and getattr(section, key):
+                yield path, service, getattr(section, key), not (plaintext or (secured and path not in DATAGRAMS))
         if parts["admin"] is not None:
             yield f"admin.{service}_listen", service, getattr(parts["admin"], f"{service}_listen"), not plaintext
 

@@ -84,8 +84,11 @@ class Verification:
 class Records(Protocol):
     """The log. Every call blocks; every call raises StoreUnavailable."""
 
-    def keep(self, batch: Sequence[Indexed]) -> Kept:
-        """Append the records that are new, in order; durable when this returns."""
+    def keep(self, batch: Sequence[Indexed], *, via: str | Sequence[str] = "") -> Kept:
+        """Append the records that are new, in order; durable when this returns.
+
+        ``via`` says how and from whom they came: one text for all, or one for each.
+        """
         ...
 
     def find(

@@ -44,7 +44,7 @@ class RecordStore:
             chain.read_head(connection)
         return True
 
-    def keep(self, batch: Sequence[Indexed]) -> Kept:
+    def keep(self, batch: Sequence[Indexed], *, via: str | Sequence[str] = "") -> Kept:  # noqa: ARG002 - not kept yet
         """Append the records that are new, in order; durable when this returns."""
         received_at = int(self._clock() * MICROSECONDS)
         with _asked():
