@@ -118,8 +118,8 @@ def free_base_port() -> int:
 
 
 @contextmanager
-def dossier(folder: Path, **settings: str) -> Iterator[Dossier]:
-    """``dossier serve all`` with these settings (``REGISTRY__WORKERS="2"``)."""
+def dossier(folder: Path, actor: str = "all", **settings: str) -> Iterator[Dossier]:
+    """``dossier serve ACTOR`` with these settings (``REGISTRY__WORKERS="2"``)."""
     base = free_base_port()
     environment = os.environ | {f"DOSSIER_{name}": value for name, value in settings.items()}
     environment["DOSSIER_ADMIN__LOG_FORMAT"] = "json"
@@ -129,7 +129,7 @@ def dossier(folder: Path, **settings: str) -> Iterator[Dossier]:
         "-m",
         "dossier",
         "serve",
-        "all",
+        actor,
         "--data",
         str(folder / "data"),
         "--base-port",

@@ -1,5 +1,7 @@
 """Frames of RFC 5425 and lines, in any pieces: nothing is lost without a word (RFC 5425: 4.3; RFC 6587: 3.4)."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def framed(*chunks, most=1000):
 
 def cuts(data, at):
     places = [0, *sorted({place % (len(data) + 1) for place in at}), len(data)]
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 @given(
