@@ -39,25 +39,38 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _off(value: object) -> object:
+    return "" if value is False or value is None or value == "false" else value
+
+
 def _kept_for_ever(value: object) -> None:
     if value is not None:
         raise ValueError("this version keeps audit records for ever and removes none; leave it out")
 
 
 Sink = Annotated[str, AfterValidator(_sink)]
+Switchable = Annotated[str, BeforeValidator(_off)]
+PositiveCount = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class AuditSettings(BaseModel):
     """``[audit]``.
 
     listen              of the audit service: feed of records, ITI-81
-    syslog_tls_listen   RFC 5425, kept for a later version: not opened by this one
-    syslog_udp_listen   RFC 5426, kept for a later version: not opened by this one
+    workers             processes of the audit service that take records and answer
+    syslog_tls_listen   RFC 5425; without certificates the same frames over plain TCP; ``""`` or false: not opened
+    syslog_udp_listen   RFC 5426, never secured, so off loopback only with allow_plaintext; ``""`` or false: not opened
+    syslog_max_connections      open at once, of each worker; the next ones wait
+    syslog_idle_timeout_s       silence on a connection before it is broken
+    syslog_message_timeout_s    from the first to the last octet of a message
+    syslog_confirm_timeout_s    how long the end of a connection may wait for the commit of what it brought
+    syslog_max_waiting_bytes    memory of messages not yet committed, of each worker; then no more is read
     database_url        of the audit service: ``sqlite:///…`` or ``postgresql+psycopg://…``
     sinks               where every service sends its records; each record goes to each sink
     retention_days      kept for a later version; ``None``: records are kept for ever, which is what this one does
     max_outbox_rows     records that may wait in a service's outbox; then it refuses work as busy, it drops none
-    max_record_bytes    one record on the feed
+    max_record_bytes    one record on the feed; of a longer syslog message the first part is kept
     max_batch_bytes     one request on the feed
     max_page            greatest ``_count`` of an ITI-81 answer
     """
@@ -65,8 +78,14 @@ class AuditSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     listen: str = "127.0.0.1:8040"
-    syslog_tls_listen: str | None = None
-    syslog_udp_listen: str | None = None
+    workers: PositiveCount = 1
+    syslog_tls_listen: Switchable = "127.0.0.1:8041"
+    syslog_udp_listen: Switchable = "127.0.0.1:8042"
+    syslog_max_connections: PositiveCount = 500
+    syslog_idle_timeout_s: PositiveSeconds = 3600
+    syslog_message_timeout_s: PositiveSeconds = 300
+    syslog_confirm_timeout_s: PositiveSeconds = 60
+    syslog_max_waiting_bytes: Annotated[int, Field(ge=2**20)] = 256 * 2**20
     database_url: str = "sqlite:///audit.db"
     sinks: tuple[Sink, ...] = ("http://127.0.0.1:8040/records",)
     retention_days: Annotated[None, BeforeValidator(_kept_for_ever)] = None

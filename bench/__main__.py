@@ -1,6 +1,8 @@
 """``python -m bench [--entries N] [--seconds S] [NAME…]``: every benchmark, or those named, as one table of ratios.
 
-NAMES: iti18, iti42, iti41, growth, large, transfer
+NAMES: iti18, iti42, iti41, growth, large, transfer, audit-receiver
+
+audit-receiver takes ``--audit-seconds`` on SQLite and on PostgreSQL, with nothing else running.
 
 iti41 and transfer are measured with the documents in each of ``--stores``: directory, s3 (SeaweedFS on this machine),
 and both with sealed documents.
@@ -19,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from atna.store.engine import reading
-from bench import fill, transfer
+from bench import audit_receiver, fill, transfer
 from bench.load import Plan, Result, run, soap_head
 from bench.messages import MTOM_TYPE, find_documents, patient_id, provide, register
 from bench.servers import Dossier, cpu_by_group, document_store, dossier, floor, postgresql, resident_bytes
@@ -28,7 +30,7 @@ from registry.store.opening import open_registry
 
 CONNECTIONS = 16
 STORES = ("directory", "directory-sealed", "s3", "s3-sealed")
-NAMES = ("iti18", "iti42", "iti41", "growth", "large", "transfer")
+NAMES = ("iti18", "iti42", "iti41", "growth", "large", "transfer", "audit-receiver")
 
 
 @dataclass
@@ -193,6 +195,17 @@ def _stores(bench: Bench, arguments: argparse.Namespace, names: list[str], setti
                     transfer.measure(bench, server, arguments.gigabytes, store)
 
 
+def _audit(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="dossier-bench-") as name:
+        folder, seconds = Path(name), arguments.audit_seconds
+        rate = audit_receiver.measure(f"sqlite:///{folder}/audit.db", folder / "sqlite", seconds)
+        print(*audit_receiver.lines("SQLite", rate), sep="\n", flush=True)
+        with postgresql() as server:
+            url, postmaster = server.database("audit"), server.postmaster
+            rate = audit_receiver.measure(url, folder / "postgresql", seconds, postmaster=postmaster)
+            print(*audit_receiver.lines("PostgreSQL", rate), sep="\n", flush=True)
+
+
 def _run(arguments: argparse.Namespace, names: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dossier-bench-")))
@@ -235,10 +248,15 @@ def main() -> None:
     ask.add_argument("names", nargs="*", choices=[*NAMES, []], help="which benchmarks; default all")
     ask.add_argument("--entries", type=int, default=1_000_000, help="entries of the large database")
     ask.add_argument("--seconds", type=float, default=16.0, help="of each throughput measurement")
+    ask.add_argument("--audit-seconds", type=float, default=60.0, help="of each measurement of the audit receiver")
     ask.add_argument("--gigabytes", type=float, default=1.0, help="size of the large document, GiB")
     ask.add_argument("--stores", nargs="*", choices=STORES, default=STORES, help="where documents lie; default all")
     arguments = ask.parse_args()
-    _run(arguments, arguments.names or list(NAMES))
+    names = arguments.names or list(NAMES)
+    if "audit-receiver" in names:
+        _audit(arguments)
+    if set(names) - {"audit-receiver"}:
+        _run(arguments, names)
 
 
 if __name__ == "__main__":

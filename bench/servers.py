@@ -104,7 +104,7 @@ def free_base_port() -> int:
     for base in random.sample(range(21000, 32000, 100), 110):  # others may be looking at the same moment
         sockets = []
         try:
-            for offset in (10, 11, 19, 20, 29, 40, 49, 60):
+            for offset in (10, 11, 19, 20, 29, 40, 41, 42, 49, 60):
                 one = socket.socket()
                 sockets.append(one)
                 one.bind(("127.0.0.1", base + offset))
@@ -118,8 +118,8 @@ def free_base_port() -> int:
 
 
 @contextmanager
-def dossier(folder: Path, **settings: str) -> Iterator[Dossier]:
-    """``dossier serve all`` with these settings (``REGISTRY__WORKERS="2"``)."""
+def dossier(folder: Path, actor: str = "all", **settings: str) -> Iterator[Dossier]:
+    """``dossier serve ACTOR`` with these settings (``REGISTRY__WORKERS="2"``)."""
     base = free_base_port()
     environment = os.environ | {f"DOSSIER_{name}": value for name, value in settings.items()}
     environment["DOSSIER_ADMIN__LOG_FORMAT"] = "json"
@@ -129,7 +129,7 @@ def dossier(folder: Path, **settings: str) -> Iterator[Dossier]:
         "-m",
         "dossier",
         "serve",
-        "all",
+        actor,
         "--data",
         str(folder / "data"),
         "--base-port",

@@ -27,7 +27,7 @@ PATIENT: Final = "DEMO-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
 START_S: Final = 120
 DELIVERY_S: Final = 30
 """How long the audit records may take from the outboxes to the audit service."""
-OFFSETS: Final = (10, 11, 19, 20, 29, 40, 49)
+OFFSETS: Final = (10, 11, 19, 20, 29, 40, 41, 42, 49)
 CCDA: Final = "urn:hl7-org:sdwg:ccda-structuredBody:2.1"
 # What each file is: typeCode and further options.
 OWN: Final[Mapping[str, tuple[str, ...]]] = {
@@ -179,10 +179,11 @@ def free_base_port() -> int:
 
 
 def _free(port: int) -> bool:
-    with socket.socket() as sock:
+    with socket.socket() as sock, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
+            datagrams.bind(("127.0.0.1", port))
         except OSError:
             return False
         return True

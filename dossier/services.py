@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from dossier.console import CommandError
-from dossier.settings import LISTENERS, Address, Settings, SettingsError, reachable
+from dossier.settings import DATAGRAMS, LISTENERS, Address, Settings, SettingsError, reachable
 from dossier.supervisor import ChildPlan
 from repository.store.keyring import FileKeyring
 from repository.store.protocol import StoreUnavailable
@@ -71,7 +71,11 @@ SERVICES: Final[Mapping[str, Service]] = MappingProxyType(
             Service(
                 "audit",
                 "atna.record_repository.app",
-                {"http": "audit.listen"},
+                {
+                    "http": "audit.listen",
+                    "syslog_tls": "audit.syslog_tls_listen",
+                    "syslog_udp": "audit.syslog_udp_listen",
+                },
                 {"admin": "admin.audit_listen"},
                 stop_order=1,
             ),
@@ -82,12 +86,19 @@ SERVICES: Final[Mapping[str, Service]] = MappingProxyType(
 
 def address_of(settings: Settings, key: str) -> Address:
     """The address under ``section.key``."""
+    return Address.parse(_text(settings, key))
+
+
+def _text(settings: Settings, key: str) -> str:
     section, _, name = key.partition(".")
-    return Address.parse(getattr(getattr(settings, section), name))
+    text: str = getattr(getattr(settings, section), name)
+    return text
 
 
-def _keys(service: Service) -> list[str]:
-    return [*service.worker_sockets.values(), *service.single_sockets.values()]
+def _keys(settings: Settings, service: Service) -> list[str]:
+    """Of every listener that is not switched off."""
+    keys = [*service.worker_sockets.values(), *service.single_sockets.values()]
+    return [key for key in keys if _text(settings, key)]
 
 
 def bind_all(settings: Settings, services: list[Service]) -> dict[str, socket.socket]:
@@ -95,10 +106,10 @@ def bind_all(settings: Settings, services: list[Service]) -> dict[str, socket.so
     bound: dict[str, socket.socket] = {}
     faults: list[str] = []
     for service in services:
-        for key in _keys(service):
+        for key in _keys(settings, service):
             address = address_of(settings, key)
             try:
-                bound[key] = _listen(address)
+                bound[key] = _listen(address, socket.SOCK_DGRAM if key in DATAGRAMS else socket.SOCK_STREAM)
             except OSError as error:
                 faults.append(f"{key}: cannot listen on {address}: {_reason(error)}")
     if faults:
@@ -108,15 +119,17 @@ def bind_all(settings: Settings, services: list[Service]) -> dict[str, socket.so
     return bound
 
 
-def _listen(address: Address) -> socket.socket:
-    family, kind, protocol, _name, where = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+def _listen(address: Address, kind: socket.SocketKind) -> socket.socket:
+    family, _kind, protocol, _name, where = socket.getaddrinfo(
+        address.host, address.port, type=kind, flags=socket.AI_PASSIVE
     )[0]
     sock = socket.socket(family, kind, protocol)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind is socket.SOCK_STREAM:  # with it a second process could share a UDP port, and take half of what comes
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(where)
-        sock.listen(BACKLOG)
+        if kind is socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError:
         sock.close()
@@ -151,7 +164,7 @@ def _plan(
     settings: Settings,
 ) -> ChildPlan:
     keys = service.worker_sockets if function == "worker" else service.single_sockets
-    own = {socket_name: sockets[key] for socket_name, key in keys.items()}
+    own = {socket_name: sockets[key] for socket_name, key in keys.items() if key in sockets}
     target = f"{service.module}:{function}"
     return ChildPlan(name, service.name, target, own, settings.tree, service.stop_order)
 
@@ -245,6 +258,7 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
     """The endpoint table: service, address, what is spoken there."""
     registry, repository, audit = (settings.scheme(name) for name in ("registry", "repository", "audit"))
     feed = "mllps" if settings.tls["registry.feed"].enabled else "mllp"
+    syslog = "tls" if settings.tls["audit.syslog"].enabled else "tcp"
     rows = {
         "registry": [
             ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44 (?wsdl)"),
@@ -257,6 +271,8 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
         ],
         "audit": [
             ("audit", f"{audit}://{settings.audit.listen}/fhir/AuditEvent", "ITI-81"),
+            ("audit syslog", f"{syslog}://{settings.audit.syslog_tls_listen}", "ITI-20 (RFC 5425)"),
+            ("audit syslog", f"udp://{settings.audit.syslog_udp_listen}", "ITI-20 (RFC 5426)"),
             ("audit admin", f"http://{settings.admin.audit_listen}", "/health/live /health/ready /metrics"),
         ],
     }
@@ -264,4 +280,5 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
         {"service": service, "address": address, "speaks": speaks}
         for one in services
         for service, address, speaks in rows[one.name]
+        if not address.endswith("://")
     ]

@@ -27,7 +27,7 @@ from registry.settings import RegistrySettings
 from repository.settings import KEYS_WANTED, RepositorySettings
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 
-__all__ = ["LISTENERS", "Address", "AdminSettings", "Settings", "SettingsError", "load", "reachable", "room_arguments"]
+__all__ = ["DATAGRAMS", "LISTENERS", "Address", "AdminSettings", "Settings", "SettingsError", "load", "reachable", "room_arguments"]
 
 DEFAULT_BASE_PORT: Final = 8000
 DEFAULT_DATA: Final = Path("var")
@@ -172,6 +172,7 @@ def room_arguments(settings: Settings, service: str, function: str = "worker") -
     }
     listeners: dict[tuple[str, str], dict[str, Any]] = {
         ("registry", "single"): {"feed_tls": settings.tls["registry.feed"]},
+        ("audit", "worker"): {"syslog_tls": settings.tls["audit.syslog"]},
     }
     return own[service] | shared | listeners.get((service, function), {})
 
@@ -302,6 +303,8 @@ def _defaults(given: Mapping[str, Any], data: Path, base_port: int) -> dict[str,
         },
         "audit": {
             "listen": address(40),
+            "syslog_tls_listen": address(41),
+            "syslog_udp_listen": address(42),
             "database_url": f"sqlite:///{here / 'audit.db'}",
             "sinks": [url("audit", 40, "/records")],
         },
@@ -410,7 +413,7 @@ class _Composer:
 
     def _check_workers(self, parts: Mapping[str, Any]) -> None:
         """One writer at a time is all SQLite has: more processes only wait for each other."""
-        for service in ("registry", "repository"):
+        for service in SERVICES:
             section = parts[service]
             if section is not None and section.database_url.startswith("sqlite") and section.workers > SQLITE_WORKERS:
                 self._faults.append(f"{service}.workers: at most {SQLITE_WORKERS} with SQLite; PostgreSQL takes more")
@@ -429,7 +432,7 @@ def _listens(parts: Mapping[str, Any], tls: Mapping[str, Any]) -> Iterator[tuple
     for path, name, table in LISTENING:
         section, _, key = path.partition(".")
         address = getattr(parts[section], key) if parts[section] is not None else None
-        if address is None:
+        if not address:
             continue
         certificates = tls[name]
         # TLS settings that are themselves at fault are told of there; here they count as present.

@@ -1,11 +1,13 @@
 """The audit service: joins the store, the feed and ITI-81, and runs them on sockets that were bound for it.
 
-``worker``   socket ``http``: feed of records, ITI-81, check of the chain
+``worker``   socket ``http``: feed of records, ITI-81, check of the chain;
+             ``syslog_tls`` and ``syslog_udp``, each unless switched off: RFC 5425 and RFC 5426
 ``single``   socket ``admin``: health and metrics; records that the service starts and stops
 """
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,17 +20,20 @@ from atna.node_events import application_activity
 from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti81 import Reading, routes
+from atna.record_repository.receiver import receive
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
 from atna.settings import AuditSettings
 from wire.admin import admin_app
 from wire.forwarded import Forwarded
 from wire.handshake import HandshakeFailed
-from wire.http_server import serve_http
-from wire.reloading import listener_context
+from wire.http_server import check_plaintext, serve_http
+from wire.reloading import Reloading, listener_context
 from wire.rest import RestRoute, rest_app
-from wire.running import run_listeners
+from wire.running import Listener, run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+from wire.syslog import SyslogLimits
+from wire.tls import server_context
 
 __all__ = ["audit_app", "single", "worker"]
 
@@ -42,11 +47,12 @@ def worker(
     domain: AffinityDomainSettings,
     tls: TlsSettings,
     limits: LimitSettings,
+    syslog_tls: TlsSettings,
     sockets: Mapping[str, socket.socket],
     started: Callable[[], None],
     stop: threading.Event,
 ) -> None:
-    """Serve the feed and ITI-81 until ``stop``."""
+    """Serve the feed, ITI-81 and syslog until ``stop``."""
     store, recorder = RecordStore.open(audit.database_url), _recorder(domain)
     alerts = Alerts(recorder, lambda records: store.keep([index(record) for record in records]))
     try:
@@ -58,7 +64,10 @@ def worker(
             limits=limits,
             handshake_failed=alerts.handshake_failed,
         )
-        run_listeners([serve], started, stop)
+        listeners: list[Listener] = [serve]
+        if "syslog_tls" in sockets or "syslog_udp" in sockets:
+            listeners.append(_syslog(audit, store, tls=syslog_tls, limits=limits, sockets=sockets, alerts=alerts))
+        run_listeners(listeners, started, stop)
     finally:
         alerts.close()
         store.close()
@@ -98,6 +107,46 @@ def audit_app(
     reading = Reading(store, recorder, domain, audit.max_page, int(time.time() * MICROSECONDS))
     handler = feed(store, max_record_bytes=audit.max_record_bytes)
     return rest_app([RestRoute("POST", "/records", handler, audit.max_batch_bytes), *routes(reading)], limits=limits)
+
+
+def _syslog(
+    audit: AuditSettings,
+    store: RecordStore,
+    *,
+    tls: TlsSettings,
+    limits: LimitSettings,
+    sockets: Mapping[str, socket.socket],
+    alerts: Alerts,
+) -> Listener:
+    streams, datagrams = sockets.get("syslog_tls"), sockets.get("syslog_udp")
+    if not tls.allow_plaintext:
+        clear = (None if tls.enabled else streams, datagrams)
+        check_plaintext([one for one in clear if one is not None])
+    return partial(
+        receive,
+        records=store,
+        streams=streams,
+        datagrams=datagrams,
+        max_waiting_bytes=audit.syslog_max_waiting_bytes,
+        limits=SyslogLimits(
+            max_message_bytes=audit.max_record_bytes,
+            max_connections=audit.syslog_max_connections,
+            idle_timeout_s=audit.syslog_idle_timeout_s,
+            message_timeout_s=audit.syslog_message_timeout_s,
+            handshake_timeout_s=limits.tls_handshake_timeout_s,
+            confirm_timeout_s=audit.syslog_confirm_timeout_s,
+            drain_s=limits.drain_s,
+        ),
+        tls=Reloading(tls, _syslog_context, "audit.syslog_tls") if tls.enabled else None,
+        handshake_failed=alerts.handshake_failed,
+    )
+
+
+def _syslog_context(tls: TlsSettings) -> ssl.SSLContext:
+    context = server_context(tls)
+    # Many senders never read: tickets left unread turn their close into a RST, which may overtake their last message.
+    context.num_tickets = 0
+    return context
 
 
 def _recorder(domain: AffinityDomainSettings) -> Recorder:

@@ -106,7 +106,12 @@ def test_databases_and_objects_are_on_the_inner_network_alone():
 
 def test_what_is_published_is_what_is_listened_on():
     told = tomllib.loads((DOCKER / "dossier.toml").read_text(encoding="utf-8"))
-    for name, keys in {"registry": ("listen", "feed_listen"), "repository": ("listen",), "audit": ("listen",)}.items():
+    published = {
+        "registry": ("listen", "feed_listen"),
+        "repository": ("listen",),
+        "audit": ("listen", "syslog_tls_listen"),
+    }
+    for name, keys in published.items():
         ports = [told[name][key].rpartition(":")[2] for key in keys]
         assert compose_file()["services"][name]["ports"] == [f"{port}:{port}" for port in ports]
         assert set(ports) <= set(values("EXPOSE")[0].split())

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dossier.services import SERVICES, endpoints
 from dossier.settings import Address, Settings, SettingsError, load, reachable, room_arguments
 
 
@@ -29,6 +30,8 @@ def test_defaults_follow_the_data_directory_and_the_base_port(tmp_path):
     assert settings.registry.feed_listen == "127.0.0.1:9311"
     assert settings.repository.listen == "127.0.0.1:9320"
     assert settings.audit.listen == "127.0.0.1:9340"
+    assert settings.audit.syslog_tls_listen == "127.0.0.1:9341"
+    assert settings.audit.syslog_udp_listen == "127.0.0.1:9342"
     assert settings.admin.registry_listen == "127.0.0.1:9319"
     assert settings.admin.repository_listen == "127.0.0.1:9329"
     assert settings.admin.audit_listen == "127.0.0.1:9349"
@@ -150,6 +153,33 @@ def test_plaintext_off_loopback_needs_to_be_wanted(toml):
 def test_the_same_address_twice_is_a_fault(toml):
     found = faults(toml('[repository]\nlisten = "127.0.0.1:8010"\n'))
     assert found == ["repository.listen: registry.listen has the same address"]
+
+
+def test_a_port_of_udp_is_another_than_that_of_tcp(toml):
+    settings = load(toml('[audit]\nsyslog_udp_listen = "127.0.0.1:8041"\n'), environ={})
+    assert settings.audit.syslog_udp_listen == settings.audit.syslog_tls_listen == "127.0.0.1:8041"
+
+
+@pytest.mark.parametrize("off", ['""', "false"])
+def test_a_syslog_listener_is_switched_off(toml, off):
+    path = toml(f"[audit]\nsyslog_tls_listen = {off}\nsyslog_udp_listen = {off}\n")
+    settings = load(path, environ={})
+    audit = [service for service in SERVICES.values() if service.name == "audit"]
+    assert [row["address"] for row in endpoints(settings, audit) if "syslog" in row["service"]] == []
+    off_by_environment = load(None, environ={"DOSSIER_AUDIT__SYSLOG_UDP_LISTEN": "false"})
+    assert off_by_environment.audit.syslog_udp_listen == ""
+    assert len([row for row in endpoints(off_by_environment, audit) if "syslog" in row["service"]]) == 1
+
+
+def test_datagrams_off_loopback_are_in_the_clear_whatever_the_certificates(toml, tmp_path):
+    pem = tmp_path / "a.pem"
+    pem.write_text("x")
+    secured = f'[tls]\ncertificate = "{pem}"\nkey = "{pem}"\nca = "{pem}"\n'
+    text = '[audit]\nsyslog_tls_listen = "0.0.0.0:6514"\nsyslog_udp_listen = "0.0.0.0:514"\n'
+    (fault,) = faults(toml(text + secured))
+    assert fault.startswith("audit.syslog_udp_listen: is not a loopback address")
+    assert fault.endswith("needs tls.allow_plaintext = true")
+    assert load(toml(text + secured + "allow_plaintext = true\n"), environ={}).tls["audit"].enabled
 
 
 def test_a_service_overrides_single_keys_of_tls(toml, tmp_path):

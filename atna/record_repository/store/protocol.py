@@ -134,10 +134,10 @@ class Verification:
 class Records(Protocol):
     """The log. Every call blocks; every call raises StoreUnavailable."""
 
-    def keep(self, batch: Sequence[Indexed], *, via: str = "") -> Kept:
+    def keep(self, batch: Sequence[Indexed], *, via: str | Sequence[str] = "") -> Kept:
         """Append the records that are new, in order; durable when this returns.
 
-        ``via``: how and from whom they came (``feed CN=…``, ``syslog+udp 10.1.2.3``); empty for the service's own.
+        ``via`` says how and from whom they came: one text for all, or one for each.
         """
         ...
 

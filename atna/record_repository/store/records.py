@@ -53,11 +53,12 @@ class RecordStore:
             read_head(connection)
         return True
 
-    def keep(self, batch: Sequence[Indexed], *, via: str = "") -> Kept:
+    def keep(self, batch: Sequence[Indexed], *, via: str | Sequence[str] = "") -> Kept:
         """Append the records that are new, in order; durable when this returns."""
         received_at = int(self._clock() * MICROSECONDS)
+        origins = [via] * len(batch) if isinstance(via, str) else via
         with _asked():
-            return write(self._engine, lambda connection: _append(connection, batch, received_at, via))
+            return write(self._engine, lambda connection: _append(connection, batch, received_at, origins))
 
     def find(
         self, criteria: Criteria, *, limit: int, oldest_first: bool = False, after: Cursor | None = None
@@ -94,25 +95,26 @@ def _asked() -> Iterator[None]:
         raise StoreUnavailable("the audit database does not answer") from error
 
 
-def _append(connection: Connection, batch: Sequence[Indexed], received_at: int, via: str) -> Kept:
+def _append(connection: Connection, batch: Sequence[Indexed], received_at: int, origins: Sequence[str]) -> Kept:
     head = read_head(connection, lock=True)
     if head is None:  # two first writers: one loses at the primary key and comes again
         head = (0, FIRST_LINK)
         connection.execute(insert(chain_head).values(name=HEAD, number=head[0], chain=head[1]))
     fresh = _without_repeats(connection, batch)
     if fresh:
-        _chained(connection, fresh, head, received_at, via)
+        via = {id(item): origin for item, origin in zip(batch, origins, strict=True)}
+        _chained(connection, [(item, via[id(item)]) for item in fresh], head, received_at)
     return Kept(len(fresh), len(batch) - len(fresh), sum(not item.readable for item in fresh))
 
 
 def _chained(
-    connection: Connection, fresh: Sequence[Indexed], head: tuple[int, bytes], received_at: int, via: str
+    connection: Connection, fresh: Sequence[tuple[Indexed, str]], head: tuple[int, bytes], received_at: int
 ) -> None:
-    number, last, octets = head[0], opened_for(connection, received_at, head), via.encode()
+    number, last = head[0], opened_for(connection, received_at, head)
     rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in (record, *SIDE_TABLES)}
-    for item in fresh:
+    for item, via in fresh:
         number += 1
-        last = link_of(FORMAT, last, number, received_at, item.sha256, octets)
+        last = link_of(FORMAT, last, number, received_at, item.sha256, via.encode())
         rows[record].append(record_row(item, number, last, received_at, via))
         for table, values in side_rows(item, number):
             rows[table] += values

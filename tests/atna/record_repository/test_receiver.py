@@ -1,0 +1,321 @@
+"""Syslog into the store: the worker of the audit service on real sockets, TLS, plain TCP and UDP (ITI TF-2: 3.20)."""
+
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+from prometheus_client import REGISTRY
+
+from atna.record_repository.app import worker
+from atna.record_repository.store.protocol import Criteria
+from atna.record_repository.store.records import RecordStore
+from atna.settings import AuditSettings
+from tests.certificates import issue
+from tests.syslog_sender import SyslogSender, datagram, frames, tls_context
+from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+
+
+class Receiving:
+    """A worker of the audit service in a thread, with all its listeners."""
+
+    def __init__(self, url, tls=None, limits=None, **settings):
+        self.sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in ("http", "syslog_tls")}
+        self.sockets["syslog_udp"] = socket.socket(type=socket.SOCK_DGRAM)
+        self.sockets["syslog_udp"].bind(("127.0.0.1", 0))
+        self.port, self.udp = (self.sockets[name].getsockname()[1] for name in ("syslog_tls", "syslog_udp"))
+        self.stop, ready = threading.Event(), threading.Event()
+        arguments = {
+            "audit": AuditSettings(database_url=url, **settings),
+            "domain": AffinityDomainSettings(environment="test"),
+            "tls": tls or TlsSettings(),
+            "limits": LimitSettings(**{"threads": 4, "drain_s": 5, "tls_handshake_timeout_s": 2} | (limits or {})),
+            "sockets": self.sockets,
+            "started": ready.set,
+            "stop": self.stop,
+        }
+        self.thread = threading.Thread(target=worker, kwargs=arguments)
+        self.thread.start()
+        assert ready.wait(10)
+        self.store = RecordStore.open(url)
+
+    def kept(self, count):
+        """Messages kept, as soon as there are so many; by their bytes, and whether they are readable."""
+        return {one.message: one.readable for one in self.records(count)}
+
+    def records(self, count):
+        deadline = time.monotonic() + 20
+        while True:
+            found = self.store.find(Criteria(), limit=100_000)
+            if len(found) >= count or time.monotonic() > deadline:
+                assert len(found) == count, (len(found), count)
+                return found
+            time.sleep(0.02)
+
+    def close(self):
+        self.stop.set()
+        self.thread.join(20)
+        self.store.close()
+        for one in self.sockets.values():
+            one.close()
+        assert not self.thread.is_alive()
+
+
+def metric(name, **labels):
+    return REGISTRY.get_sample_value(f"dossier_syslog_{name}", labels) or 0
+
+
+@pytest.fixture
+def certs(tmp_path):
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    return issue(folder)
+
+
+@pytest.fixture
+def start(sqlite_url):
+    running = []
+
+    def begin(tls=None, **settings):
+        running.append(Receiving(sqlite_url, tls, **{"max_record_bytes": 100_000} | settings))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def secured(start, certs):
+    tls = TlsSettings(certificate=certs / "server.crt", key=certs / "server.key", ca=certs / "ca.crt")
+    return start(tls), tls_context(certs, "client")
+
+
+def test_an_end_in_order_is_answered_when_everything_is_kept(start, writer):
+    service = start()
+    messages = [writer.query(), writer.registration(), writer.query("p2")]
+    with SyslogSender(service.port) as sender:
+        sender.send(*messages)
+        assert sender.end()
+    assert service.kept(3) == dict.fromkeys(messages, True)
+
+
+def test_over_tls_too_and_the_raw_message_is_untouched(secured, writer):
+    service, context = secured
+    head, _, xml = writer.query().partition(b" - <")
+    messages = [head + b" - \xef\xbb\xbf<" + xml, writer.query().replace(b"IHE+RFC-3881", b"DICOM+RFC3881")]
+    with SyslogSender(service.port, context) as sender:
+        sender.send(*messages)
+        assert sender.end()
+    assert service.kept(2) == dict.fromkeys(messages, True)
+
+
+@pytest.mark.parametrize("step", [1, 7, 100, 20_000])
+def test_messages_split_over_tls_records_and_many_in_one(secured, writer, step):
+    service, context = secured
+    messages = [writer.query(f"p{number}", request=b"<q/>" * 300) for number in range(1 if step == 1 else 12)]
+    stream = frames(*messages)
+    with SyslogSender(service.port, context) as sender:
+        for place in range(0, len(stream), step):
+            sender.write(stream[place : place + step])
+        assert sender.end()
+    assert set(service.kept(len(messages))) == set(messages)
+
+
+def test_tls_records_split_over_tcp_segments(secured, writer):
+    """The octets of TLS itself arrive one by one."""
+    service, context = secured
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(came, goes, server_hostname="localhost")
+    message = writer.query()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def speak(say):
+            while True:
+                try:
+                    done = say()
+                except ssl.SSLWantReadError:
+                    done = None
+                for octet in goes.read():
+                    sock.sendall(bytes([octet]))
+                if done is not None:
+                    return
+                came.write(sock.recv(65_536))
+
+        speak(lambda: tls.do_handshake() or True)
+        speak(lambda: tls.write(frames(message)))
+        speak(lambda: tls.unwrap() or True)
+    assert set(service.kept(1)) == {message}
+
+
+def test_wrong_content_is_kept_and_flagged(start, writer):
+    service = start()
+    good = writer.query()
+    strange = [
+        b"<34>Oct 11 22:14:15 mymachine su: 'su root' failed for lonvick",
+        good[: len(good) // 2],
+        b"<85>1 2026-03-01T10:00:00Z host app 1 IHE+RFC-3881 - no XML",
+        b"<85>1 2026-03-01T10:00:00Z host app 1 IHE+RFC-3881 - <Other/>",
+        b"<85>1 2026-03-01T10:00:00Z host app 1 IHE+RFC-3881 - <!DOCTYPE a [<!ENTITY b 'c'>]><AuditMessage>&b;</AuditMessage>",
+        bytes(range(256)) * 4,
+        b"\x00",
+        b" ",
+    ]
+    before = metric("unreadable_total", transport="tcp")
+    with SyslogSender(service.port) as sender:
+        sender.send(*strange[:4], good, *strange[4:])
+        assert sender.end()
+    assert service.kept(len(strange) + 1) == dict.fromkeys(strange, False) | {good: True}
+    assert metric("unreadable_total", transport="tcp") == before + len(strange)
+
+
+def test_a_count_that_cannot_be_read_ends_the_connection_and_what_came_is_kept(start, writer):
+    service, good = start(), writer.query()
+    before = metric("frames_broken_total", transport="tcp")
+    with SyslogSender(service.port) as sender:
+        sender.write(frames(good) + b"GET / HTTP/1.1\r\n\r\n")
+        assert sender.broken()
+    assert service.kept(2) == {good: True, b"GET / HTTP/1.1\r\n\r\n": False}
+    assert metric("frames_broken_total", transport="tcp") == before + 1
+    with SyslogSender(service.port) as sender:
+        sender.send(writer.query())
+        assert sender.end()
+
+
+@pytest.mark.parametrize("end", ["in order", "broken"])
+def test_a_message_that_is_not_whole_is_kept_and_never_confirmed(secured, writer, end):
+    service, context = secured
+    good, half = writer.query(), writer.query("p2")[:300]
+    with SyslogSender(service.port, context) as sender:
+        sender.write(frames(good) + b"2000 " + half)
+        if end == "in order":
+            assert not sender.end()
+        else:
+            sender.socket.close()
+    assert service.kept(2) == {good: True, half: False}
+
+
+def test_of_a_message_above_the_bound_the_first_part_is_kept(start, writer):
+    service, after = start(), writer.query()
+    before = metric("too_long_total", transport="tcp")
+    long = writer.query(request=b"<q>" + b"x" * 200_000 + b"</q>")
+    with SyslogSender(service.port) as sender:
+        sender.send(long, after)
+        assert sender.end()
+    assert service.kept(2) == {long[:100_000]: False, after: True}
+    assert metric("too_long_total", transport="tcp") == before + 1
+
+
+def test_lines_are_taken_too(start, writer):
+    service, messages = start(), [writer.query(), writer.query("p2")]
+    with SyslogSender(service.port) as sender:
+        sender.write(b"\n".join(messages) + b"\n")
+        assert sender.end()
+    assert service.kept(2) == dict.fromkeys(messages, True)
+
+
+def test_a_repeat_is_one_record(start, writer):
+    service, messages = start(), [writer.query(), writer.query("p2")]
+    before = metric("repeated_total")
+    for _ in range(3):
+        with SyslogSender(service.port) as sender:
+            sender.send(*messages, messages[0])
+            assert sender.end()
+    assert set(service.kept(2)) == set(messages)
+    assert metric("repeated_total") == before + 7
+
+
+def test_datagrams(start, writer):
+    service, message = start(max_record_bytes=40_000), writer.query()
+    long = writer.query("p2", request=b"x" * 45_000)
+    assert len(long) < 65_000
+    datagram(service.udp, message, b"<34>Oct 11 22:14:15 su: x", long[:1024], long, b"5 hello")
+    strange = [b"<34>Oct 11 22:14:15 su: x", long[:1024], long[:40_000], b"5 hello"]
+    assert service.kept(5) == {message: True} | dict.fromkeys(strange, False)
+
+
+def test_many_connections_at_once_each_confirmed_for_its_own(secured, writer):
+    service, context = secured
+    batches = [[writer.query(f"p{number}") for _ in range(20)] for number in range(40)]
+    confirmed = []
+
+    def send(batch):
+        with SyslogSender(service.port, context) as sender:
+            for message in batch:
+                sender.send(message)
+            confirmed.append(sender.end())
+
+    threads = [threading.Thread(target=send, args=(batch,)) for batch in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert confirmed == [True] * 40
+    assert set(service.kept(800)) == {message for batch in batches for message in batch}
+
+
+def test_nobody_without_a_certificate_and_the_attempt_is_recorded(secured, certs):
+    service, _context = secured
+    for context in (tls_context(certs, ""), tls_context(certs, "rogue")):
+        with pytest.raises(OSError):
+            with SyslogSender(service.port, context) as sender:
+                sender.send(b"x")
+                if sender.socket.recv(1) == b"":  # TLS 1.3 tells the refusal with the first read
+                    raise ConnectionError("closed")
+    with SyslogSender(service.port) as plain, SyslogSender(service.port) as silent:
+        plain.write(b"5 plain")
+        assert not plain.end()
+        assert silent.broken()
+    found = service.records(4)
+    assert all(b"110126" in one.message for one in found)
+
+
+def test_silence_and_drips_lose_the_connection_never_in_order(start):
+    service = start(syslog_idle_timeout_s=0.3, syslog_message_timeout_s=0.5)
+    with SyslogSender(service.port) as silent:
+        assert silent.broken()
+    with SyslogSender(service.port) as dripping:
+        with pytest.raises(OSError):
+            for _ in range(100):
+                dripping.write(b"9")
+                time.sleep(0.05)
+                dripping.write(b"0000 x")
+                time.sleep(0.05)
+    (fragment,) = service.records(1)
+    assert not fragment.readable
+
+
+def test_more_connections_than_the_bound_wait(start, writer):
+    service = start(syslog_max_connections=2)
+    with SyslogSender(service.port) as first, SyslogSender(service.port) as second:
+        first.send(writer.query())
+        second.send(writer.query())
+        service.records(2)
+        with SyslogSender(service.port) as third:
+            third.send(writer.query())
+            time.sleep(0.3)
+            assert len(service.records(2)) == 2
+            assert first.end()
+            assert third.end()
+        assert second.end()
+    assert len(service.records(3)) == 3
+
+
+def test_huge_messages_that_drip_hold_up_no_small_ones(start, writer):
+    service = start(max_record_bytes=2**20, syslog_max_waiting_bytes=2**20)
+    with SyslogSender(service.port) as huge, SyslogSender(service.port) as waiting, SyslogSender(service.port) as small:
+        huge.write(b"900000 " + b"x" * 100_000)
+        time.sleep(0.2)
+        waiting.write(b"900000 " + b"y" * 100_000)
+        time.sleep(0.2)
+        message = writer.query()
+        small.send(message)
+        assert small.end()
+        assert set(service.kept(1)) == {message}
+        huge.write(b"x" * 800_000)
+        assert huge.end()
+        waiting.write(b"y" * 800_000)
+        assert waiting.end()
+    assert {len(one.message) for one in service.records(3)} == {len(message), 900_000}
