@@ -34,6 +34,8 @@ PREFIX: Final = "DOSSIER_"
 NOT_SETTINGS: Final = frozenset({"DOSSIER_CONFIG", "DOSSIER_DATA", "DOSSIER_BASE_PORT"})
 """Environment variables of the command line itself."""
 SERVICES: Final = ("registry", "repository", "audit")
+SENDERS: Final = ("registry", "repository")
+"""Services with an outbox."""
 SQLITE_WORKERS: Final = 2
 LATER: Final = ("gateway", "xua")
 
@@ -309,6 +311,7 @@ class _Composer:
         self._check_addresses(parts, tls)
         self._check_workers(parts)
         self._check_encryption(parts)
+        self._check_sinks(parts, tls)
         if self._faults:
             raise SettingsError(self._faults)
         named = {name: part for name, part in parts.items() if name != "tls"}
@@ -369,7 +372,7 @@ class _Composer:
 
     def _check_workers(self, parts: Mapping[str, Any]) -> None:
         """One writer at a time is all SQLite has: more processes only wait for each other."""
-        for service in ("registry", "repository"):
+        for service in SENDERS:
             section = parts[service]
             if section is not None and section.database_url.startswith("sqlite") and section.workers > SQLITE_WORKERS:
                 self._faults.append(f"{service}.workers: at most {SQLITE_WORKERS} with SQLite; PostgreSQL takes more")
@@ -381,6 +384,16 @@ class _Composer:
             return
         if section.encryption == "auto" and not section.has_keys:
             self._faults.append(f"repository.encryption: documents are sealed in production: {KEYS_WANTED}; or say off")
+
+    def _check_sinks(self, parts: Mapping[str, Any], tls: Mapping[str, Any]) -> None:
+        """Whoever sends by syslog over TLS shows a certificate (ITI TF-2: 3.19) and knows whom to trust."""
+        audit = parts["audit"]
+        if audit is None or not any(sink.startswith("tls:") for sink in audit.sinks):
+            return
+        for service in SENDERS:
+            section = tls[service]
+            if section is not None and not (section.enabled and section.ca is not None):
+                self._faults.append(f"audit.sinks: tls:// needs certificate, key and ca in tls or {service}.tls")
 
 
 def _listens(parts: Mapping[str, Any], tls: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:

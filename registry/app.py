@@ -29,9 +29,9 @@ from wire.admin import admin_app
 from wire.affinity_domain import Agreement
 from wire.http_server import serve_http
 from wire.mllp import MllpLimits, serve_mllp
-from wire.records_client import records_client
 from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+from wire.sinks import Sinks
 from wire.soap_app import soap_app
 from wire.tls import server_context
 
@@ -137,8 +137,10 @@ def single(
     agreement = Agreement(domain)
     agreement.watch(stop)
     _note_activity(room, started=True)
-    sender = threading.Thread(target=Sender(room.outbox, records_client(tls)).run, args=(stop,), name="audit sender")
-    sender.start()
+    sinks = Sinks(tls)
+    sender = Sender(room.outbox, sinks, pace=sinks.pace)
+    sending = threading.Thread(target=sender.run, args=(stop,), name="audit sender")
+    sending.start()
 
     async def serve_feed(ending: asyncio.Event, ready: Callable[[], None]) -> None:
         await serve_mllp(
@@ -172,7 +174,8 @@ def single(
         stop.set()
         alerts.close()
         _note_activity(room, started=False)
-        sender.join()
+        sending.join()
+        sinks.close()
         room.engine.dispose()
 
 
