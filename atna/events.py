@@ -43,11 +43,10 @@ from atna.participants import (
     DocumentReference,
     Parties,
     Writer,
+    about,
     decided,
     document_object,
     patients,
-    pulled,
-    pushed,
 )
 from atna.vocabulary import (
     EXPORT,
@@ -128,10 +127,10 @@ def registered(
 def _submission(
     transaction: Transaction,
     parties: Parties,
-    about: tuple[str | None, str | None],
+    named: tuple[str | None, str | None],
     result: tuple[Outcome, str | None, str | None],
 ) -> AuditMessage:
-    (patient_id, submission_set_id), (outcome, reason, decision) = about, result
+    (patient_id, submission_set_id), (outcome, reason, decision) = named, result
     asked = parties.writer is Writer.REQUESTER
     action = Action.READ if asked else Action.CREATE
     event = EventIdentification(
@@ -144,7 +143,7 @@ def _submission(
     submission = ParticipantObject(
         submission_set_id or UNKNOWN, SUBMISSION_SET, SYSTEM, ROLE_JOB, details=decided(decision)
     )
-    return AuditMessage(event, pushed(parties), (*patients(patient_id), submission))
+    return about(event, parties, (*patients(patient_id), submission))
 
 
 def removed(
@@ -166,7 +165,7 @@ def removed(
         )
         for one in object_ids or (UNKNOWN,)
     )
-    return AuditMessage(event, pushed(parties), (*whose, *objects))
+    return about(event, parties, (*whose, *objects))
 
 
 def documents_removed(
@@ -184,7 +183,7 @@ def documents_removed(
     event = EventIdentification(PATIENT_RECORD, Action.DELETE, outcome, code, reason)
     rule = (Detail(OPERATION_DETAIL, f"retention: {retention}".encode()),) if retention is not None else ()
     objects = (document_object(document, decision, life_cycle=PERMANENT_ERASURE, more=rule) for document in documents)
-    return AuditMessage(event, pushed(parties), (*patients(patient_id), *objects))
+    return about(event, parties, (*patients(patient_id), *objects))
 
 
 def stored_query(
@@ -212,7 +211,7 @@ def stored_query(
         query_id, event_type, SYSTEM, ROLE_QUERY, query=request, details=(*details, *decided(decision))
     )
     event = EventIdentification(QUERY, Action.EXECUTE, outcome, (event_type,), reason)
-    return AuditMessage(event, pushed(parties), (*patients(patient_id), query))
+    return about(event, parties, (*patients(patient_id), query))
 
 
 def retrieved(
@@ -234,7 +233,7 @@ def retrieved(
         reason,
     )
     objects = (document_object(document, decision) for document in documents)
-    return AuditMessage(event, pulled(parties), (*patients(patient_id), *objects))
+    return about(event, parties, (*patients(patient_id), *objects), retrieving=True)
 
 
 def retrieved_partly(
@@ -284,7 +283,7 @@ def patient_feed(
         PATIENT_RECORD, action, outcome, (transaction_code("ITI-8", "Patient Identity Feed"),), reason
     )
     details = (Detail("MSH-10", control_id.encode(errors="replace")), *decided(decision))
-    return AuditMessage(event, pushed(parties), tuple(patients(patient_id, details)))
+    return about(event, parties, patients(patient_id, details))
 
 
 def patient_changed_by_operator(
@@ -293,7 +292,7 @@ def patient_changed_by_operator(
     """What an operator did to a patient by command (DICOM Patient Record, U); ``operation`` is one word of ours."""
     event = EventIdentification(PATIENT_RECORD, Action.UPDATE, outcome, (), reason)
     details = (Detail(OPERATION_DETAIL, operation.encode()),)
-    return AuditMessage(event, pushed(parties), tuple(patients(patient_id, details)))
+    return about(event, parties, patients(patient_id, details))
 
 
 def patient_feed_v3(
@@ -314,7 +313,7 @@ def patient_feed_v3(
     code = transaction_code("ITI-44", "Patient Identity Feed HL7 V3")
     event = EventIdentification(PATIENT_RECORD, action, outcome, (code,), reason)
     details = (Detail("II", message_id.encode(errors="replace")), *decided(decision))
-    return AuditMessage(event, pushed(parties), tuple(patients(patient_id, details)))
+    return about(event, parties, patients(patient_id, details))
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,4 +361,4 @@ def link_changed(
     ]
     if change.submission_set is not None:
         objects.append(ParticipantObject(change.submission_set, SUBMISSION_SET, SYSTEM, ROLE_JOB))
-    return AuditMessage(event, pushed(parties), tuple(objects))
+    return about(event, parties, objects)

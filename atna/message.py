@@ -5,7 +5,8 @@ ParticipantObjectIdentification 0..n
 
 ``encode`` writes UTF-8 without XML declaration or namespace, in the order the schema asks for. ``parse`` reads what
 peers send: also the attribute names of RFC 3881 (``code`` for ``csd-code``), and without what is missing. Characters
-that XML cannot carry become U+FFFD. Not kept by ``parse``: MediaIdentifier, ParticipantObjectDescription.
+that XML cannot carry become U+FFFD; a code or an id that the schema wants and that is blank is written ``unknown``.
+The schema is ``schemas/audit/all.xsd``. Not kept by ``parse``: MediaIdentifier, ParticipantObjectDescription.
 """
 
 import base64
@@ -150,6 +151,10 @@ class AuditMessage:
     source: AuditSource | None = None
 
 
+_BLANKS: Final = " \t\r\n"
+_UNKNOWN: Final = "unknown"
+
+
 def encode(message: AuditMessage) -> bytes:
     """The message as UTF-8 XML. Raises ValueError when time, source or participants are missing."""
     if message.event.date_time is None or message.source is None or not message.participants:
@@ -202,20 +207,19 @@ def _source(source: AuditSource) -> Iterator[str]:
 
 def _object(item: ParticipantObject) -> Iterator[str]:
     yield (
-        f'<ParticipantObjectIdentification ParticipantObjectID="{_escape(item.id)}"'
+        f'<ParticipantObjectIdentification ParticipantObjectID="{_filled(item.id)}"'
         f"{_attribute('ParticipantObjectTypeCode', item.type_code)}"
         f"{_attribute('ParticipantObjectTypeCodeRole', item.role)}"
         f"{_attribute('ParticipantObjectDataLifeCycle', item.life_cycle)}"
         f"{_attribute('ParticipantObjectSensitivity', item.sensitivity)}>"
     )
-    if item.id_type is not None:
-        yield _coded("ParticipantObjectIDTypeCode", item.id_type)
+    yield _coded("ParticipantObjectIDTypeCode", item.id_type or CodedValue("", None, None))
     if item.query is not None:
         yield f"<ParticipantObjectQuery>{_base64(item.query)}</ParticipantObjectQuery>"
     elif item.name is not None:
         yield f"<ParticipantObjectName>{_escape(item.name)}</ParticipantObjectName>"
     for detail in item.details:
-        yield f'<ParticipantObjectDetail type="{_escape(detail.type)}" value="{_base64(detail.value)}"/>'
+        yield f'<ParticipantObjectDetail type="{_filled(detail.type)}" value="{_base64(detail.value)}"/>'
     yield "</ParticipantObjectIdentification>"
 
 
@@ -223,13 +227,17 @@ def _object(item: ParticipantObject) -> Iterator[str]:
 @lru_cache(maxsize=512)
 def _coded(tag: str, value: CodedValue) -> str:
     return (
-        f'<{tag} csd-code="{_escape(value.code)}"{_attribute("codeSystemName", value.system)}'
-        f"{_attribute('displayName', value.display)}{_attribute('originalText', value.text)}/>"
+        f'<{tag} csd-code="{_filled(value.code)}" codeSystemName="{_filled(value.system)}"'
+        f'{_attribute("displayName", value.display)} originalText="{_filled(value.text or value.display)}"/>'
     )
 
 
 def _attribute(name: str, value: str | int | None) -> str:
     return "" if value is None else f' {name}="{_escape(str(value))}"'
+
+
+def _filled(text: str | None) -> str:
+    return _escape(text) if text and text.strip(_BLANKS) else _UNKNOWN
 
 
 def _base64(data: bytes) -> str:

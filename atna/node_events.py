@@ -14,10 +14,10 @@ from atna.participants import (
     SEARCH_DETAIL,
     DocumentReference,
     Parties,
+    about,
     decided,
     document_object,
     participant,
-    pushed,
 )
 from atna.vocabulary import (
     APPLICATION,
@@ -76,7 +76,7 @@ def audit_log_used(
     log = ParticipantObject(
         log_uri, URI, SYSTEM, ROLE_SECURITY_RESOURCE, name="Security Audit Log", details=(*asked, *decided(decision))
     )
-    return AuditMessage(event, pushed(parties), (log,))
+    return about(event, parties, (log,))
 
 
 def node_authentication_failed(
@@ -118,4 +118,4 @@ def malware_found(parties: Parties, *, document: DocumentReference, malware: str
             *document_object(document, None).details,
         ),
     )
-    return AuditMessage(event, pushed(parties), (subject,))
+    return about(event, parties, (subject,))

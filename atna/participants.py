@@ -5,15 +5,17 @@ The roles of the two parties swap with the direction of what flows (DICOM PS3.15
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
 from atna.message import (
+    AuditMessage,
     CodedValue,
     Detail,
+    EventIdentification,
     NetworkAccessPoint,
     Participant,
     ParticipantObject,
@@ -28,7 +30,7 @@ from atna.vocabulary import (
     SOURCE,
     SYSTEM,
 )
-from ihe.xua import Caller
+from ihe.xua import AssertedCode, Caller, User
 
 __all__ = [
     "DECISION_DETAIL",
@@ -38,13 +40,12 @@ __all__ = [
     "DocumentReference",
     "Parties",
     "Writer",
+    "about",
     "calling",
     "decided",
     "document_object",
     "participant",
     "patients",
-    "pulled",
-    "pushed",
     "serving",
 ]
 
@@ -75,7 +76,8 @@ class Parties:
     ``requester_user_id`` is the wsa:ReplyTo of the request or, when that is anonymous, a free text (the address);
     for HL7 v2 it is MSH-4, pipe, MSH-3. ``endpoint`` is the URI of the service (HL7 v2: MSH-6, pipe, MSH-5).
     ``requester_address`` and ``endpoint_address`` are host names or IP addresses. ``process_id`` is the writer's own
-    (``Recorder.process_id``). ``node`` is the subject of the requester's certificate, ``None`` if not authenticated.
+    (``Recorder.process_id``). ``node`` is the subject of the requester's certificate, ``None`` if not authenticated;
+    ``user`` the person in whose name it asks, ``None`` while nobody is known.
     """
 
     writer: Writer
@@ -85,6 +87,7 @@ class Parties:
     endpoint_address: str | None
     process_id: str
     node: str | None = None
+    user: User | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ def serving(
         address or _host(endpoint),
         process_id,
         caller.node,
+        caller.user,
     )
 
 
@@ -128,36 +132,52 @@ def _host(uri: str) -> str | None:
         return None
 
 
-def pushed(parties: Parties) -> tuple[Participant, ...]:
-    """The requester is the Source, the endpoint the Destination."""
-    return _both(parties, requester_role=SOURCE, endpoint_role=DESTINATION)
+def about(
+    event: EventIdentification, parties: Parties, objects: Iterable[ParticipantObject], *, retrieving: bool = False
+) -> AuditMessage:
+    """The message of what one party asked of the other.
+
+    Who asks is the Source, the endpoint the Destination; ``retrieving``: the other way round, for what flows is the
+    answer. A user takes part beside both, is the one who asked, and says for what purpose (ITI TF-2: 3.40, 3.20).
+    """
+    if parties.user is not None:
+        event = replace(event, purposes_of_use=tuple(map(_coded, parties.user.purposes_of_use)))
+    return AuditMessage(event, _taking_part(parties, retrieving=retrieving), tuple(objects))
 
 
-def pulled(parties: Parties) -> tuple[Participant, ...]:
-    """The endpoint is the Source of what the requester receives."""
-    return _both(parties, requester_role=DESTINATION, endpoint_role=SOURCE)
-
-
-def _both(parties: Parties, *, requester_role: CodedValue, endpoint_role: CodedValue) -> tuple[Participant, ...]:
+def _taking_part(parties: Parties, *, retrieving: bool) -> tuple[Participant, ...]:
     asked = parties.writer is Writer.REQUESTER
     requester = participant(
         parties.requester_user_id,
         parties.requester_address,
-        requester_role,
-        is_requestor=True,
+        DESTINATION if retrieving else SOURCE,
+        is_requestor=parties.user is None,
         process_id=parties.process_id if asked else None,
     )
     endpoint = participant(
         parties.endpoint,
         parties.endpoint_address,
-        endpoint_role,
+        SOURCE if retrieving else DESTINATION,
         is_requestor=False,
         process_id=None if asked else parties.process_id,
     )
-    ordered = (requester, endpoint) if requester_role is SOURCE else (endpoint, requester)
-    if parties.node is None:
-        return ordered
-    return (*ordered, participant(parties.node, parties.requester_address, None, is_requestor=False))
+    ordered = (endpoint, requester) if retrieving else (requester, endpoint)
+    node = (
+        ()
+        if parties.node is None
+        else (participant(parties.node, parties.requester_address, None, is_requestor=False),)
+    )
+    return (*ordered, *node, *_user(parties.user))
+
+
+def _user(user: User | None) -> Iterable[Participant]:
+    if user is not None:
+        full_name = f"{user.alias}<{user.name}@{user.issuer}>"
+        yield Participant(user.name, is_requestor=True, roles=tuple(map(_coded, user.roles)), user_name=full_name)
+
+
+def _coded(asserted: AssertedCode) -> CodedValue:
+    return CodedValue(asserted.code, asserted.system, asserted.display)
 
 
 def participant(

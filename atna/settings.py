@@ -1,42 +1,21 @@
 """``[audit]``: where the audit service listens and keeps its records, and where every service sends them.
 
-Loopback sinks may be plain HTTP; any other sink takes HTTPS with the certificate of ``[tls]``.
+Sinks off this machine are spoken to over TLS with the certificate of ``[tls]``; only UDP has none, and is allowed by
+name. The forms of a sink are in ``atna.sinks``.
 """
 
-import ipaddress
-from typing import Annotated, Final
-from urllib.parse import urlsplit
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from atna.sinks import Kind, loopback, parse_sink
 
 __all__ = ["AuditSettings"]
 
-RECORDS_PATH: Final = "/records"
-LATER: Final = ("tls", "tcp", "udp")
-
 
 def _sink(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        host, _port = url.hostname, url.port
-    except ValueError as error:
-        raise ValueError("should be a URL such as https://audit.example.org:8040/records") from error
-    if url.scheme in LATER:
-        raise ValueError(f"a {url.scheme}:// sink (syslog) comes with a later version; use https://host:port/records")
-    if url.scheme not in {"http", "https"} or not host:
-        raise ValueError("should be https://host:port/records, or http:// on loopback")
-    if url.path != RECORDS_PATH or url.query or url.fragment or url.username or url.password:
-        raise ValueError("should end with /records: the feed of a Dossier audit service")
-    if url.scheme == "http" and not _loopback(host):
-        raise ValueError("http:// is for loopback only: audit records hold patient identifiers; use https://")
+    parse_sink(text)
     return text
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _off(value: object) -> object:
@@ -67,7 +46,10 @@ class AuditSettings(BaseModel):
     syslog_confirm_timeout_s    how long the end of a connection may wait for the commit of what it brought
     syslog_max_waiting_bytes    memory of messages not yet committed, of each worker; then no more is read
     database_url        of the audit service: ``sqlite:///…`` or ``postgresql+psycopg://…``
-    sinks               where every service sends its records; each record goes to each sink
+    sinks               where every service sends its records; each record goes to each sink. One or more of
+                        ``https://host:port/records`` (a Dossier audit service), ``tls://host:port`` (syslog, RFC 5425),
+                        ``tcp://127.0.0.1:port``, ``udp://host:port`` (RFC 5426), ``fhir+https://host:port/fhir``
+    allow_udp_sinks     send records off this machine by ``udp://``: in the clear, and lost where the network loses them
     retention_days      kept for a later version; ``None``: records are kept for ever, which is what this one does
     max_outbox_rows     records that may wait in a service's outbox; then it refuses work as busy, it drops none
     max_record_bytes    one record on the feed; of a longer syslog message the first part is kept
@@ -87,9 +69,22 @@ class AuditSettings(BaseModel):
     syslog_confirm_timeout_s: PositiveSeconds = 60
     syslog_max_waiting_bytes: Annotated[int, Field(ge=2**20)] = 256 * 2**20
     database_url: str = "sqlite:///audit.db"
-    sinks: tuple[Sink, ...] = ("http://127.0.0.1:8040/records",)
+    sinks: Annotated[tuple[Sink, ...], Field(min_length=1)] = ("http://127.0.0.1:8040/records",)
+    allow_udp_sinks: bool = False
     retention_days: Annotated[None, BeforeValidator(_kept_for_ever)] = None
     max_outbox_rows: Annotated[int, Field(gt=0)] = 1_000_000
     max_record_bytes: Annotated[int, Field(ge=8192)] = 128 * 2**20
     max_batch_bytes: Annotated[int, Field(ge=8192)] = 160 * 2**20
     max_page: Annotated[int, Field(gt=0, le=10_000)] = 1000
+
+    @model_validator(mode="after")
+    def _sinks_fit(self) -> Self:
+        places = [parse_sink(sink) for sink in self.sinks]
+        if len({(place.kind, place.host, place.port, place.url) for place in places}) < len(places):
+            raise ValueError("sinks: one of them stands twice; each record goes to each sink once")
+        if any(place.kind is Kind.UDP and not loopback(place.host) for place in places) and not self.allow_udp_sinks:
+            raise ValueError(
+                "sinks: udp:// off loopback sends patient identifiers in the clear, and nothing tells whether they"
+                " arrive; use tls://, or allow it with allow_udp_sinks = true"
+            )
+        return self

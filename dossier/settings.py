@@ -27,7 +27,17 @@ from registry.settings import RegistrySettings
 from repository.settings import KEYS_WANTED, RepositorySettings
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 
-__all__ = ["DATAGRAMS", "LISTENERS", "Address", "AdminSettings", "Settings", "SettingsError", "load", "reachable", "room_arguments"]
+__all__ = [
+    "DATAGRAMS",
+    "LISTENERS",
+    "Address",
+    "AdminSettings",
+    "Settings",
+    "SettingsError",
+    "load",
+    "reachable",
+    "room_arguments",
+]
 
 DEFAULT_BASE_PORT: Final = 8000
 DEFAULT_DATA: Final = Path("var")
@@ -54,6 +64,8 @@ LISTENING: Final = (
 """Every address of the settings, whose TLS settings hold for it, and where an operator writes them."""
 DATAGRAMS: Final = frozenset({"audit.syslog_udp_listen"})
 """UDP: in the clear whatever certificates there are, and with ports of its own."""
+SENDERS: Final = ("registry", "repository")
+"""Services with an outbox."""
 SQLITE_WORKERS: Final = 2
 LATER: Final = ("gateway", "xua")
 
@@ -353,6 +365,7 @@ class _Composer:
         self._check_addresses(parts, tls)
         self._check_workers(parts)
         self._check_encryption(parts)
+        self._check_sinks(parts, tls)
         if self._faults:
             raise SettingsError(self._faults)
         named = {name: part for name, part in parts.items() if name != "tls"}
@@ -425,6 +438,16 @@ class _Composer:
             return
         if section.encryption == "auto" and not section.has_keys:
             self._faults.append(f"repository.encryption: documents are sealed in production: {KEYS_WANTED}; or say off")
+
+    def _check_sinks(self, parts: Mapping[str, Any], tls: Mapping[str, Any]) -> None:
+        """Whoever sends by syslog over TLS shows a certificate (ITI TF-2: 3.19) and knows whom to trust."""
+        audit = parts["audit"]
+        if audit is None or not any(sink.startswith("tls:") for sink in audit.sinks):
+            return
+        for service in SENDERS:
+            section = tls[service]
+            if section is not None and not (section.enabled and section.ca is not None):
+                self._faults.append(f"audit.sinks: tls:// needs certificate, key and ca in tls or {service}.tls")
 
 
 def _listens(parts: Mapping[str, Any], tls: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:

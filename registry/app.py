@@ -30,10 +30,10 @@ from wire.affinity_domain import Agreement
 from wire.forwarded import Forwarded
 from wire.http_server import serve_http
 from wire.mllp import MllpLimits, serve_mllp
-from wire.records_client import records_client
 from wire.reloading import listener_context
 from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+from wire.sinks import Sinks
 from wire.soap_app import soap_app
 
 PATH = "/registry"
@@ -140,8 +140,10 @@ def single(
     agreement = Agreement(domain)
     agreement.watch(stop)
     _note_activity(room, started=True)
-    sender = threading.Thread(target=Sender(room.outbox, records_client(tls)).run, args=(stop,), name="audit sender")
-    sender.start()
+    sinks = Sinks(tls)
+    sender = Sender(room.outbox, sinks, pace=sinks.pace)
+    sending = threading.Thread(target=sender.run, args=(stop,), name="audit sender")
+    sending.start()
 
     async def serve_feed(ending: asyncio.Event, ready: Callable[[], None]) -> None:
         await serve_mllp(
@@ -175,7 +177,8 @@ def single(
         stop.set()
         alerts.close()
         _note_activity(room, started=False)
-        sender.join()
+        sending.join()
+        sinks.close()
         room.engine.dispose()
 
 

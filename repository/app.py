@@ -37,10 +37,10 @@ from wire.admin import admin_app
 from wire.client import SoapClient
 from wire.forwarded import Forwarded
 from wire.http_server import serve_http
-from wire.records_client import records_client
 from wire.reloading import listener_context
 from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+from wire.sinks import Sinks
 from wire.soap_app import soap_app
 
 __all__ = ["KeyUse", "key_use", "retain", "rotate_keys", "scrub_once", "single", "sweep_once", "worker"]
@@ -159,8 +159,10 @@ def single(
         _note_activity(joined, started=True)
         if not joined.room.scanner.scans:
             _log.warning("documents are not scanned for malware (repository.scanner is none)")
+        sinks = Sinks(tls)
+        sender = Sender(outbox, sinks, pace=sinks.pace)
         threads = [
-            threading.Thread(target=Sender(outbox, records_client(tls)).run, args=(stop,), name="audit sender"),
+            threading.Thread(target=sender.run, args=(stop,), name="audit sender"),
             threading.Thread(target=sweep.run, args=(joined.room, stop), name="sweep"),
             threading.Thread(target=scrub.run, args=(joined.room, ScrubBook(joined.index), stop), name="scrub"),
         ]
@@ -193,6 +195,7 @@ def single(
             _note_activity(joined, started=False)
             for thread in threads:
                 thread.join()
+            sinks.close()
 
 
 def sweep_once(

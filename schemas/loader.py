@@ -25,7 +25,10 @@ _ADDRESS: Final = re.compile(rb'(<soap12:address location=)"[^"]*"')
 
 
 def compiled(kind: str) -> etree.XMLSchema:
-    """Compile the ``lenient`` or ``strict`` schemas (2 ms); one object per thread: it keeps its last errors."""
+    """Compile the ``lenient`` or ``strict`` schemas, or that of ``audit`` messages (2 ms).
+
+    One object per thread: it keeps its last errors.
+    """
     with _compiling:
         return etree.XMLSchema(file=str(_FILES / kind / "all.xsd"))
 

@@ -1,4 +1,4 @@
-"""Posts batches of audit records to the feed of an audit service (the ``post`` of ``atna.sender``).
+"""Posts batches of audit records to the feed of a Dossier audit service.
 
 ``POST …/records`` with octet-counted frames (RFC 5425) as body; 200 means every record of it is committed there.
 """

@@ -72,7 +72,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What still waits, over all sinks: number of rows, and the age of the oldest in seconds (0 when empty)."""
+    """What still waits: number of rows, and the age of the oldest in seconds (0 when empty)."""
 
     rows: int
     oldest_age_s: float
@@ -188,13 +188,23 @@ class Outbox:
         with _asked():
             write(self._engine, lambda connection: connection.execute(statement))
 
-    def backlog(self) -> Backlog:
-        """Rows that wait, counted; for metrics and the end of a load test."""
-        statement = select(func.count(), func.min(self._table.c.created_at)).select_from(self._table)
+    def backlogs(self) -> dict[str, Backlog]:
+        """What waits for each sink, also for those no longer in ``sinks``; a sink for which nothing waits is absent."""
+        ids, sink = self._table.c.id, self._table.c.sink
+        oldest = select(sink, func.count().label("rows"), func.min(ids).label("first")).group_by(sink).subquery()
+        # Of the records themselves one is looked at for each sink: counting needs the index alone.
+        statement = select(oldest.c.sink, oldest.c.rows, self._table.c.created_at).join(
+            self._table, ids == oldest.c.first
+        )
         with _asked(), reading(self._engine) as connection:
-            rows, oldest = connection.execute(statement).one()
-        age = max(0.0, self._clock() - oldest / MICROSECONDS) if oldest is not None else 0.0
-        return Backlog(rows, age)
+            found = connection.execute(statement).all()
+        now = self._clock()
+        return {row.sink: Backlog(row.rows, max(0.0, now - row.created_at / MICROSECONDS)) for row in found}
+
+    def backlog(self) -> Backlog:
+        """Rows that wait, counted over all sinks; for health checks and the end of a load test."""
+        waiting = self.backlogs().values()
+        return Backlog(sum(one.rows for one in waiting), max((one.oldest_age_s for one in waiting), default=0.0))
 
     def full(self) -> bool:
         """Whether the bound is reached and actors must refuse work; up to half a second old."""

@@ -1,16 +1,16 @@
 """Each event is valid, says what the framework's table says, and comes back as it was (ITI TF-2: 3.NN.5.1)."""
 
 import base64
-from pathlib import Path
 
 import pytest
 from lxml import etree
 
-import atna
 from atna import events, node_events, participants
 from atna.message import Action, Outcome, encode, parse
+from atna.record_repository.indexing import index
 from atna.recorder import Recorder
-from ihe.xua import Caller
+from ihe.xua import AssertedCode, Caller, User
+from schemas.loader import compiled
 
 PATIENT = "st3498702^^^&1.3.6.1.4.1.21367.2005.3.7&ISO"
 SET = "1.3.6.1.4.1.21367.2005.3.9999.33"
@@ -27,7 +27,7 @@ ASKING = participants.calling(
 
 @pytest.fixture(scope="module")
 def schema():
-    return etree.XMLSchema(etree.parse(Path(atna.__file__).with_name("audit_message.xsd")))
+    return compiled("audit")
 
 
 @pytest.fixture
@@ -49,6 +49,15 @@ def query(parties, **changes):
     return events.stored_query(parties, **(values | changes))
 
 
+DOCTOR = User(
+    "marie.curie",
+    "https://idp.example.lu",
+    "mc",
+    (AssertedCode("112247003", "2.16.840.1.113883.6.96", "Medical doctor"),),
+    (AssertedCode("TREATMENT", "2.16.840.1.113883.3.18.7.1", ""),),
+)
+IN_PERSON = participants.serving(Caller("10.0.0.7", "CN=pacs,O=Hospital A", user=DOCTOR), ENDPOINT, "77-abc")
+
 DOCUMENTS = (
     participants.DocumentReference("1.2.3^4", "1.2.3.9", "urn:oid:1.2"),
     participants.DocumentReference("1.2.4"),
@@ -69,6 +78,9 @@ EVERY = {
     ),
     "iti18 registry": query(ANSWERING, decision="permit-all", home_community_id="urn:oid:1.2.3"),
     "iti18 consumer": query(ASKING, patient_id=None),
+    "iti18 a doctor": query(IN_PERSON),
+    "iti43 a doctor": events.retrieved(IN_PERSON, documents=DOCUMENTS, outcome=Outcome.SUCCESS, patient_id=PATIENT),
+    "log used by a doctor": node_events.audit_log_used(IN_PERSON, log_uri="https://a", outcome=Outcome.SUCCESS),
     "iti43 repository": events.retrieved(ANSWERING, documents=DOCUMENTS, outcome=Outcome.SUCCESS, patient_id=PATIENT),
     "iti43 consumer": events.retrieved(ASKING, documents=DOCUMENTS[:1], outcome=Outcome.MAJOR_FAILURE),
     "iti86": events.documents_removed(ANSWERING, documents=DOCUMENTS, outcome=Outcome.SUCCESS, patient_id=PATIENT),
@@ -167,6 +179,22 @@ def test_the_authenticated_node_takes_part():
     assert "CN=pacs,O=Hospital A" in [participant.user_id for participant in EVERY["iti18 registry"].participants]
     plain = query(participants.serving(Caller("10.0.0.7"), ENDPOINT, "1"))
     assert len(plain.participants) == 2
+
+
+@pytest.mark.parametrize("name", ["iti18 a doctor", "iti43 a doctor", "log used by a doctor"])
+def test_a_known_person_takes_part_asks_and_says_for_what(name, recorder):
+    """ITI TF-2: 3.40: UserName alias<user@issuer>, the roles, PurposeOfUse beside the event."""
+    record = recorder.record(EVERY[name])
+    read = parse(record.partition(b" - ")[2])
+    (person,) = [one for one in read.participants if one.is_requestor]
+    assert (person.user_id, person.user_name) == ("marie.curie", "mc<marie.curie@https://idp.example.lu>")
+    assert [(role.code, role.text) for role in person.roles] == [("112247003", "Medical doctor")]
+    assert (person.network_id, person.network_type) == (None, None)
+    assert len(read.participants) == 4  # both ends, the authenticated node, the person
+    assert [(code.code, code.system) for code in read.event.purposes_of_use] == [
+        ("TREATMENT", "2.16.840.1.113883.3.18.7.1")
+    ]
+    assert {"marie.curie", "mc<marie.curie@https://idp.example.lu>"} <= index(record).users
 
 
 def test_reply_to_names_the_source_unless_it_is_anonymous():

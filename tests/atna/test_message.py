@@ -1,13 +1,10 @@
 """The audit message as XML (DICOM PS3.15 A.5), and what peers make of it."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-import atna
 from atna.message import (
     AuditMessage,
     AuditSource,
@@ -20,8 +17,9 @@ from atna.message import (
     encode,
     parse,
 )
+from schemas.loader import compiled
 
-SCHEMA = etree.XMLSchema(etree.parse(Path(atna.__file__).with_name("audit_message.xsd")))
+SCHEMA = compiled("audit")
 CODE = CodedValue("110112", "DCM", "Query")
 
 texts = st.text(min_size=1, max_size=40)
@@ -53,6 +51,85 @@ def test_every_text_comes_back(user, name, value):
 def test_any_text_at_all_gives_xml(text):
     read = parse(encode(message(participants=(Participant(text, True, user_name=text),))))
     assert len(read.participants[0].user_id) == len(text)
+
+
+any_text = st.text(max_size=30)
+maybe = st.none() | any_text
+codes = st.builds(CodedValue, any_text, maybe, maybe, maybe)
+many_codes = st.lists(codes, max_size=2).map(tuple)
+
+
+@given(
+    st.builds(
+        AuditMessage,
+        st.builds(
+            EventIdentification,
+            codes,
+            st.none() | st.sampled_from("CRUDE"),
+            st.sampled_from([0, 4, 8, 12]),
+            many_codes,
+            maybe,
+            many_codes,
+            st.just("2026-03-01T10:00:00.000001Z"),
+        ),
+        st.lists(
+            st.builds(
+                Participant, any_text, st.booleans(), many_codes, maybe, maybe, maybe, st.none() | st.integers(1, 5)
+            ),
+            min_size=1,
+            max_size=3,
+        ).map(tuple),
+        st.lists(
+            st.builds(
+                ParticipantObject,
+                any_text,
+                st.none() | codes,
+                st.none() | st.integers(1, 4),
+                st.none() | st.integers(1, 26),
+                st.none() | st.integers(1, 15),
+                maybe,
+                maybe,
+                st.none() | st.binary(max_size=30),
+                st.lists(st.builds(Detail, any_text, st.binary(max_size=30)), max_size=2).map(tuple),
+            ),
+            max_size=3,
+        ).map(tuple),
+        st.builds(AuditSource, any_text, maybe, many_codes),
+    )
+)
+def test_whatever_is_told_is_valid(sent):
+    SCHEMA.assertValid(etree.fromstring(encode(sent)))
+
+
+def test_a_blank_where_the_schema_wants_something_is_unknown():
+    objects = (ParticipantObject(" \n", CodedValue("", None, None), 2, 24),)
+    read = parse(encode(message(objects=objects))).objects[0]
+    assert (read.id, read.id_type) == ("unknown", CodedValue("unknown", "unknown", "unknown"))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ('EventOutcomeIndicator="0"', 'EventOutcomeIndicator="1"'),
+        ('EventOutcomeIndicator="0"', ""),
+        ('EventActionCode="E"', 'EventActionCode="X"'),
+        ("000001Z", "000001"),
+        ('UserIsRequestor="true"', ""),
+        ('csd-code="110112"', ""),
+        ('codeSystemName="DCM"', ""),
+        ('AuditSourceID="here"', ""),
+        ("<AuditMessage>", '<AuditMessage xmlns="urn:x">'),
+        ('value="AA=="', 'value="A"'),
+        ('ParticipantObjectTypeCode="2"', 'ParticipantObjectTypeCode="5"'),
+        ('ParticipantObjectTypeCodeRole="24"', 'ParticipantObjectTypeCodeRole="27"'),
+    ],
+)
+def test_the_schema_notices(fault):
+    whole = message(objects=(ParticipantObject("o", CODE, 2, 24, details=(Detail("t", b"\0"),)),))
+    data = encode(whole).decode()
+    assert SCHEMA.validate(etree.fromstring(data))
+    assert fault[0] in data
+    assert not SCHEMA.validate(etree.fromstring(data.replace(*fault)))
 
 
 def test_blanks_and_line_ends_survive_in_attributes():

@@ -13,8 +13,7 @@ import pytest
 from sqlalchemy import MetaData
 
 from atna import sender as sender_module
-from atna.iti20_record_audit_event import FrameDecoder
-from atna.sender import BatchRefused, NotDelivered, Sender
+from atna.sender import BatchRefused, Interrupted, NotDelivered, Pace, Sender
 from atna.store.engine import begin_write, open_engine
 from atna.store.outbox import Outbox, add, outbox_table
 
@@ -45,9 +44,7 @@ class Sink:
 
     def post(self, sink, batch):
         self.posts += 1
-        decoder = FrameDecoder(10**6)
-        messages = decoder.feed(batch)
-        decoder.finish()
+        messages = list(batch)
         error = self.fails(sink, messages)
         if error is not None:
             raise error
@@ -141,6 +138,70 @@ def test_a_record_that_the_sink_refuses_stays_and_holds_up_no_other(room, runnin
     until(lambda: [row.message for row in room.outbox.claim(SINK, 10)] == [b"bad"])
 
 
+def test_a_sink_that_says_what_it_has_taken_gets_only_the_rest_again(room, running):
+    calls = []
+
+    def post(_sink, messages):
+        calls.append(list(messages))
+        if len(calls) == 1:
+            raise NotDelivered("died on the way", taken=2)
+        if b"bad" in messages:
+            raise BatchRefused("what is this", taken=messages.index(b"bad"))
+
+    room.add(b"a", b"b", b"c", b"bad", b"d")
+    running(room.outbox, post)
+    until(lambda: [row.message for row in room.outbox.claim(SINK, 10)] == [b"bad"])
+    assert calls[:2] == [[b"a", b"b", b"c", b"bad", b"d"], [b"c", b"bad", b"d"]]
+    assert sum(call.count(b"a") for call in calls) == 1
+
+
+def test_a_record_over_which_the_sink_breaks_the_connection_is_found_and_holds_up_no_other(room, running, caplog):
+    sink = Sink(lambda _sink, messages: Interrupted("reset") if b"poison" in messages else None)
+    room.add(*(b"%d" % n for n in range(40)), b"poison", *(b"%d" % n for n in range(40, 80)))
+    running(room.outbox, sink.post)
+    until(lambda: len(sink.taken.get(SINK, [])) == 80)
+    assert sorted(sink.taken[SINK]) == sorted(b"%d" % n for n in range(80))
+    for n in range(5):  # each time others are taken and it is not
+        room.add(b"more %d" % n)
+        until(lambda n=n: b"more %d" % n in sink.taken[SINK])
+        time.sleep(0.1)
+    until(lambda: "refuses outbox row" in caplog.text)
+    posts = sink.posts
+    time.sleep(0.3)
+    assert sink.posts == posts
+    assert [row.message for row in room.outbox.claim(SINK, 10)] == [b"poison"]
+
+
+def test_a_sink_that_breaks_every_connection_for_a_while_gets_everything_later(room, running, caplog):
+    down = threading.Event()
+    down.set()
+    sink = Sink(lambda _sink, _messages: Interrupted("reset") if down.is_set() else None)
+    room.add(*(b"%d" % n for n in range(50)))
+    running(room.outbox, sink.post)
+    until(lambda: sink.posts > 8)
+    down.clear()
+    until(empty(room))
+    assert sorted(sink.taken[SINK]) == sorted(b"%d" % n for n in range(50))
+    assert "refuses outbox row" not in caplog.text
+
+
+def test_batches_have_the_pace_of_their_sink(room, running):
+    room.add(*(b"%d" % n for n in range(25)))
+    sizes, times = [], []
+
+    def post(_sink, messages):
+        sizes.append(len(messages))
+        times.append(time.monotonic())
+
+    running(room.outbox, post, pace=lambda _sink: Pace(rows=10, gather_s=0.4, pause_s=0.1))
+    until(empty(room))
+    room.add(b"later")
+    until(empty(room))
+    assert sizes == [10, 10, 5, 1]
+    assert times[1] - times[0] >= 0.1
+    assert times[3] - times[2] >= 0.4
+
+
 def test_only_the_holder_of_the_lease_sends(room, running):
     first, second = Sink(), Sink()
     assert room.outbox.hold_lease("somebody else", 60)
@@ -174,13 +235,12 @@ def test_a_sender_killed_at_work_loses_nothing(sqlite_url, running, tmp_path):
         from atna.sender import Sender
         from atna.store.engine import open_engine
         from atna.store.outbox import Outbox, outbox_table
-        from atna.iti20_record_audit_event import FrameDecoder
         metadata = MetaData(info={"room": "test", "version": 1})
         table = outbox_table(metadata)
         outbox = Outbox(open_engine(sys.argv[1], metadata), table, [sys.argv[2]], 1000)
         log = open(sys.argv[3], "ab", buffering=0)
         def post(sink, batch):
-            log.write(b"".join(message + b"\\n" for message in FrameDecoder(100).feed(batch)))
+            log.write(b"".join(message + b"\\n" for message in batch))
             print("posted", flush=True)
             time.sleep(60)  # taken, but never acknowledged
         Sender(outbox, post, lease_s=0.5).run(threading.Event())

@@ -1,4 +1,4 @@
-"""``[audit]``: sinks are refused with a reason when this version cannot deliver to them safely."""
+"""``[audit]``: sinks are refused with a reason when nothing can be delivered to them safely."""
 
 import pytest
 from pydantic import ValidationError
@@ -13,9 +13,15 @@ from atna.settings import AuditSettings
         "http://127.0.0.1:8040/records",
         "http://[::1]:1/records",
         "http://localhost/records",
+        "tls://audit.example.org",
+        "tls://[2001:db8::1]:6514",
+        "tcp://127.0.0.1:601",
+        "udp://127.0.0.1:514",
+        "fhir+https://audit.example.org/fhir",
+        "fhir+http://127.0.0.1:8080/",
     ],
 )
-def test_acknowledged_sinks(sink):
+def test_sinks(sink):
     assert AuditSettings(sinks=[sink]).sinks == (sink,)
 
 
@@ -28,12 +34,17 @@ def test_a_retention_that_would_not_be_kept_to_is_refused_and_the_reason_is_give
 @pytest.mark.parametrize(
     ("sink", "reason"),
     [
-        ("udp://127.0.0.1:514", "later version"),
-        ("tls://audit:6514", "later version"),
-        ("tcp://127.0.0.1:601", "later version"),
         ("http://audit.example.org/records", "loopback only"),
+        ("fhir+http://audit.example.org/fhir", "loopback only"),
+        ("tcp://audit.example.org:601", "loopback only"),
+        ("tcp://127.0.0.1", "host:port"),
+        ("tls://:6514", "host:port"),
+        ("tls://audit:6514/records", "host:port"),
+        ("tls://audit:0", "port from 1"),
+        ("udp://audit.example.org:514", "allow_udp_sinks"),
         ("https://audit.example.org/", "/records"),
-        ("https://user:secret@audit.example.org/records", "/records"),
+        ("https://audit.example.org/fhir", "fhir"),
+        ("https://user:secret@audit.example.org/records", "no user"),
         ("https:///records", "should be https"),
         ("https://audit:port/records", "should be a URL"),
         ("file:///records", "should be https"),
@@ -42,6 +53,18 @@ def test_a_retention_that_would_not_be_kept_to_is_refused_and_the_reason_is_give
 def test_other_sinks_are_refused_and_the_reason_is_given(sink, reason):
     with pytest.raises(ValidationError, match=reason):
         AuditSettings(sinks=[sink])
+
+
+def test_records_go_somewhere_and_to_each_sink_once():
+    with pytest.raises(ValidationError, match="at least 1"):
+        AuditSettings(sinks=[])
+    with pytest.raises(ValidationError, match="stands twice"):
+        AuditSettings(sinks=["tls://audit", "tls://audit:6514"])
+
+
+def test_udp_off_loopback_is_allowed_by_name():
+    sinks = ("udp://10.1.2.3", "tls://audit:6514")
+    assert AuditSettings(sinks=sinks, allow_udp_sinks=True).sinks == sinks
 
 
 def test_what_this_version_does_not_do_is_refused():

@@ -201,6 +201,15 @@ def test_a_fault_of_an_override_is_told_at_its_own_path(toml):
     )
 
 
+def test_whoever_sends_syslog_over_tls_shows_a_certificate(toml, tmp_path):
+    pem = tmp_path / "a.pem"
+    pem.write_text("x")
+    text = '[audit]\nsinks = ["tls://audit.example.org"]\n'
+    own = f'[registry.tls]\ncertificate = "{pem}"\nkey = "{pem}"\nca = "{pem}"\n'
+    assert faults(toml(text + own)) == ["audit.sinks: tls:// needs certificate, key and ca in tls or repository.tls"]
+    assert load(toml(text + own.replace("registry.", "")), environ={}).audit.sinks == ("tls://audit.example.org",)
+
+
 def test_sqlite_takes_two_workers(toml):
     assert faults(toml("[registry]\nworkers = 3\n")) == [
         "registry.workers: at most 2 with SQLite; PostgreSQL takes more"

@@ -276,7 +276,7 @@ def test_from_outbox_to_log_exactly_once_though_the_service_is_down_at_first(tmp
     stop, lost, post = threading.Event(), [], client()
 
     def losing_answers(sink, batch):
-        post(sink, batch)
+        post(sink, frames(*batch))
         if len(lost) < 2:  # the sink has it, but its answer does not arrive
             lost.append(batch)
             raise NotDelivered("no answer")
