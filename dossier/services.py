@@ -20,6 +20,7 @@ from dossier.settings import DATAGRAMS, LISTENERS, Address, Settings, SettingsEr
 from dossier.supervisor import ChildPlan
 from repository.store.keyring import FileKeyring
 from repository.store.protocol import StoreUnavailable
+from wire.forwarded import Forwarded
 from wire.settings import TlsSettings
 from wire.tls import TlsFault, server_context
 
@@ -186,13 +187,14 @@ def probe(settings: Settings, services: list[Service]) -> bool:
 
 
 def tls_tables(settings: Settings) -> Iterator[tuple[str, TlsSettings]]:
-    """Settings with certificates by their table: of each service, and of a listener where they differ from those."""
-    for service in SERVICES:
-        if settings.tls[service].enabled:
-            yield f"{service}.tls", settings.tls[service]
-    for name, (service, table) in LISTENERS.items():
-        if settings.tls[name].enabled and settings.tls[name] != settings.tls[service]:
-            yield f"{service}.{table}", settings.tls[name]
+    """Settings that name files by their table: of each service, and of a listener where they differ from those."""
+    tables = [(f"{service}.tls", settings.tls[service]) for service in SERVICES]
+    tables += [
+        (f"{service}.{table}", settings.tls[name])
+        for name, (service, table) in LISTENERS.items()
+        if settings.tls[name] != settings.tls[service]
+    ]
+    yield from ((table, tls) for table, tls in tables if tls.enabled or tls.proxies)
 
 
 def check_certificates(settings: Settings) -> None:
@@ -201,6 +203,7 @@ def check_certificates(settings: Settings) -> None:
     for table, tls in tls_tables(settings):
         try:
             server_context(tls)
+            Forwarded(tls)
         except TlsFault as error:
             faults.append(f"{table}: {error}")
     store_ca = settings.repository.store_ca

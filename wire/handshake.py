@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from prometheus_client import Counter
 
+from wire.last_words import Attempt, attempt
 from wire.tls import reason_of
 
 __all__ = ["HandshakeFailed", "Tls", "endpoint", "open_transport", "report"]
@@ -46,13 +47,15 @@ async def open_transport(
     """
     loop = asyncio.get_running_loop()
     secured: dict[str, Any] = {}
+    trial = Attempt(connection)
+    attempt.set(trial)
     if tls is not None:
         secured = {"ssl": tls(), "ssl_handshake_timeout": timeout_s, "ssl_shutdown_timeout": SHUTDOWN_S}
     try:
         transport, _protocol = await loop.connect_accepted_socket(factory, connection, **secured)
     except OSError as error:  # ssl.SSLError and TimeoutError are such
         if tls is not None:
-            report(*endpoint(address), reason_of(error), failed)
+            report(*endpoint(address), reason_of(trial.error or error), failed)
         return None
     return transport
 

@@ -23,6 +23,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from wire.last_words import TellingObject
 from wire.settings import TlsSettings
 
 __all__ = [
@@ -79,6 +80,8 @@ def server_context(tls: TlsSettings) -> ssl.SSLContext:
     with as_file(files("wire") / "ffdhe2048.pem") as parameters:
         context.load_dh_params(str(parameters))
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    if not tls.peers:
+        context.sslobject_class = TellingObject
     context.set_alpn_protocols(["http/1.1"])
     if tls.require_client_certificate:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -138,7 +141,7 @@ def _pin(context: ssl.SSLContext, admitted: frozenset[str]) -> None:
         if certificate and admitted.isdisjoint({peer.node, peer.fingerprint}):
             raise NotListed(1, peer.node or peer.fingerprint)
 
-    class PinnedObject(ssl.SSLObject):
+    class PinnedObject(TellingObject):
         def do_handshake(self) -> None:
             super().do_handshake()
             check(self.getpeercert(binary_form=True))

@@ -1,32 +1,29 @@
 """``dossier certs``: a public key infrastructure to try TLS with. For tests only.
 
-``ca``       the authority
+``ca``       the authority; with ``--intermediate`` it signs ``intermediate`` alone, and that signs the others
 ``server``   one certificate for all services, or with ``--server NAME`` one for each, by its host name: only with a
              certificate of its own can a service be told from another in ``affinity_domain.partners``
-``client``   one for each ``--client``; it opens no port
+``client``   one for each ``--client``; it opens no port. ``--expired NAME`` makes one that has expired
+``ca.crl``   the revocation lists of the authorities. ``--revoke NAME`` puts a certificate on them, also later on, when
+             the services already use the folder
 """
 
-import ipaddress
-import os
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from dossier.authority import Authority, write, write_lists
 from dossier.console import CommandError
 
 __all__ = ["certs"]
 
-BACKDATED: Final = timedelta(minutes=5)
-"""Clocks of test machines differ."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+RESERVED: Final = ("ca", "intermediate")
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_CRL: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
 def certs(
@@ -41,112 +38,100 @@ def certs(
     client: Annotated[
         list[str] | None, typer.Option("--client", help="Name of a client; may be repeated. Default: client.")
     ] = None,
+    expired: Annotated[
+        list[str] | None, typer.Option("--expired", help="Name of a client whose certificate has expired.")
+    ] = None,
+    revoke: Annotated[
+        list[str] | None,
+        typer.Option("--revoke", help="Name whose certificate is revoked, now or in a folder made before."),
+    ] = None,
+    intermediate: Annotated[bool, typer.Option("--intermediate", help="Let an intermediate authority sign.")] = False,
     days: Annotated[int, typer.Option("--days", min=1, max=825, help="How long they are valid.")] = 90,
     force: Annotated[bool, typer.Option("--force", help="Write over an authority that is already there.")] = False,
 ) -> None:
     """Make an authority, server certificates (also for localhost, 127.0.0.1, ::1) and clients', to try TLS with."""
-    servers, clients, more = server or [], client or ["client"], host or []
-    _check_names(servers or ["server"], clients)
-    if (out / "ca.pem").exists() and not force:
+    servers, clients, late, more = server or [], client or ["client"], expired or [], host or []
+    exists = (out / "ca.pem").exists()
+    if exists and revoke and not force and not (server or client or expired or host or intermediate):
+        _revoke(out, revoke)
+        return
+    _check_names(servers or ["server"], clients, late, revoke or [])
+    if exists and not force:
         raise CommandError(f"{out / 'ca.pem'} exists; --force makes everything anew", status=2)
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
-        authority = _Authority(days)
-        _write(out, "ca", authority.certificate, authority.key)
+        signer = _authorities(out, days, intermediate=intermediate)
         if not servers:
-            _write(out, "server", *authority.issue("Dossier test server", [*LOOPBACK, *more]))
+            write(out, "server", *signer.issue("Dossier test server", [*LOOPBACK, *more]))
         for name in servers:
-            _write(out, name, *authority.issue(name, [*LOOPBACK, name, *more]))
-        for name in clients:
-            _write(out, name, *authority.issue(name, []))
+            write(out, name, *signer.issue(name, [*LOOPBACK, name, *more]))
+        for name in (*clients, *late):
+            write(out, name, *signer.issue(name, [], expired=name in late))
     except OSError as error:
         raise CommandError(f"{out}: {error.strerror}", status=2) from error
+    _revoke(out, revoke or [])
     for name in servers or ["server"]:
         where = f"the dossier.toml of {name}" if servers else "dossier.toml"
         typer.echo(f'# for {where}\n[tls]\ncertificate = "{out / name}.pem"\nkey = "{out / name}.key"')
-        typer.echo(f'ca = "{out / "ca.pem"}"')
+        typer.echo(f'ca = "{out / "ca.pem"}"\nrevocation_list = "{out / "ca.crl"}"')
 
 
-def _check_names(servers: list[str], clients: list[str]) -> None:
+def _check_names(servers: list[str], clients: list[str], late: list[str], revoked: list[str]) -> None:
     """Every name becomes a file's, so each may be there once."""
-    taken = {"ca"}
-    for kind, names in (("server", servers), ("client", clients)):
+    taken = set(RESERVED)
+    for kind, names in (("server", servers), ("client", clients), ("client", late)):
         for name in names:
             if _NAME.fullmatch(name) is None or name in taken:
                 raise CommandError(f"{name!r} cannot be a {kind}'s name", status=2)
             taken.add(name)
+    for name in revoked:
+        if name not in taken - {"ca"}:
+            raise CommandError(f"{name!r} cannot be revoked: it is not among the names that are made", status=2)
 
 
-class _Authority:
-    def __init__(self, days: int) -> None:
-        self._begin = datetime.now(UTC) - BACKDATED
-        self._end = self._begin + timedelta(days=days)
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name(
-            [
-                x509.NameAttribute(NameOID.COMMON_NAME, "Dossier test authority"),
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "For tests only"),
-            ]
-        )
-        builder = self._builder(self._name, self.key.public_key())
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-        self.certificate = builder.sign(self.key, hashes.SHA256())
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        own = self.key.public_key()
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self._begin)
-            .not_valid_after(self._end)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own), critical=False)
-        )
-
-    def issue(self, name: str, hosts: list[str]) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        """A certificate for both ends of a connection: a server of this house calls others as a client."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = self._builder(subject, key.public_key())
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        if hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_general(h) for h in hosts]), critical=False)
-        return builder.sign(self.key, hashes.SHA256()), key
+def _authorities(out: Path, days: int, *, intermediate: bool) -> Authority:
+    """Write them; returns the one that signs the others. What a former set left behind goes."""
+    for name in ("intermediate.pem", "intermediate.key", "ca.crl"):
+        (out / name).unlink(missing_ok=True)
+    root = Authority.make("Dossier test authority", days, path_length=1 if intermediate else 0)
+    write(out, "ca", [root.certificate], root.key)
+    if not intermediate:
+        return root
+    below = root.intermediate("Dossier test intermediate authority")
+    write(out, "intermediate", [below.certificate], below.key)
+    return below
 
 
-def _general(host: str) -> x509.GeneralName:
+def _revoke(out: Path, names: list[str]) -> None:
+    """Write the lists anew: of each authority there is, with what was on them and what ``names`` adds."""
     try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
+        authorities = [Authority.read(out, "ca", root=True)]
+        if (out / "intermediate.pem").exists():
+            authorities.append(Authority.read(out, "intermediate", root=False))
+        revoked = {name: _certificate(out, name) for name in names}
+        before = _listed(out / "ca.crl")
+        lists = []
+        for authority in authorities:
+            subject = authority.certificate.subject
+            serials = before.get(subject, []) + [one.serial_number for one in revoked.values() if one.issuer == subject]
+            lists.append(authority.revocation_list(sorted(set(serials))))
+        write_lists(out / "ca.crl", lists)
+    except OSError as error:
+        raise CommandError(f"{out}: {error.strerror}", status=2) from error
+    except ValueError as error:
+        raise CommandError(f"{out}: {error}", status=2) from error
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
+def _certificate(out: Path, name: str) -> x509.Certificate:
+    path = out / f"{name}.pem"
+    if _NAME.fullmatch(name) is None or name == "ca" or not path.is_file():
+        raise CommandError(f"{name!r} cannot be revoked: {out} has no certificate of that name", status=2)
+    return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-def _write(out: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    (out / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = out / f"{name}.key"
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
+def _listed(path: Path) -> dict[x509.Name, list[int]]:
+    """The serial numbers on the lists of a file, by authority."""
+    if not path.exists():
+        return {}
+    lists = [x509.load_pem_x509_crl(block) for block in _CRL.findall(path.read_bytes())]
+    return {one.issuer: [entry.serial_number for entry in one] for one in lists}

@@ -1,5 +1,6 @@
 """``dossier config check``: what is wrong with settings, certificates and code file, all of it; else what they say."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import typer
 
 from dossier.console import print_json
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
-from dossier.services import SERVICES, check_certificates, check_keyring, endpoints
+from dossier.services import SERVICES, check_certificates, check_keyring, endpoints, tls_tables
 from dossier.settings import Settings, SettingsError
 from ihe.affinity_domain import CODED_ATTRIBUTES, CodeFileError
 from repository.settings import RepositorySettings
 from wire.affinity_domain import SHIPPED, agreed_codes
+from wire.certificate_expiry import expiries
 from wire.settings import AffinityDomainSettings
 
 __all__ = ["app"]
@@ -27,7 +29,7 @@ def _group() -> None:
 
 @app.command()
 def check(config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000, as_json: AsJson = False) -> None:
-    """Check settings, certificates and the code file; print every fault, or the endpoints and what the file lists."""
+    """Check settings, certificates and the code file; print every fault, or what they say."""
     try:
         settings = load_settings(config, data, base_port)
         codes = _checked(settings)
@@ -37,10 +39,21 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
         raise
     rows = endpoints(settings, list(SERVICES.values()))
     if as_json:
-        print_json({"faults": [], "endpoints": rows, "codes": codes, "scanner": settings.repository.scanner})
+        print_json(
+            {
+                "faults": [],
+                "endpoints": rows,
+                "certificates": list(_certificates(settings)),
+                "codes": codes,
+                "scanner": settings.repository.scanner,
+            }
+        )
         return
     for row in rows:
         typer.echo(f"{row['service']:<18} {row['address']:<48} {row['speaks']}")
+    for one in _certificates(settings):
+        ends = f"until {one['until'][:10]}, {one['days']} days" if one["days"] >= 0 else f"EXPIRED {one['until'][:10]}"
+        typer.echo(f"{one['file']:<18} {one['tls']:<18} {one['path']}  {ends}")
     typer.echo(f"codes: {codes['file']}")
     for attribute, counted in codes["attributes"].items():
         typer.echo(f"  {attribute:<30} {_counted(counted)}")
@@ -48,6 +61,20 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
         typer.echo(f"  not restricted: {', '.join(codes['not_restricted'])}")
     typer.echo(f"scanner: {_scanner(settings.repository)}")
     typer.echo(f"environment: {settings.affinity_domain.environment}; settings are right")
+
+
+def _certificates(settings: Settings) -> Iterator[dict[str, Any]]:
+    """When the first of each file of certificates or revocation lists ends."""
+    now = datetime.now(UTC)
+    for table, tls in tls_tables(settings):
+        for file, moment in expiries(tls).items():
+            yield {
+                "tls": table,
+                "file": file,
+                "path": str(getattr(tls, file)),
+                "until": moment.isoformat(),
+                "days": (moment - now).days,
+            }
 
 
 def _scanner(repository: RepositorySettings) -> str:

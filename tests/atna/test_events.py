@@ -103,7 +103,7 @@ EVERY = {
         ANSWERING, log_uri="https://a/fhir/AuditEvent", outcome=Outcome.SUCCESS, search="x"
     ),
     "node": node_events.node_authentication_failed(
-        process_id="1", address="host", peer_address="10.0.0.9", reason="no cert"
+        process_id="1", address="host", peer_address="10.0.0.9", peer_port=40123, reason="no certificate"
     ),
     "malware": node_events.malware_found(
         ANSWERING, document=participants.DocumentReference("1.2.3", repository_unique_id="1.9"), malware="Some.Thing"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import ssl
 import stat
 
@@ -12,6 +13,8 @@ from atna.record_repository.store import tables as audit_tables
 from dossier.services import sqlite_file
 from registry.store import tables as registry_tables
 from repository.store import tables as repository_tables
+from wire.settings import TlsSettings
+from wire.tls import client_context, server_context
 
 PATIENT = "P1^^^&1.2.3&ISO"
 SCHEMAS = {
@@ -299,6 +302,15 @@ def test_settings_with_these_certificates_serve_https(run_command, tmp_path):
     assert (status, err) == (0, "")
     assert "https://127.0.0.1:8010/registry" in out
     assert "mllps://127.0.0.1:8011" in out
+    assert re.search(
+        rf"^certificate +registry\.tls +{tmp_path}/server\.pem +until \d{{4}}-\d\d-\d\d, 89 days$", out, re.MULTILINE
+    )
+    report = json.loads(run_command("config", "check", "--config", str(path), "--json")[1])
+    assert [(one["tls"], one["file"], one["days"]) for one in report["certificates"]] == [
+        (f"{service}.tls", file, 89)
+        for service in ("registry", "repository", "audit")
+        for file in ("certificate", "ca")
+    ]
     (tmp_path / "server.key").write_text("not a key")
     status, _out, err = run_command("config", "check", "--config", str(path))
     assert status == 2
@@ -334,3 +346,63 @@ def test_a_reader_that_goes_away_is_no_defect(tmp_path):
         )
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
+
+
+class TestCertificatesThatNoLongerCount:
+    """``dossier certs --revoke``, ``--expired``, ``--intermediate``: what a listener makes of them."""
+
+    def admitted(self, folder, name):
+        """Whether a listener with the folder's settings takes the peer; else OpenSSL's words."""
+        tls = TlsSettings(
+            certificate=folder / "server.pem",
+            key=folder / "server.key",
+            ca=folder / "ca.pem",
+            revocation_list=folder / "ca.crl",
+        )
+        theirs = client_context(
+            TlsSettings(certificate=folder / f"{name}.pem", key=folder / f"{name}.key", ca=folder / "ca.pem")
+        )
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client, server = theirs.wrap_bio(down, up), server_context(tls).wrap_bio(up, down, server_side=True)
+        try:
+            for _ in range(4):
+                for end in (client, server):
+                    try:
+                        end.do_handshake()
+                    except ssl.SSLWantReadError:
+                        continue
+        except ssl.SSLCertVerificationError as refused:
+            return refused.verify_message
+        return True
+
+    @pytest.mark.parametrize("more", [[], ["--intermediate"]], ids=["root", "intermediate"])
+    def test_revoked_and_expired_from_the_start(self, run_command, tmp_path, more):
+        words = ("--client", "lab", "--client", "lost", "--expired", "late", "--revoke", "lost", *more)
+        status, out, err = run_command("certs", "--out", str(tmp_path), *words)
+        assert (status, err) == (0, "")
+        assert f'revocation_list = "{tmp_path}/ca.crl"' in out
+        assert self.admitted(tmp_path, "lab") is True
+        assert self.admitted(tmp_path, "lost") == "certificate revoked"
+        assert self.admitted(tmp_path, "late") == "certificate has expired"
+
+    def test_revoked_later_each_on_top_of_the_former(self, run_command, tmp_path):
+        run_command("certs", "--out", str(tmp_path), "--client", "a", "--client", "b", "--intermediate")
+        before = (tmp_path / "a.pem").read_bytes()
+        for name in ("a", "b"):
+            assert self.admitted(tmp_path, name) is True
+            assert run_command("certs", "--out", str(tmp_path), "--revoke", name) == (0, "", "")
+        assert [self.admitted(tmp_path, name) for name in ("a", "b")] == ["certificate revoked"] * 2
+        assert (tmp_path / "a.pem").read_bytes() == before
+
+    def test_the_intermediate_itself(self, run_command, tmp_path):
+        run_command("certs", "--out", str(tmp_path), "--client", "a", "--intermediate", "--revoke", "intermediate")
+        assert self.admitted(tmp_path, "a") == "certificate revoked"
+
+    @pytest.mark.parametrize("name", ["nobody", "ca", "../ca"])
+    def test_who_was_never_there_cannot_be_revoked(self, run_command, tmp_path, name):
+        assert run_command("certs", "--out", str(tmp_path), "--revoke", name)[0] == 2
+        assert not (tmp_path / "ca.pem").exists()
+        run_command("certs", "--out", str(tmp_path))
+        status, _out, err = run_command("certs", "--out", str(tmp_path), "--revoke", name)
+        assert status == 2
+        assert "cannot be revoked" in err

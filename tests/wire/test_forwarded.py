@@ -17,6 +17,7 @@ from wire.settings import TlsSettings
 from wire.tls import TlsFault, client_context
 
 HERE = "127.0.0.1"
+REFUSALS = (b"tls.proxies\n",)
 
 
 def header(identity):
@@ -28,11 +29,11 @@ def nginx(identity):
 
 
 def get(connection, *headers):
-    """(status, body) of a request with these headers."""
+    """(status, body) of a request with these headers; a refusal is not waited out to the end of its connection."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     connection.sendall(f"GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n".encode())
     answer = b""
-    while chunk := connection.recv(65536):
+    while not answer.endswith(REFUSALS) and (chunk := connection.recv(65536)):
         answer += chunk
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), body

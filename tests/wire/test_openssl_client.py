@@ -1,9 +1,11 @@
 """A client that is not ours, ``openssl s_client``: each suite the framework asks for, and what is below the floor."""
 
+import asyncio
 import shutil
 import subprocess
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from wire.reloading import listener_context
@@ -19,10 +21,10 @@ def rsa_server(pki):
     return pki.issue("rsa-server", rsa.generate_private_key(65537, 2048))
 
 
-@pytest.fixture
-def server(pki, rsa_server, serve):
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def server(request, pki, rsa_server, serve):
     tls = TlsSettings(certificate=rsa_server.certificate, key=rsa_server.key, ca=pki.ca.certificate)
-    with serve(tls=listener_context(tls, "registry.tls")) as running:
+    with serve(tls=listener_context(tls, "registry.tls"), loop_factory=request.param) as running:
         yield running
 
 
@@ -67,20 +69,37 @@ def test_tls_1_3(server, pki, suite):
 @pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
 def test_below_the_floor(server, pki, version):
     said = s_client(server, pki, version, "-cipher", "DEFAULT@SECLEVEL=0", identity=pki.client)
-    assert "200 OK" not in said
-    server.wait_for(lambda: server.failures)
-    assert server.failures[0][2] == "protocol too old"
+    assert "alert protocol version" in said
+    refused(server, "protocol too old")
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+class TestRefusedPeersAreToldWhy:
+    """By a TLS alert, which their operators find in their own logs."""
+
+    def test_no_certificate(self, server, pki, version):
+        said = s_client(server, pki, version)
+        assert ("alert certificate required" if version == "-tls1_3" else "alert handshake failure") in said
+        refused(server, "no certificate")
+
+    def test_an_expired_certificate(self, server, pki, version):
+        said = s_client(server, pki, version, identity=pki.issue("late", days=-1))
+        assert "alert certificate expired" in said
+        refused(server, "certificate expired")
+
+    def test_of_a_foreign_authority(self, server, pki, version):
+        said = s_client(server, pki, version, identity=pki.stranger)
+        assert "alert unknown ca" in said
+        refused(server, "certificate of a foreign authority")
 
 
 def test_a_suite_without_forward_secrecy(server, pki):
     said = s_client(server, pki, "-tls1_2", "-cipher", "AES256-GCM-SHA384", identity=pki.client)
-    assert "200 OK" not in said
-    server.wait_for(lambda: server.failures)
-    assert server.failures[0][2] == "no cipher suite in common"
+    assert "alert handshake failure" in said
+    refused(server, "no cipher suite in common")
 
 
-def test_no_certificate(server, pki):
-    said = s_client(server, pki)
-    assert "200 OK" not in said
+def refused(server, reason):
     server.wait_for(lambda: server.failures)
-    assert server.failures[0][2] == "no certificate"
+    assert [told for *_, told in server.failures] == [reason]
+    assert server.app.seen == []
