@@ -169,7 +169,7 @@ class SecureStream:
 
 
 def _break_on_close(sock: socket.socket) -> None:
-    """However it is closed: when our process is killed the kernel would send a FIN, which looks like an end in order."""
+    """However it is closed: of a killed process the kernel would send a FIN, which looks like an end in order."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
 

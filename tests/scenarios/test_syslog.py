@@ -13,6 +13,7 @@ from atna.record_repository.store.protocol import Criteria
 from atna.record_repository.store.records import RecordStore
 from dossier.demo import serving
 from tests.atna.conftest import Writer
+from tests.rsyslog import running_rsyslog
 from tests.soak.server import serving as killable
 from tests.syslog_sender import SyslogSender, datagram, tls_context
 
@@ -21,12 +22,13 @@ from tests.syslog_sender import SyslogSender, datagram, tls_context
 def secured(tmp_path_factory, run_command):
     folder = tmp_path_factory.mktemp("syslog")
     certs = folder / "certs"
-    assert run_command("certs", "--out", str(certs), "--client", "ward")[0] == 0
+    assert (
+        run_command("certs", "--out", str(certs), "--server", "server", "--server", "rsyslog", "--client", "ward")[0]
+        == 0
+    )
     config = folder / "server.toml"
     config.write_text(
-        '[tls]\ncertificate = "{0}/server.pem"\nkey = "{0}/server.key"\nca = "{0}/ca.pem"\n[audit]\nworkers = 2\n'.format(
-            certs
-        )
+        f'[tls]\ncertificate = "{certs}/server.pem"\nkey = "{certs}/server.key"\nca = "{certs}/ca.pem"\n[audit]\nworkers = 2\n'
     )
     data = folder / "data"
     data.mkdir()
@@ -123,3 +125,20 @@ def test_what_was_confirmed_survives_kill_9_and_resending_doubles_nothing(tmp_pa
     assert set(sent) <= set(kept)
     assert max(kept.values()) == 1
     assert verified.holds
+
+
+def test_rsyslog_takes_our_records_over_mutual_tls_and_what_it_forwards_is_found(secured, tmp_path):
+    """rsyslog as another product: octet counting both ways, long records, text beyond ASCII."""
+    running, context = secured
+    writer = Writer()
+    records = [writer.query("by-rsyslog", request=f"<q>é €{'x' * size}</q>".encode()) for size in (0, 9_000, 60_000)]
+    with running_rsyslog(tmp_path, running.data.parent / "certs", "rsyslog", running.base_port + 41) as rsyslog:
+        with SyslogSender(rsyslog.port, context) as sender:
+            sender.send(*records)
+            sender.end()  # rsyslog 8.2302 closes without a close_notify of its own: nothing confirms
+        assert rsyslog.received(3) == records
+        deadline = time.monotonic() + 20
+        while len(found := search(running, context, **{"patient.identifier": "by-rsyslog"})) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert {len(one["entity"][1]["query"]) > 9_000 for one in found} == {True, False}
