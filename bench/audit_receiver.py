@@ -27,6 +27,7 @@ from atna import events, participants
 from atna.iti20_record_audit_event import encode_frame
 from atna.message import Outcome
 from atna.recorder import Recorder
+from bench.messages import find_documents
 from bench.servers import cpu_by_group, cpu_seconds, dossier
 from ihe.xua import Caller
 
@@ -37,19 +38,14 @@ BLOCK = 50
 STAMP = len("2026-03-01T10:00:00.000000Z")
 PEER = Caller("10.1.2.3", "CN=node-1.hospital.example.org,O=Hospital A,C=LU")
 OID = "1.3.6.1.4.1.21367.2005.3.7"
-QUERY = (
-    b'<query:AdhocQueryRequest xmlns:query="urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0"><query:ResponseOption '
-    b'returnType="LeafClass" returnComposedObjects="true"/><AdhocQuery id="urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d">'
-    b'<Slot name="$XDSDocumentEntryPatientId"><ValueList><Value>\'p%d^^^&1.3.6.1.4.1.21367.2005.3.7&ISO\'</Value></ValueList>'
-    b'</Slot><Slot name="$XDSDocumentEntryStatus"><ValueList><Value>(\'urn:oasis:names:tc:ebxml-regrep:StatusType:Approved\')'
-    b"</Value></ValueList></Slot></AdhocQuery></query:AdhocQueryRequest>"
-)
 
 
 def records(count: int) -> list[bytes]:
     """Messages as our services send them: two queries to one registration, of many patients."""
     at = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
-    recorder = Recorder("dossier-registry@host", "urn:oid:1.2.3", "dossier-registry", "host", lambda: at, environment="test")
+    recorder = Recorder(
+        "dossier-registry@host", "urn:oid:1.2.3", "dossier-registry", "host", lambda: at, environment="test"
+    )
     parties = participants.serving(PEER, "https://registry.example.org:8010/registry", "1234")
     made = []
     for number in range(count):
@@ -58,7 +54,7 @@ def records(count: int) -> list[bytes]:
             event = events.stored_query(
                 parties,
                 query_id="urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d",
-                request=QUERY % number,
+                request=find_documents(patient),
                 patient_id=patient,
                 outcome=Outcome.SUCCESS,
             )
@@ -211,8 +207,8 @@ def lines(name: str, rate: Rate) -> Iterator[str]:
     """For people."""
     verdict = "" if rate.per_second >= GOAL and not rate.failed and rate.indexed >= rate.confirmed else "  NOT REACHED"
     yield (
-        f"audit receiver, {name}, {rate.seconds:.0f} s: {rate.per_second:.0f} records/s confirmed, goal {GOAL}{verdict}; "
-        f"end of a connection to its confirmation p50 {rate.p50 * 1000:.0f} ms, longest {rate.longest * 1000:.0f} ms"
+        f"audit receiver, {name}, {rate.seconds:.0f} s: {rate.per_second:.0f} records/s confirmed, goal {GOAL}{verdict}"
+        f"; end of a connection to its confirmation p50 {rate.p50 * 1000:.0f} ms, longest {rate.longest * 1000:.0f} ms"
     )
     each = ", ".join(f"{group} {1e6 * used / max(1, rate.confirmed):.0f}" for group, used in rate.cpu.items() if used)
     yield f"    {rate.confirmed} confirmed, {rate.failed} not, {rate.indexed} indexed; µs CPU a record: {each}"

@@ -22,6 +22,7 @@ LINGER_S: Final = 2.0
 """How long the peer may take to close after our end; octets it still sends would turn the close into a RST."""
 
 _RST_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_FIN_ON_CLOSE: Final = struct.pack("ii", 0, 0)
 
 
 class HandshakeFailed(Exception):  # noqa: N818 - an outcome
@@ -54,6 +55,7 @@ class PlainStream:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._loop = asyncio.get_running_loop()
+        _break_on_close(sock)
 
     async def receive(self) -> bytes:
         """See ``Stream``."""
@@ -61,12 +63,13 @@ class PlainStream:
 
     async def confirm(self) -> None:
         """See ``Stream``: our FIN."""
+        _end_on_close(self._socket)
         self._socket.shutdown(socket.SHUT_WR)
         self._socket.close()
 
     def abort(self) -> None:
         """See ``Stream``."""
-        _break(self._socket)
+        self._socket.close()
 
 
 class SecureStream:
@@ -79,6 +82,7 @@ class SecureStream:
         self._goes = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._came, self._goes, server_side=True)
         self._fault: ssl.SSLError | None = None
+        _break_on_close(sock)
 
     @property
     def certificate(self) -> bytes | None:
@@ -142,10 +146,11 @@ class SecureStream:
 
     def abort(self) -> None:
         """See ``Stream``."""
-        _break(self._socket)
+        self._socket.close()
 
     async def _linger(self) -> None:
         """Our end of TCP, and a moment for the peer's."""
+        _end_on_close(self._socket)
         self._socket.shutdown(socket.SHUT_WR)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
@@ -163,7 +168,11 @@ class SecureStream:
             await self._loop.sock_sendall(self._socket, self._goes.read())
 
 
-def _break(sock: socket.socket) -> None:
+def _break_on_close(sock: socket.socket) -> None:
+    """However it is closed: of a killed process the kernel would send a FIN, which looks like an end in order."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
-    sock.close()
+
+
+def _end_on_close(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FIN_ON_CLOSE)

@@ -4,14 +4,18 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import text
 
 from atna.record_repository.app import worker
 from atna.record_repository.store.protocol import Criteria
 from atna.record_repository.store.records import RecordStore
+from atna.record_repository.store.tables import metadata
 from atna.settings import AuditSettings
+from atna.store.engine import begin_write, open_engine
 from tests.certificates import issue
 from tests.syslog_sender import SyslogSender, datagram, frames, tls_context
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
@@ -319,3 +323,98 @@ def test_huge_messages_that_drip_hold_up_no_small_ones(start, writer):
         waiting.write(b"y" * 800_000)
         assert waiting.end()
     assert {len(one.message) for one in service.records(3)} == {len(message), 900_000}
+
+
+@pytest.fixture
+def away(sqlite_url):
+    """Has the database as it is when it is away: nobody else can write."""
+
+    @contextmanager
+    def lock():
+        engine = open_engine(sqlite_url, metadata)
+        with closing_engine(engine), begin_write(engine) as connection:
+            connection.execute(text("SELECT 1"))
+            yield
+
+    return lock
+
+
+@contextmanager
+def closing_engine(engine):
+    try:
+        yield
+    finally:
+        engine.dispose()
+
+
+def test_while_the_database_is_away_nothing_is_confirmed_and_nothing_is_lost(start, writer, away):
+    service = start(syslog_confirm_timeout_s=1)
+    first, second = writer.query(), writer.query("p2")
+    with away():
+        with SyslogSender(service.port) as sender:
+            sender.send(first)
+            assert not sender.end()
+        with SyslogSender(service.port) as sender:
+            sender.send(second)
+            sender.socket.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                sender.socket.recv(1)
+    with SyslogSender(service.port) as again:
+        again.send(first)
+        assert again.end()
+    assert set(service.kept(2)) == {first, second}
+
+
+def test_while_too_much_waits_nothing_more_is_read(start, writer, away):
+    service = start(syslog_max_waiting_bytes=2**20)
+    messages = [writer.query(f"p{number}", request=b"x" * 20_000) for number in range(300)]
+    stream = frames(*messages)
+    sent = []
+
+    def send():
+        with SyslogSender(service.port, timeout=60) as sender:
+            for place in range(0, len(stream), 50_000):
+                sender.write(stream[place : place + 50_000])
+                sent.append(place)
+            sent.append(sender.end())
+
+    with away():
+        thread = threading.Thread(target=send)
+        thread.start()
+        time.sleep(1)
+        stuck = len(sent)
+        assert 100_000 < metric("waiting_bytes") <= 2**20
+        time.sleep(0.5)
+        assert len(sent) == stuck < len(stream) / 50_000 - 5
+    thread.join()
+    assert sent[-1] is True
+    assert set(service.kept(300)) == set(messages)
+
+
+def test_a_stop_keeps_what_has_arrived_and_ends_no_connection_in_order(sqlite_url, writer):
+    service = Receiving(sqlite_url)
+    messages = [writer.query(f"p{number}") for number in range(200)]
+    try:
+        with SyslogSender(service.port) as sender, SyslogSender(service.port) as idle:
+            sender.send(*messages)
+            datagram(service.udp, b"last words")
+            service.stop.set()
+            assert sender.broken()
+            assert idle.broken()
+        assert set(service.kept(201)) == {*messages, b"last words"}
+    finally:
+        service.close()
+
+
+def test_a_stop_while_the_database_is_away_ends_in_time(sqlite_url, writer, away):
+    service = Receiving(sqlite_url, limits={"drain_s": 1})
+    before = metric("given_up_total")
+    with away():
+        with SyslogSender(service.port) as sender:
+            sender.send(writer.query())
+            time.sleep(0.3)
+            service.stop.set()
+            assert sender.broken()
+        service.thread.join(20)
+        assert metric("given_up_total") == before + 1
+    service.close()
