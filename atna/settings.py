@@ -4,10 +4,11 @@ Loopback sinks may be plain HTTP; any other sink takes HTTPS with the certificat
 """
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = ["AuditSettings"]
 
@@ -39,11 +40,6 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _kept_for_ever(value: object) -> None:
-    if value is not None:
-        raise ValueError("this version keeps audit records for ever and removes none; leave it out")
-
-
 Sink = Annotated[str, AfterValidator(_sink)]
 
 
@@ -55,10 +51,15 @@ class AuditSettings(BaseModel):
     syslog_udp_listen   RFC 5426, kept for a later version: not opened by this one
     database_url        of the audit service: ``sqlite:///…`` or ``postgresql+psycopg://…``
     sinks               where every service sends its records; each record goes to each sink
-    retention_days      kept for a later version; ``None``: records are kept for ever, which is what this one does
+    retention_days      partitions (months) that ended longer ago than this may be removed, by hand: ``dossier audit
+                        retention``; ``None``: records are kept for ever
     max_outbox_rows     records that may wait in a service's outbox; then it refuses work as busy, it drops none
     max_record_bytes    one record on the feed
     max_batch_bytes     one request on the feed
+    checkpoint_key      PEM file (PKCS8, Ed25519, mode 600) that signs the log of the audit service: ``dossier audit
+                        key``. In production it has to be there; elsewhere it is made at the first start
+    checkpoint_records  a checkpoint is signed after so many records,
+    checkpoint_interval_s  and after so many seconds when there are any
     max_page            greatest ``_count`` of an ITI-81 answer
     """
 
@@ -69,8 +70,11 @@ class AuditSettings(BaseModel):
     syslog_udp_listen: str | None = None
     database_url: str = "sqlite:///audit.db"
     sinks: tuple[Sink, ...] = ("http://127.0.0.1:8040/records",)
-    retention_days: Annotated[None, BeforeValidator(_kept_for_ever)] = None
+    retention_days: Annotated[int, Field(gt=0, le=200 * 366)] | None = None
     max_outbox_rows: Annotated[int, Field(gt=0)] = 1_000_000
     max_record_bytes: Annotated[int, Field(ge=8192)] = 128 * 2**20
     max_batch_bytes: Annotated[int, Field(ge=8192)] = 160 * 2**20
+    checkpoint_key: Path | None = None
+    checkpoint_records: Annotated[int, Field(gt=0)] = 10_000
+    checkpoint_interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900
     max_page: Annotated[int, Field(gt=0, le=10_000)] = 1000
