@@ -3,13 +3,15 @@
 verify      whether the records are still what they were
 key         the key that signs the log
 checkpoint  the last thing that was signed, to be kept elsewhere
+export      a partition as a file, for the checker that needs nothing of ours (atna/audit_check.py)
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
@@ -31,7 +33,7 @@ Partition = Annotated[str | None, typer.Option("--partition", help="This partiti
 
 def add_to(app: typer.Typer) -> None:
     """Put these commands under ``dossier audit``."""
-    for command in (verify, key, checkpoint):
+    for command in (verify, key, checkpoint, export):
         app.command()(command)
 
 
@@ -143,6 +145,43 @@ def checkpoint(
         print_json(_plain(found))
     else:
         typer.echo(found.complete, nl=False)
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The file to write; it must not be there yet.")],
+    partition: Annotated[str, typer.Option("--partition", help="Which one, e.g. 2026-11.")],
+    config: Config = None,
+    data: Data = Path("var"),
+    base_port: BasePort = 8000,
+    as_json: AsJson = False,
+) -> None:
+    """Write a partition to a file, records untouched; python audit_check.py FILE PUBLIC_KEY checks it anywhere."""
+    from atna.record_repository.store.records import NotExported
+
+    part = out.with_name(f"{out.name}.part")
+    if out.exists():
+        raise CommandError(f"{out}: is there already", status=2)
+    try:
+        with _log(load_settings(config, data, base_port)) as store, _private(part) as file:
+            count = store.export(partition, file.write)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(out)
+    except NotExported as error:
+        raise CommandError(str(error), status=2) from error
+    except OSError as error:
+        raise CommandError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    if as_json:
+        print_json({"partition": partition, "records": count, "bytes": out.stat().st_size, "file": str(out)})
+    else:
+        typer.echo(f"{out}: {count} records of partition {partition}")
+
+
+def _private(path: Path) -> BinaryIO:
+    """The file holds patients' data: only its owner reads it."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=2**20)
 
 
 def _plain(one: Checkpoint) -> dict[str, object]:

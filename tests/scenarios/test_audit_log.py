@@ -1,10 +1,14 @@
 """The log of a running audit service by the command line: signed, checked with a key and a checkpoint kept elsewhere."""
 
 import json
+import shutil
+import subprocess
+import sys
 import time
 
 import pytest
 
+from atna import audit_check
 from atna.audit_check import parse_checkpoint
 
 
@@ -42,6 +46,20 @@ def test_the_service_signs_its_log_and_the_key_kept_elsewhere_shows_it(log, key_
     assert log("verify", "--partition", month)[0] == 0
     status, _, said = log("verify", "--partition", "1999-01")
     assert (status, said) == (1, "dossier: the log does not hold: partition 1999-01: there is no such partition\n")
+
+
+def test_a_partition_goes_to_whoever_checks_it_with_python_alone(log, key_file, tmp_path):
+    out, month = tmp_path / "export", time.strftime("%Y-%m", time.gmtime())
+    status, said, _ = log("export", "--partition", month, "--out", str(out))
+    assert (status, said.startswith(f"{out}: ")) == (0, True)
+    assert out.stat().st_mode & 0o777 == 0o600
+    script = shutil.copy(audit_check.__file__, tmp_path / "audit_check.py")
+    done = subprocess.run([sys.executable, "-I", script, out, key_file], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "holds: partition" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert log("export", "--partition", month, "--out", str(out))[0] == 2
+    status, _, said = log("export", "--partition", "1999-01", "--out", str(tmp_path / "none"))
+    assert (status, "there is no partition 1999-01; there are: " in said) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audit_check.py", "export", "public.pem"]
 
 
 def test_another_key_does_not_believe_it(log, run_command, tmp_path):
