@@ -57,6 +57,7 @@ __all__ = [
 EXPORT_HEAD: Final = b"dossier audit export 1\n"
 FIRST_LINK: Final = bytes(32)
 FORMATS: Final = (1, 2)
+STATES: Final = ("open", "closed", "removing", "removed")
 _CHECKPOINT_HEAD: Final = "dossier audit checkpoint 1"
 _REMOVAL_HEAD: Final = "dossier audit removal 1"
 _LONGEST_LINE: Final = 4096
@@ -335,6 +336,8 @@ def check(
     for one in (*wanted.values(), *(one for one in kept if one.partition == name)):
         if one.number > checked.partition.last:
             raise Fault(f"checkpoint {one.serial} signs a record {one.number} that is not there", one.number, name)
+    if file.read(1):
+        raise Fault("something follows the end of the export")
     if not checked.signed_to:
         raise Fault("nothing of this partition is signed by a key that is listed", partition=name)
     return checked
@@ -393,6 +396,8 @@ def _fits(
         fault = follows(before, one)
         if fault is not None:
             raise Fault(fault, partition=one.name)
+        if one.state not in STATES or (one.state == "open" and one is not partitions[-1]):
+            raise Fault("its state is not one it can have", partition=one.name)
         if one.state in {"removing", "removed"}:
             removal = removals.get(one.name)
             fault = "is not signed" if removal is None else signature_fault(removal, keys, verifies)

@@ -4,6 +4,7 @@ Sinks off this machine are spoken to over TLS with the certificate of ``[tls]``;
 name. The forms of a sink are in ``atna.sinks``.
 """
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -20,11 +21,6 @@ def _sink(text: str) -> str:
 
 def _off(value: object) -> object:
     return "" if value is False or value is None or value == "false" else value
-
-
-def _kept_for_ever(value: object) -> None:
-    if value is not None:
-        raise ValueError("this version keeps audit records for ever and removes none; leave it out")
 
 
 Sink = Annotated[str, AfterValidator(_sink)]
@@ -50,10 +46,15 @@ class AuditSettings(BaseModel):
                         ``https://host:port/records`` (a Dossier audit service), ``tls://host:port`` (syslog, RFC 5425),
                         ``tcp://127.0.0.1:port``, ``udp://host:port`` (RFC 5426), ``fhir+https://host:port/fhir``
     allow_udp_sinks     send records off this machine by ``udp://``: in the clear, and lost where the network loses them
-    retention_days      kept for a later version; ``None``: records are kept for ever, which is what this one does
+    retention_days      partitions (months) that ended longer ago than this may be removed, by hand: ``dossier audit
+                        retention``; ``None``: records are kept for ever
     max_outbox_rows     records that may wait in a service's outbox; then it refuses work as busy, it drops none
     max_record_bytes    one record on the feed; of a longer syslog message the first part is kept
     max_batch_bytes     one request on the feed
+    checkpoint_key      PEM file (PKCS8, Ed25519, mode 600) that signs the log of the audit service: ``dossier audit
+                        key``. In production it has to be there; elsewhere it is made at the first start
+    checkpoint_records  a checkpoint is signed after so many records,
+    checkpoint_interval_s  and after so many seconds when there are any
     max_page            greatest ``_count`` of an ITI-81 answer
     """
 
@@ -71,10 +72,13 @@ class AuditSettings(BaseModel):
     database_url: str = "sqlite:///audit.db"
     sinks: Annotated[tuple[Sink, ...], Field(min_length=1)] = ("http://127.0.0.1:8040/records",)
     allow_udp_sinks: bool = False
-    retention_days: Annotated[None, BeforeValidator(_kept_for_ever)] = None
+    retention_days: Annotated[int, Field(gt=0, le=200 * 366)] | None = None
     max_outbox_rows: Annotated[int, Field(gt=0)] = 1_000_000
     max_record_bytes: Annotated[int, Field(ge=8192)] = 128 * 2**20
     max_batch_bytes: Annotated[int, Field(ge=8192)] = 160 * 2**20
+    checkpoint_key: Path | None = None
+    checkpoint_records: Annotated[int, Field(gt=0)] = 10_000
+    checkpoint_interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900
     max_page: Annotated[int, Field(gt=0, le=10_000)] = 1000
 
     @model_validator(mode="after")

@@ -59,4 +59,9 @@ if [ ! -e secrets/store_keys ]; then
     chmod 644 secrets/store_keys    # a new key is a line at its end
     echo "secrets/store_keys opens every document: keep a copy of it apart from every backup of the data"
 fi
+if [ ! -e secrets/audit_checkpoint_key ]; then
+    dossier audit key --new secrets/audit_checkpoint_key >certs/audit_public_key.pem
+    chmod 444 secrets/audit_checkpoint_key certs/audit_public_key.pem
+    echo "certs/audit_public_key.pem shows that the audit log is whole: keep it where the masters of this machine cannot change it"
+fi
 echo "certs/ and secrets/ are complete"

@@ -6,6 +6,7 @@ patient feed, delivery of audit records, clean-up, and the admin port.
 
 import errno
 import http.client
+import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from atna.record_repository.signing import KeyFault, SigningKey
 from dossier.console import CommandError
 from dossier.settings import DATAGRAMS, LISTENERS, Address, Settings, SettingsError, reachable
 from dossier.supervisor import ChildPlan
@@ -29,6 +31,7 @@ __all__ = [
     "Service",
     "bind_all",
     "check_certificates",
+    "check_checkpoint_key",
     "check_keyring",
     "endpoints",
     "make_folders",
@@ -224,6 +227,26 @@ def check_keyring(settings: Settings) -> None:
             FileKeyring(path)
         except StoreUnavailable as error:
             raise SettingsError([f"repository.keyring: {error}"]) from error
+
+
+def check_checkpoint_key(settings: Settings, *, starting: bool = True) -> None:
+    """Read the key that signs the audit log; when ``starting`` outside production, make it where there is none.
+
+    Where the audit service is not about to start, a key that is not there is none of this machine's.
+    """
+    path, in_production = settings.audit.checkpoint_key, settings.affinity_domain.environment == "production"
+    if path is None:
+        if starting and in_production:
+            wanted = "make a key with dossier audit key --new FILE, and name it as audit.checkpoint_key"
+            raise SettingsError([f"audit.checkpoint_key: the audit log is signed in production: {wanted}"])
+        return
+    try:
+        if os.access(path, os.F_OK) or (starting and in_production):
+            SigningKey.there(path)
+        elif starting:
+            SigningKey.made(path)
+    except KeyFault as error:
+        raise SettingsError([f"audit.checkpoint_key: {error}"]) from error
 
 
 def make_folders(settings: Settings, services: list[Service], *, stores: bool = True) -> None:

@@ -23,7 +23,10 @@ COMMANDS = {
     "find": {"patient", "type_code", "since", "until", "author", "status", "as_json"},
     "fetch": {"unique_ids", "out", "as_json"},
     "audit": {"patient", "user", "since", "event", "as_json"},
-    "audit verify": {"as_json"},
+    "audit verify": {"partition", "public_key", "kept", "as_json"},
+    "audit key": {"new", "as_json"},
+    "audit checkpoint": {"as_json"},
+    "audit export": {"partition", "out", "as_json"},
     "config check": {"config"},
     "certs": {"out", "host", "server", "client", "days", "force"},
     "store sweep": {"config"},
@@ -42,7 +45,8 @@ SETTINGS = {
     "repository": "listen workers unique_id database_url store registry_url max_document_bytes max_request_bytes "
     "max_inline_bytes upload_buffer_bytes identical_retry max_retrieve_documents max_remove_documents remove_registered "
     "retention max_documents max_uploads scanner scanner_required scan_timeout_s max_scans media_check",
-    "audit": "listen workers syslog_tls_listen syslog_udp_listen database_url sinks retention_days",
+    "audit": "listen workers syslog_tls_listen syslog_udp_listen database_url sinks retention_days "
+    "checkpoint_key checkpoint_records checkpoint_interval_s",
     "tls": "certificate key ca require_client_certificate minimum_version revocation_list",
     "admin": "log_level log_format",
 }

@@ -2,25 +2,29 @@
 
 ``worker``   socket ``http``: feed of records, ITI-81, check of the chain;
              ``syslog_tls`` and ``syslog_udp``, each unless switched off: RFC 5425 and RFC 5426
-``single``   socket ``admin``: health and metrics; records that the service starts and stops
+``single``   socket ``admin``: health and metrics; records that the service starts and stops, signs checkpoints
 """
 
 import asyncio
+import logging
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
 from atna.alerts import Alerts
 from atna.message import AuditMessage
 from atna.node_events import application_activity
+from atna.record_repository.checkpoints import Checkpoints
 from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti81 import Reading, routes
 from atna.record_repository.receiver import receive
+from atna.record_repository.signing import SigningKey
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
 from atna.settings import AuditSettings
@@ -39,6 +43,8 @@ __all__ = ["audit_app", "single", "worker"]
 
 PROCESS_NAME: Final = "dossier-audit"
 MICROSECONDS: Final = 1_000_000
+
+_log = logging.getLogger(__name__)
 
 
 def worker(
@@ -83,17 +89,44 @@ def single(
     started: Callable[[], None],
     stop: threading.Event,
 ) -> None:
-    """Serve the admin port until ``stop``; record the start before and the stop after."""
+    """Serve the admin port until ``stop``; record the start before and the stop after, and sign what is recorded."""
     store, recorder = RecordStore.open(audit.database_url), _recorder(domain)
     try:
+        checkpoints = _checkpoints(store, audit)
         _keep(store, recorder, _activity(recorder, started=True))
         app = admin_app({"database": store.answers})
         plain = TlsSettings(allow_plaintext=tls.allow_plaintext)
         serve = partial(_serve, app=app, listener=sockets["admin"], tls=plain, limits=limits)
-        run_listeners([serve], started, stop)
+        with _beside(checkpoints, stop):
+            run_listeners([serve], started, stop)
         _keep(store, recorder, _activity(recorder, started=False))
+        if checkpoints is not None:
+            checkpoints.write()
     finally:
         store.close()
+
+
+def _checkpoints(store: RecordStore, audit: AuditSettings) -> Checkpoints | None:
+    if audit.checkpoint_key is None:
+        _log.warning("the audit log is not signed (audit.checkpoint_key is not set)")
+        return None
+    key = SigningKey.read(audit.checkpoint_key)
+    return Checkpoints(store, key, records=audit.checkpoint_records, interval_s=audit.checkpoint_interval_s)
+
+
+@contextmanager
+def _beside(checkpoints: Checkpoints | None, stop: threading.Event) -> Iterator[None]:
+    """The thread of the checkpoints, ended whichever way the block ends."""
+    if checkpoints is None:
+        yield
+        return
+    thread = threading.Thread(target=checkpoints.run, args=(stop,), name="checkpoints")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def audit_app(

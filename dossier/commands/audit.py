@@ -1,9 +1,8 @@
-"""``dossier audit``: what was done, by whom (ITI-81), and whether the records are still what they were."""
+"""``dossier audit``: what was done, by whom (ITI-81); the log itself is the matter of ``audit_log``."""
 
 import http.client
 import json
 import ssl
-from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -11,9 +10,9 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import typer
 
+from dossier.commands import audit_log
 from dossier.console import CommandError, print_json, print_table
-from dossier.options import AsJson, BasePort, Config, Data, Peers, load_settings
-from dossier.services import sqlite_file
+from dossier.options import AsJson, BasePort, Config, Peers
 from ihe.datatypes import parse_cx
 from wire.settings import TlsSettings
 from wire.tls import TlsFault, client_context
@@ -21,6 +20,7 @@ from wire.tls import TlsFault, client_context
 __all__ = ["app", "fetch_events"]
 
 app = typer.Typer(help="The audit trail.", invoke_without_command=True)
+audit_log.add_to(app)
 
 TIMEOUT_S: Final = 60.0
 PAGE: Final = 500
@@ -161,32 +161,3 @@ def _row(event: dict[str, Any]) -> dict[str, Any]:
         "objects": objects,
         "source": event.get("source", {}).get("observer", {}).get("identifier", {}).get("value"),
     }
-
-
-@app.command()
-def verify(
-    config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000, as_json: AsJson = False
-) -> None:
-    """Check the chain of hashes over every record kept, in the audit service's own database."""
-    # Not at the top: SQLAlchemy would make every other command slower to start.
-    from atna.record_repository.store.records import RecordStore, StoreUnavailable
-    from atna.store.engine import DatabaseRefused
-
-    settings = load_settings(config, data, base_port)
-    file = sqlite_file(settings.audit.database_url)
-    if file is not None and not file.is_file():
-        raise CommandError(f"{file}: there is no such database; --data or --config say where it is", status=2)
-    try:
-        store = RecordStore.open(settings.audit.database_url)
-        try:
-            verification = store.verify_chain()
-        finally:
-            store.close()
-    except (DatabaseRefused, StoreUnavailable) as error:
-        raise CommandError(str(error)) from error
-    if as_json:
-        print_json({"holds": verification.holds, "records": verification.records, "fault": verification.fault})
-    if not verification.holds:
-        raise CommandError(f"the chain is broken: {verification.fault}")
-    if not as_json:
-        typer.echo(f"{verification.records} records, the chain holds")

@@ -9,7 +9,14 @@ import typer
 
 from dossier.console import print_json
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
-from dossier.services import SERVICES, check_certificates, check_keyring, endpoints, tls_tables
+from dossier.services import (
+    SERVICES,
+    check_certificates,
+    check_checkpoint_key,
+    check_keyring,
+    endpoints,
+    tls_tables,
+)
 from dossier.settings import Settings, SettingsError
 from ihe.affinity_domain import CODED_ATTRIBUTES, CodeFileError
 from repository.settings import RepositorySettings
@@ -95,6 +102,10 @@ def _checked(settings: Settings) -> dict[str, Any]:
         faults += error.faults
     try:
         check_keyring(settings)
+    except SettingsError as error:
+        faults += error.faults
+    try:
+        check_checkpoint_key(settings, starting=False)
     except SettingsError as error:
         faults += error.faults
     try:

@@ -14,6 +14,7 @@ from dossier.services import (
     SERVICES,
     bind_all,
     check_certificates,
+    check_checkpoint_key,
     check_keyring,
     endpoints,
     make_folders,
@@ -51,6 +52,8 @@ def serve(
     services = [SERVICES[name] for name in SERVICES if actor in (ActorName.ALL, name)]
     set_up_logging(settings.admin, environment=settings.affinity_domain.environment, process="supervisor")
     make_folders(settings, services)
+    if SERVICES["audit"] in services:
+        check_checkpoint_key(settings)
     sockets = bind_all(settings, services)
 
     def ready() -> None:

@@ -94,7 +94,8 @@ def a_service_has_no_rights_and_nowhere_to_write(pod, name):
 def a_container_knows_its_own_secrets_alone(pod, name):
     there = set(pod.execute(name, ["ls", "/run/secrets"]).stdout.split())
     own = {"ca.pem", "tls.pem", "tls.key", f"{name}_database_url"}
-    assert there == own | ({"s3_secret_key", "store_keys"} if name == "repository" else set())
+    more = {"repository": {"s3_secret_key", "store_keys"}, "audit": {"audit_checkpoint_key"}}
+    assert there == own | more.get(name, set())
 
 
 def a_database_lets_in_nobody_but_its_own_service(pod):

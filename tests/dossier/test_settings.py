@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from dossier.services import SERVICES, endpoints
+from atna.record_repository.signing import SigningKey
+from dossier.services import SERVICES, check_checkpoint_key, endpoints
 from dossier.settings import Address, Settings, SettingsError, load, reachable, room_arguments
 
 
@@ -340,3 +341,23 @@ class TestTlsOfAListener:
     def test_one_number_may_be_a_tcp_and_a_udp_port(self, toml):
         same = '[audit]\nsyslog_tls_listen = "127.0.0.1:7000"\nsyslog_udp_listen = "127.0.0.1:7000"\n'
         assert load(toml(same), environ={})
+
+
+def test_the_key_of_the_audit_log_is_made_but_in_production_named(tmp_path):
+    settings = load(None, environ={}, data=tmp_path)
+    check_checkpoint_key(settings, starting=False)
+    assert not (tmp_path / "audit_checkpoint_key.pem").exists()
+    check_checkpoint_key(settings)
+    made = (tmp_path / "audit_checkpoint_key.pem").read_bytes()
+    check_checkpoint_key(settings)
+    assert (tmp_path / "audit_checkpoint_key.pem").read_bytes() == made
+    production = {"DOSSIER_AFFINITY_DOMAIN__ENVIRONMENT": "production", "DOSSIER_REPOSITORY__ENCRYPTION": "off"}
+    unnamed = load(None, environ=production, data=tmp_path)
+    check_checkpoint_key(unnamed, starting=False)
+    with pytest.raises(SettingsError, match="signed in production: make a key with dossier audit key --new FILE"):
+        check_checkpoint_key(unnamed)
+    named = {**production, "DOSSIER_AUDIT__CHECKPOINT_KEY": str(tmp_path / "key.pem")}
+    with pytest.raises(SettingsError, match="is not there"):
+        check_checkpoint_key(load(None, environ=named, data=tmp_path))
+    SigningKey.made(tmp_path / "key.pem").sign("")
+    check_checkpoint_key(load(None, environ=named, data=tmp_path))

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, and_, insert, select, tuple_, update
 
-from atna.audit_check import FIRST_LINK, link_of
+from atna.audit_check import FIRST_LINK, Checkpoint, link_of
 from atna.record_repository.indexing import Indexed
+from atna.record_repository.store import signed
+from atna.record_repository.store.exporting import NotExported, export
 from atna.record_repository.store.partitions import FORMAT, HEAD, opened_for, partition_of, read_head
 from atna.record_repository.store.protocol import (
     Criteria,
@@ -25,7 +27,7 @@ from atna.record_repository.store.tables import chain_head, metadata, record
 from atna.record_repository.store.verifying import verify
 from atna.store.engine import DRIVER_ERRORS, open_engine, reading, write
 
-__all__ = ["RecordStore", "StoreUnavailable"]
+__all__ = ["NotExported", "RecordStore", "StoreUnavailable"]
 
 MICROSECONDS: Final = 1_000_000
 CHUNK: Final = 500
@@ -80,6 +82,31 @@ class RecordStore:
         """Read the log in one snapshot and check every link, message, search row and checkpoint of it."""
         with self._snapshot() as connection:
             return verify(connection, trust, partition)
+
+    def export(self, partition: str, put: Callable[[bytes], object]) -> int:
+        """Hand a partition to ``put``, bit by bit, as ``atna.audit_check`` reads it; the number of records.
+
+        Raises NotExported before the first octet: there is no such partition, or it was removed.
+        """
+        with self._snapshot() as connection:
+            return export(connection, partition, put)
+
+    def checkpoint(self, signer: signed.Signer) -> Checkpoint | None:
+        """Sign the log as it is now, and each partition that ended unsigned; the last one, ``None``: nothing new."""
+        now = int(self._clock() * MICROSECONDS)
+        with _asked():
+            return write(self._engine, lambda connection: signed.write(connection, signer, now))
+
+    def checkpoint_due(self, *, records: int, interval_s: float) -> bool:
+        """Whether so many records, or any for so long, have no checkpoint yet."""
+        now, interval = int(self._clock() * MICROSECONDS), int(interval_s * MICROSECONDS)
+        with self._snapshot() as connection:
+            return signed.is_due(connection, now, records=records, interval=interval)
+
+    def last_checkpoint(self) -> Checkpoint | None:
+        """The last one written."""
+        with self._snapshot() as connection:
+            return signed.latest(connection)
 
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:

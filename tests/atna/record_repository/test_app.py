@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from contextlib import ExitStack, closing
 from http.client import HTTPSConnection
 from urllib.error import HTTPError
@@ -17,7 +18,9 @@ from sqlalchemy import MetaData
 from atna.iti20_record_audit_event import decode_message, encode_frame
 from atna.message import parse
 from atna.record_repository.app import single, worker
-from atna.record_repository.store.protocol import Criteria
+from atna.record_repository.indexing import index
+from atna.record_repository.signing import SigningKey
+from atna.record_repository.store.protocol import Criteria, Trust
 from atna.record_repository.store.records import RecordStore
 from atna.sender import BatchRefused, NotDelivered, Sender
 from atna.settings import AuditSettings
@@ -323,6 +326,26 @@ def test_start_and_stop_are_recorded_and_health_is_told(sqlite_url):
     store = RecordStore.open(sqlite_url)
     kept = [parse(decode_message(s.message).message) for s in store.find(Criteria(), limit=9, oldest_first=True)]
     assert [message.event.type_codes[0].code for message in kept] == ["110120", "110121"]
+    store.close()
+
+
+def test_the_log_is_signed_while_it_runs_and_when_it_ends(sqlite_url, writer, tmp_path):
+    key = SigningKey.made(tmp_path / "key.pem")
+    service = Service(
+        *(sqlite_url, None, single, "admin"),
+        checkpoint_key=tmp_path / "key.pem",
+        checkpoint_interval_s=0.05,
+    )
+    store = RecordStore.open(sqlite_url)
+    for _ in range(200):
+        if store.last_checkpoint() is not None:
+            break
+        time.sleep(0.05)
+    assert store.last_checkpoint().number == 1
+    store.keep([index(writer.query())])
+    service.close()
+    result = store.verify_chain(Trust({key.id: key.public}))
+    assert (result.holds, result.records, result.signed_to, result.notes) == (True, 3, 3, ())
     store.close()
 
 

@@ -1,0 +1,188 @@
+"""``dossier audit …``: the log by hand, in the audit service's own database.
+
+verify      whether the records are still what they were
+key         the key that signs the log
+checkpoint  the last thing that was signed, to be kept elsewhere
+export      a partition as a file, for the checker that needs nothing of ours (atna/audit_check.py)
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
+
+import typer
+
+from atna.audit_check import Checkpoint, parse_checkpoint, public_keys
+from dossier.console import CommandError, note, print_json
+from dossier.options import AsJson, BasePort, Config, Data, load_settings
+from dossier.services import sqlite_file
+from dossier.settings import Settings
+
+if TYPE_CHECKING:
+    from atna.record_repository.store.records import RecordStore
+
+__all__ = ["add_to"]
+
+T = TypeVar("T")
+
+Partition = Annotated[str | None, typer.Option("--partition", help="This partition alone, e.g. 2026-11.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put these commands under ``dossier audit``."""
+    for command in (verify, key, checkpoint, export):
+        app.command()(command)
+
+
+@contextmanager
+def _log(settings: Settings) -> "Iterator[RecordStore]":
+    # Not at the top: SQLAlchemy would make every other command slower to start.
+    from atna.record_repository.store.records import RecordStore, StoreUnavailable
+    from atna.store.engine import DatabaseRefused
+
+    file = sqlite_file(settings.audit.database_url)
+    if file is not None and not file.is_file():
+        raise CommandError(f"{file}: there is no such database; --data or --config say where it is", status=2)
+    try:
+        store = RecordStore.open(settings.audit.database_url)
+        try:
+            yield store
+        finally:
+            store.close()
+    except (DatabaseRefused, StoreUnavailable) as error:
+        raise CommandError(str(error)) from error
+
+
+def verify(
+    config: Config = None,
+    data: Data = Path("var"),
+    base_port: BasePort = 8000,
+    partition: Partition = None,
+    public_key: Annotated[
+        list[Path] | None,
+        typer.Option(help="PEM file of keys kept elsewhere: only what they signed counts. May be repeated."),
+    ] = None,
+    kept: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", help="A checkpoint kept elsewhere, which the log has to meet. May be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every record, the chain over them, its partitions and what was signed; ends with 1 at the first fault."""
+    from atna.record_repository.store.protocol import Trust
+
+    settings = load_settings(config, data, base_port)
+    keys = {name: one for path in public_key or () for name, one in _read(path, public_keys).items()}
+    points = tuple(_read(path, parse_checkpoint) for path in kept or ())
+    with _log(settings) as store:
+        found = store.verify_chain(Trust(keys if public_key else None, points), partition=partition)
+    if as_json:
+        print_json({"holds": found.holds} | asdict(found) | {"head": found.head.hex()})
+    if not found.holds:
+        raise CommandError(f"the log does not hold: {_place(found.partition, found.fault_at)}{found.fault}")
+    if not as_json:
+        typer.echo(f"{found.records} records, the chain holds; {found.checkpoints} checkpoints")
+    for text in found.notes:
+        note(text)
+
+
+def _place(partition: str | None, number: int | None) -> str:
+    where = [f"partition {partition}"] if partition is not None else []
+    where += [f"record {number}"] if number is not None else []
+    return f"{', '.join(where)}: " if where else ""
+
+
+def _read(path: Path, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {error.strerror}", status=2) from error
+    except ValueError as error:
+        raise CommandError(f"{path}: {error}", status=2) from error
+
+
+def key(
+    config: Config = None,
+    data: Data = Path("var"),
+    base_port: BasePort = 8000,
+    new: Annotated[Path | None, typer.Option("--new", help="Make a key in a new file, for its owner alone.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the public key that the log is signed with, to be kept elsewhere; its id goes to standard error."""
+    from atna.record_repository.signing import KeyFault, SigningKey
+
+    try:
+        if new is not None:
+            found = SigningKey.made(new)
+        else:
+            path = load_settings(config, data, base_port).audit.checkpoint_key
+            if path is None:
+                raise CommandError(
+                    "audit.checkpoint_key is not set; make one with: dossier audit key --new FILE", status=2
+                )
+            found = SigningKey.there(path)
+    except KeyFault as error:
+        raise CommandError(str(error), status=2) from error
+    if as_json:
+        print_json({"id": found.id, "public_key": found.public_pem})
+        return
+    typer.echo(found.public_pem, nl=False)
+    note(f"key {found.id}" + (f"; name {new} as audit.checkpoint_key" if new is not None else ""))
+
+
+def checkpoint(
+    config: Config = None, data: Data = Path("var"), base_port: BasePort = 8000, as_json: AsJson = False
+) -> None:
+    """Print the last checkpoint, to be kept elsewhere: what it signs cannot be taken back from then on."""
+    with _log(load_settings(config, data, base_port)) as store:
+        found = store.last_checkpoint()
+    if found is None:
+        raise CommandError("nothing is signed yet")
+    if as_json:
+        print_json(_plain(found))
+    else:
+        typer.echo(found.complete, nl=False)
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The file to write; it must not be there yet.")],
+    partition: Annotated[str, typer.Option("--partition", help="Which one, e.g. 2026-11.")],
+    config: Config = None,
+    data: Data = Path("var"),
+    base_port: BasePort = 8000,
+    as_json: AsJson = False,
+) -> None:
+    """Write a partition to a file, records untouched; python audit_check.py FILE PUBLIC_KEY checks it anywhere."""
+    from atna.record_repository.store.records import NotExported
+
+    part = out.with_name(f"{out.name}.part")
+    if out.exists():
+        raise CommandError(f"{out}: is there already", status=2)
+    try:
+        with _log(load_settings(config, data, base_port)) as store, _private(part) as file:
+            count = store.export(partition, file.write)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(out)
+    except NotExported as error:
+        raise CommandError(str(error), status=2) from error
+    except OSError as error:
+        raise CommandError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    if as_json:
+        print_json({"partition": partition, "records": count, "bytes": out.stat().st_size, "file": str(out)})
+    else:
+        typer.echo(f"{out}: {count} records of partition {partition}")
+
+
+def _private(path: Path) -> BinaryIO:
+    """The file holds patients' data: only its owner reads it."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=2**20)
+
+
+def _plain(one: Checkpoint) -> dict[str, object]:
+    return asdict(one) | {"link": one.link.hex(), "signature": one.signature.hex(), "text": one.complete}

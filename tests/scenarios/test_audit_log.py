@@ -1,0 +1,81 @@
+"""The log of a running audit service by the command line: signed, checked with a key and a checkpoint kept elsewhere."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from atna import audit_check
+from atna.audit_check import parse_checkpoint
+
+
+@pytest.fixture
+def log(dossier_server, run_command):
+    """A command on the log of the running service: exit status, output, errors."""
+
+    def run(*arguments):
+        return run_command("audit", *arguments, "--data", str(dossier_server.data))
+
+    return run
+
+
+@pytest.fixture
+def key_file(log, tmp_path):
+    status, pem, said = log("key")
+    assert status == 0
+    assert pem.startswith("-----BEGIN PUBLIC KEY-----")
+    assert said.startswith("dossier: key ")
+    path = tmp_path / "public.pem"
+    path.write_text(pem)
+    return path
+
+
+def test_the_service_signs_its_log_and_the_key_kept_elsewhere_shows_it(log, key_file, tmp_path):
+    assert log("checkpoint")[0] == 0  # its own start is signed before it is ready for long
+    kept = tmp_path / "kept.txt"
+    kept.write_text(log("checkpoint")[1])
+    status, out, said = log("verify", "--public-key", str(key_file), "--checkpoint", str(kept))
+    assert (status, "the chain holds" in out) == (0, True), said
+    found = json.loads(log("verify", "--public-key", str(key_file), "--json")[1])
+    assert found["holds"]
+    assert found["signed_to"] >= parse_checkpoint(kept.read_text()).number
+    month = time.strftime("%Y-%m", time.gmtime())
+    assert log("verify", "--partition", month)[0] == 0
+    status, _, said = log("verify", "--partition", "1999-01")
+    assert (status, said) == (1, "dossier: the log does not hold: partition 1999-01: there is no such partition\n")
+
+
+def test_a_partition_goes_to_whoever_checks_it_with_python_alone(log, key_file, tmp_path):
+    out, month = tmp_path / "export", time.strftime("%Y-%m", time.gmtime())
+    status, said, _ = log("export", "--partition", month, "--out", str(out))
+    assert (status, said.startswith(f"{out}: ")) == (0, True)
+    assert out.stat().st_mode & 0o777 == 0o600
+    script = shutil.copy(audit_check.__file__, tmp_path / "audit_check.py")
+    done = subprocess.run([sys.executable, "-I", script, out, key_file], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "holds: partition" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert log("export", "--partition", month, "--out", str(out))[0] == 2
+    status, _, said = log("export", "--partition", "1999-01", "--out", str(tmp_path / "none"))
+    assert (status, "there is no partition 1999-01; there are: " in said) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audit_check.py", "export", "public.pem"]
+
+
+def test_another_key_does_not_believe_it(log, run_command, tmp_path):
+    status, pem, _ = run_command("audit", "key", "--new", str(tmp_path / "other.pem"))
+    assert status == 0
+    (tmp_path / "public.pem").write_text(pem)
+    status, _, said = log("verify", "--public-key", str(tmp_path / "public.pem"))
+    assert status == 1
+    assert "is signed by a key that is not listed" in said
+    assert run_command("audit", "key", "--new", str(tmp_path / "other.pem"))[0] == 2
+
+
+def test_what_is_no_key_and_no_checkpoint_is_said(log, tmp_path):
+    (tmp_path / "text").write_text("nothing of the kind")
+    for option, told in (("--public-key", "no public key in PEM"), ("--checkpoint", "no checkpoint as")):
+        status, _, said = log("verify", option, str(tmp_path / "text"))
+        assert status == 2
+        assert told in said
+        assert log("verify", option, str(tmp_path / "missing"))[0] == 2
