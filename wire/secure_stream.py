@@ -15,7 +15,7 @@ import ssl
 import struct
 from typing import Final, Protocol
 
-__all__ = ["HandshakeFailed", "PlainStream", "SecureStream", "Stream", "TruncatedStream"]
+__all__ = ["NoTls", "PlainStream", "SecureStream", "Stream", "TruncatedStream"]
 
 READ_BYTES: Final = 65_536
 LINGER_S: Final = 2.0
@@ -25,8 +25,8 @@ _RST_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _FIN_ON_CLOSE: Final = struct.pack("ii", 0, 0)
 
 
-class HandshakeFailed(Exception):  # noqa: N818 - an outcome
-    """TLS was not agreed on; the text is OpenSSL's reason."""
+class NoTls(Exception):  # noqa: N818 - an outcome
+    """TLS was not agreed on; the cause is OpenSSL's error, ``None`` where the peer went away."""
 
 
 class TruncatedStream(ConnectionError):  # noqa: N818 - a finding
@@ -90,20 +90,20 @@ class SecureStream:
         return self._tls.getpeercert(binary_form=True)
 
     async def handshake(self) -> None:
-        """Raises HandshakeFailed; OSError when the connection is lost."""
+        """Raises NoTls; OSError when the connection is lost."""
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
                 if not await self._pull():
-                    raise HandshakeFailed("the peer closed the connection") from None
+                    raise NoTls("the peer closed the connection") from None
             except ssl.SSLError as error:
                 if self._goes.pending:  # without an alert a FIN would look like an end in order to who speaks no TLS
                     with contextlib.suppress(OSError):
                         await self._flush()
                         await self._linger()  # a RST could overtake the alert
-                raise HandshakeFailed(error.reason or "TLS error") from error
+                raise NoTls(error.reason or "TLS error") from error
             else:
                 await self._flush()
                 return

@@ -17,18 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from wire.secure_stream import HandshakeFailed, PlainStream, SecureStream, Stream
+from wire.handshake import HandshakeFailed, Tls, report
+from wire.secure_stream import NoTls, PlainStream, SecureStream, Stream
 from wire.syslog_framing import Framer, Piece
 from wire.syslog_intake import CONNECTIONS, Intake, Origin, Rooms, Transport, count_received, memory_of
-from wire.tls import peer_of
+from wire.tls import peer_of, reason_of
 
-__all__ = ["HandshakeReport", "SyslogLimits", "TlsSource", "serve_syslog"]
-
-TlsSource = Callable[[], ssl.SSLContext]
-"""Asked for each connection, so that renewed certificates count at once."""
-
-HandshakeReport = Callable[[str, int, str], None]
-"""Told the peer's address and port and the reason when TLS was not agreed on; must not block."""
+__all__ = ["SyslogLimits", "serve_syslog"]
 
 WINDOW_BYTES: Final = 2**20
 """Small messages of one connection that may wait: no sender's crowd stands before everybody else's message."""
@@ -61,10 +56,10 @@ async def serve_syslog(
     *,
     rooms: Rooms,
     limits: SyslogLimits,
-    tls: TlsSource | None,
+    tls: Tls | None,
     stop: asyncio.Event,
     started: Callable[[], None] = lambda: None,
-    handshake_failed: HandshakeReport = lambda _address, _port, _reason: None,
+    handshake_failed: HandshakeFailed | None = None,
 ) -> None:
     """Serve on the listening socket ``sock`` (not closed here) until ``stop``, then drain and return."""
     listener = _Listener(intake, rooms, limits, tls, handshake_failed)
@@ -91,8 +86,8 @@ class _Listener:
         intake: Intake,
         rooms: Rooms,
         limits: SyslogLimits,
-        tls: TlsSource | None,
-        handshake_failed: HandshakeReport,
+        tls: Tls | None,
+        handshake_failed: HandshakeFailed | None,
     ) -> None:
         self.intake = intake
         self.rooms = rooms
@@ -155,10 +150,9 @@ class _Listener:
         try:
             async with asyncio.timeout(self.limits.handshake_timeout_s):
                 await stream.handshake()
-        except (HandshakeFailed, OSError) as error:  # TimeoutError is an OSError
-            reason = str(error) if isinstance(error, HandshakeFailed) else type(error).__name__
-            _log.warning("syslog: no TLS with %s: %s", address, reason)
-            self._handshake_failed(address, port, reason)
+        except (NoTls, OSError) as error:  # TimeoutError is an OSError
+            cause = error if isinstance(error, OSError) else error.__cause__ or ConnectionResetError()
+            report(address, port, reason_of(cause), self._handshake_failed)
             return None
         peer = peer_of(address, stream.certificate)
         return peer.node or peer.fingerprint or peer.address

@@ -21,7 +21,8 @@ from prometheus_client import Counter
 
 from atna.record_repository.indexing import Indexed, index
 from atna.record_repository.store.protocol import Kept, Records, StoreUnavailable
-from wire.syslog import HandshakeReport, SyslogLimits, TlsSource, serve_syslog
+from wire.handshake import HandshakeFailed, Tls
+from wire.syslog import SyslogLimits, serve_syslog
 from wire.syslog_framing import Piece
 from wire.syslog_intake import Origin, Rooms, Settled
 from wire.syslog_udp import serve_syslog_udp
@@ -171,8 +172,8 @@ async def receive(
     datagrams: socket.socket | None,
     max_waiting_bytes: int,
     limits: SyslogLimits,
-    tls: TlsSource | None,
-    handshake_failed: HandshakeReport,
+    tls: Tls | None,
+    handshake_failed: HandshakeFailed,
 ) -> None:
     """Both listeners, each if it has a socket, with one ``Receiver`` behind them; until ``stop``, then drain."""
     receiver, rooms = Receiver(records), Rooms(max_waiting_bytes)
