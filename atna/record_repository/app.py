@@ -53,7 +53,7 @@ def worker(
     domain: AffinityDomainSettings,
     tls: TlsSettings,
     limits: LimitSettings,
-    syslog_tls: TlsSettings,
+    syslog_tls: TlsSettings | None = None,
     sockets: Mapping[str, socket.socket],
     started: Callable[[], None],
     stop: threading.Event,
@@ -72,7 +72,7 @@ def worker(
         )
         listeners: list[Listener] = [serve]
         if "syslog_tls" in sockets or "syslog_udp" in sockets:
-            listeners.append(_syslog(audit, store, tls=syslog_tls, limits=limits, sockets=sockets, alerts=alerts))
+            listeners.append(_syslog(audit, store, tls=syslog_tls or tls, limits=limits, sockets=sockets, alerts=alerts))
         run_listeners(listeners, started, stop)
     finally:
         alerts.close()

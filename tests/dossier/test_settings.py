@@ -240,7 +240,7 @@ def test_a_room_sees_only_its_own_sections():
     assert sorted(set(room_arguments(settings, "registry", "single")) - set(room_arguments(settings, "registry"))) == [
         "feed_tls"
     ]
-    assert sorted(room_arguments(settings, "audit")) == ["audit", "domain", "limits", "tls"]
+    assert sorted(room_arguments(settings, "audit")) == ["audit", "domain", "limits", "syslog_tls", "tls"]
 
 
 @pytest.mark.parametrize(
