@@ -57,6 +57,7 @@ class _Joined:
     room: Room
     index: SqlIndex
     recorder: Recorder
+    alerts: Alerts
 
 
 @contextmanager
@@ -73,7 +74,8 @@ def _joined(
     store = open_store(repository)
     index = open_index(repository.database_url, audit.sinks, audit.max_outbox_rows)
     records = Records(recorder, repository.registry_url)
-    client = SoapClient(tls, timeout_s=repository.registry_timeout_s)
+    alerts = Alerts(recorder, index.record_alone)
+    client = SoapClient(tls, timeout_s=repository.registry_timeout_s, handshake_failed=alerts.handshake_failed)
     room = Room(
         settings=repository,
         store=store,
@@ -90,9 +92,10 @@ def _joined(
         scanner=scanner_for(repository),
     )
     try:
-        yield _Joined(room, index, recorder)
+        yield _Joined(room, index, recorder, alerts)
     finally:
         client.close()
+        alerts.close()
         index.close()
 
 
@@ -121,7 +124,6 @@ def worker(
             action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
         )
         context, forwarded = listener_context(tls, "repository.tls"), Forwarded(tls)
-        alerts = Alerts(joined.recorder, joined.index.record_alone)
 
         async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
             await serve_http(
@@ -133,13 +135,10 @@ def worker(
                 started=ready,
                 allow_plaintext=tls.allow_plaintext,
                 forwarded=forwarded,
-                handshake_failed=alerts.handshake_failed,
+                handshake_failed=joined.alerts.handshake_failed,
             )
 
-        try:
-            run_listeners([serve], started, stop)
-        finally:
-            alerts.close()
+        run_listeners([serve], started, stop)
 
 
 def single(

@@ -6,6 +6,7 @@ have done: NotSent (nothing reached it), OutcomeUnknown (it may have acted), Pee
 
 import base64
 import binascii
+import ssl
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from ihe.soap import CONTENT_TYPE, Envelope, envelope, read_envelope, read_fault
 from ihe.transactions import Transaction
 from schemas import XmlRefused, parse_xml
 from wire.client_package import Package
+from wire.handshake import HandshakeFailed
 from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
+from wire.tls import NotListed, handshake_fault, reason_of
 
 __all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient"]
 
@@ -31,6 +34,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 KEEP_ALIVE_S: Final = 15.0
 """Shorter than any server's, so that a request is not written to a connection that is just being closed."""
 MAX_ENVELOPE_BYTES: Final = 64 * 2**20
+HTTPS_PORT: Final = 443
 _AT_ONCE: Final = 2**18
 _BLOCK: Final = 2**16
 _ROOT_ID: Final = "root@dossier"
@@ -119,7 +123,10 @@ class Answer:
 
 
 class SoapClient:
-    """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, not the whole call."""
+    """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, not the whole call.
+
+    ``handshake_failed`` is told, in the thread that called, of a server whose certificate does not count (ITI-19).
+    """
 
     def __init__(
         self,
@@ -128,7 +135,9 @@ class SoapClient:
         timeout_s: float = 60.0,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         max_connections: int = 64,
+        handshake_failed: HandshakeFailed | None = None,
     ) -> None:
+        self._handshake_failed = handshake_failed
         verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
         self._client = httpx2.Client(
             verify=verify,
@@ -185,9 +194,20 @@ class SoapClient:
             httpx2.UnsupportedProtocol,
             httpx2.InvalidURL,
         ) as error:
-            raise NotSent(f"no connection ({type(error).__name__})") from error
+            self._report(url, handshake_fault(error))
+            raise NotSent(f"no connection ({_reason(error)})") from error
         except httpx2.HTTPError as error:
-            raise OutcomeUnknown(f"no answer ({type(error).__name__})") from error
+            raise OutcomeUnknown(f"no answer ({_reason(error)})") from error
+
+    def _report(self, url: str, fault: ssl.SSLError | None) -> None:
+        if self._handshake_failed is not None and isinstance(fault, ssl.SSLCertVerificationError | NotListed):
+            server = httpx2.URL(url)
+            self._handshake_failed(server.host, server.port or HTTPS_PORT, reason_of(fault))
+
+
+def _reason(error: Exception) -> str:
+    fault = handshake_fault(error)
+    return type(error).__name__ if fault is None else reason_of(fault)
 
 
 def _plain(root: bytes) -> tuple[dict[str, str], bytes]:

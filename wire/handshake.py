@@ -22,7 +22,7 @@ Tls = Callable[[], ssl.SSLContext]
 """The TLS of a listener: gives the context for a new connection, see ``wire.reloading``."""
 
 HandshakeFailed = Callable[[str, int, str], None]
-"""Called in the event loop with the peer's address, its port and the reason; for the audit's security alert."""
+"""Called with the peer's address, its port and the reason, for the audit's security alert; must not block."""
 
 SHUTDOWN_S: Final = 5.0
 

@@ -12,6 +12,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from wire.mllp_framing import Framer, Garbage, Whole, frame
+from wire.tls import reason_of
 
 __all__ = ["MllpClient", "MllpFailed", "NoAnswer", "NotSent", "feed_address"]
 
@@ -139,10 +140,8 @@ class MllpClient:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
     if isinstance(error, ssl.SSLError):
-        return error.reason or "TLS error"
+        return reason_of(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -11,6 +11,7 @@ import httpx2
 from atna.sender import BatchRefused, NotDelivered
 from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
+from wire.tls import handshake_fault, reason_of
 
 __all__ = ["RecordsClient", "records_client"]
 
@@ -37,7 +38,9 @@ class RecordsClient:
         try:
             answer = self._client.post(sink, content=batch, headers={"content-type": MEDIA_TYPE})
         except httpx2.HTTPError as error:
-            raise NotDelivered(f"no answer ({type(error).__name__})") from error
+            fault = handshake_fault(error)
+            reason = type(error).__name__ if fault is None else reason_of(fault)
+            raise NotDelivered(f"no answer ({reason})") from error
         if answer.status_code == HTTPStatus.OK:
             return
         refused = answer.status_code in _REFUSALS

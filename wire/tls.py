@@ -31,6 +31,7 @@ __all__ = [
     "Peer",
     "TlsFault",
     "client_context",
+    "handshake_fault",
     "listed",
     "peer_of",
     "reason_of",
@@ -163,7 +164,7 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         context.load_cert_chain(certificate, key, password=refuse_password)
     except ssl.SSLError as error:
         reason = "they do not belong together" if error.reason == "KEY_VALUES_MISMATCH" else "they are not PEM"
-        raise TlsFault(f"certificate {certificate} and key {key} cannot be used: {reason} ({error.reason})") from error
+        raise TlsFault(f"certificate {certificate} and key {key} cannot be used: {reason}") from error
     except OSError as error:
         raise TlsFault(f"certificate {certificate} or key {key} cannot be read: {error.strerror}") from error
 
@@ -246,6 +247,14 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, TimeoutError | ConnectionAbortedError):  # asyncio aborts a handshake that takes too long
         return "time-out"
     return getattr(error, "strerror", None) or type(error).__name__
+
+
+def handshake_fault(error: BaseException) -> ssl.SSLError | None:
+    """The failure of TLS below what an HTTP library made of it; ``None`` when it was something else."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, ssl.SSLError):
+        seen = seen.__cause__ or seen.__context__
+    return seen
 
 
 def verification_reason(code: int, otherwise: str) -> str:

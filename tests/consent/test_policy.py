@@ -26,6 +26,7 @@ def test_what_changes_the_work_of_others_is_for_listed_partners(transaction):
 def test_plaintext_loopback_may_do_everything_but_a_certificate_on_loopback_is_a_partner_like_others():
     assert decide(MACHINE, "ITI-62").permit
     assert not decide(Caller("127.0.0.1", "CN=lab", "sha256:00"), "ITI-62").permit
+    assert not decide(Caller("127.0.0.1", None, "sha256:00"), "ITI-62").permit, "a certificate without a subject"
     assert not decide(Caller("10.0.0.7"), "ITI-62").permit
 
 

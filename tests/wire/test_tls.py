@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from ihe.transactions import ITI_18
+from wire.client import NotSent, SoapClient
 from wire.reloading import listener_context
 from wire.settings import TlsSettings
 from wire.tls import NotListed, Peer, TlsFault, client_context, peer_of, reason_of, server_context
@@ -348,3 +350,53 @@ class TestFaults:
         )
         with pytest.raises(TlsFault, match=r"secret\.key is encrypted"):
             server_context(TlsSettings(certificate=pki.server.certificate, key=path, ca=pki.ca.certificate))
+
+
+class TestOurOwnClients:
+    """What they say of a server that does not count, and of one for which we do not."""
+
+    @pytest.fixture
+    def reported(self):
+        return []
+
+    @pytest.fixture
+    def call(self, pki, reported):
+        def send(server, identity, **more):
+            client = SoapClient(
+                settings_for(pki, identity, **more), handshake_failed=lambda *failure: reported.append(failure)
+            )
+            try:
+                client.call(f"https://127.0.0.1:{server.port}/", ITI_18, b"<x/>")
+            finally:
+                client.close()
+
+        return send
+
+    def test_a_server_that_is_not_listed_is_not_called_and_reported(self, pki, secured, call, reported):
+        with secured() as server:
+            with pytest.raises(NotSent, match=r"no connection \(not listed in peers: CN=server,O=Hospital A\)"):
+                call(server, pki.client, peers=["CN=elsewhere"])
+            assert reported == [("127.0.0.1", server.port, "not listed in peers: CN=server,O=Hospital A")]
+            assert server.app.seen == []
+
+    def test_a_server_of_a_foreign_authority(self, pki, secured, call, reported):
+        tls = TlsSettings(certificate=pki.stranger.certificate, key=pki.stranger.key, ca=pki.ca.certificate)
+        with secured(tls) as server:
+            with pytest.raises(NotSent, match="certificate of a foreign authority"):
+                call(server, pki.client)
+            assert reported == [("127.0.0.1", server.port, "certificate of a foreign authority")]
+
+    def test_nobody_there_is_no_matter_of_authentication(self, pki, secured, call, reported):
+        with secured() as server:
+            pass
+        with pytest.raises(NotSent, match=r"no connection \(ConnectError\)"):
+            call(server, pki.client)
+        assert reported == []
+
+    def test_a_server_that_refuses_us_says_why(self, pki, serve, call, reported):
+        context = server_context(settings_for(pki, pki.server))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # 1.3 tells the refusal after the handshake, maybe too late
+        with serve(tls=lambda: context) as server:
+            with pytest.raises(NotSent, match=r"no connection \(refused by the peer: certificate expired\)"):
+                call(server, pki.issue("late", days=-1))
+            assert reported == []
