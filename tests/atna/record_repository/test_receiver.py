@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from atna.record_repository.app import worker
-from atna.record_repository.store.protocol import Criteria
+from atna.record_repository.store.protocol import Criteria, StoreUnavailable
 from atna.record_repository.store.records import RecordStore
 from atna.record_repository.store.tables import metadata
 from atna.settings import AuditSettings
@@ -418,3 +418,40 @@ def test_a_stop_while_the_database_is_away_ends_in_time(sqlite_url, writer, away
         service.thread.join(20)
         assert metric("given_up_total") == before + 1
     service.close()
+
+
+@pytest.fixture
+def picky(monkeypatch):
+    """A database that cannot take some message."""
+    keep = RecordStore.keep
+
+    def refuse(store, batch, **more):
+        if any(b"poison" in item.message for item in batch):
+            raise StoreUnavailable("no")
+        return keep(store, batch, **more)
+
+    monkeypatch.setattr(RecordStore, "keep", refuse)
+
+
+def test_a_message_the_database_cannot_take_holds_up_no_other(start, writer, picky):
+    service, good = start(), [writer.query(), writer.query("p2")]
+    before = metric("refused_total")
+    with SyslogSender(service.port) as bad, SyslogSender(service.port) as other:
+        bad.send(good[0], b"poison", good[1])
+        later = writer.registration()
+        other.send(later)
+        assert other.end()
+        assert not bad.end()
+    assert set(service.kept(3)) == {*good, later}
+    assert metric("refused_total") == before + 1
+
+
+def test_a_message_alone_that_is_not_taken_is_tried_until_others_are(start, writer, picky):
+    service, good = start(syslog_confirm_timeout_s=30), writer.query()
+    with SyslogSender(service.port, timeout=30) as bad, SyslogSender(service.port, timeout=30) as other:
+        bad.send(b"poison")
+        time.sleep(0.3)
+        other.send(good)
+        assert other.end()
+        assert not bad.end()
+    assert set(service.kept(1)) == {good}
