@@ -17,6 +17,7 @@ from atna.record_repository.store.tables import metadata
 from atna.settings import AuditSettings
 from atna.store.engine import begin_write, open_engine
 from tests.certificates import issue
+from tests.postgres import restartable  # noqa: F401 - a fixture
 from tests.syslog_sender import SyslogSender, datagram, frames, tls_context
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 
@@ -455,3 +456,52 @@ def test_a_message_alone_that_is_not_taken_is_tried_until_others_are(start, writ
         assert other.end()
         assert not bad.end()
     assert set(service.kept(1)) == {good}
+
+
+def test_datagrams_the_kernel_has_no_room_for_are_counted(start, away):
+    service = start(syslog_max_waiting_bytes=2**20)
+    before = metric("received_total", transport="udp")
+    count = 4000
+    with away():
+        datagram(service.udp, *(b"%d %b" % (number, b"x" * 8000) for number in range(count)))
+    datagram(service.udp, b"the last one brings the count")
+    deadline = time.monotonic() + 60
+    while (came := metric("received_total", transport="udp") - before) + metric("udp_lost") != count + 1:
+        assert time.monotonic() < deadline, (came, metric("udp_lost"))
+        time.sleep(0.05)
+    assert 0 < metric("udp_lost") < count
+    assert len(service.records(came)) == came
+
+
+def test_on_postgresql_too_and_what_waits_comes_after_its_restart(restartable, writer):  # noqa: F811
+    restartable.psql("CREATE DATABASE audit TEMPLATE template0 ENCODING 'UTF8'")
+    service = Receiving(restartable.url("audit") + "&connect_timeout=2", syslog_confirm_timeout_s=30)
+    try:
+        messages = [writer.query(), b"\x00 no record", writer.registration()]
+        with SyslogSender(service.port, timeout=40) as sender:
+            sender.send(messages[0])
+            assert sender.end()
+        restartable.stop()
+        with SyslogSender(service.port, timeout=40) as sender:
+            sender.send(*messages)
+            time.sleep(0.5)
+            restartable.start()
+            assert sender.end()
+        assert set(service.kept(3)) == set(messages)
+    finally:
+        service.close()
+
+
+def test_a_close_notify_is_answered_after_the_commit_alone(secured, writer, away):
+    service, context = secured
+    message, answered = writer.query(), []
+    with SyslogSender(service.port, context) as sender:
+        sender.send(message)
+        with away():
+            thread = threading.Thread(target=lambda: answered.append(sender.end()))
+            thread.start()
+            thread.join(1)
+            assert answered == []
+        thread.join()
+    assert answered == [True]
+    assert set(service.kept(1)) == {message}
