@@ -191,12 +191,12 @@ class Attacker(threading.Thread):
                 self.report.violations.append("a message that was never whole ended in order")
 
     def aborted(self):
-        """A RST in the middle: what of it arrives nobody knows."""
-        messages = [self.record() for _ in range(4)]
+        """A RST in the middle: whether it arrives nobody knows. The fragment is so long that no other is equal to it."""
+        messages = [self.record() for _ in range(self.rng.randrange(1, 5))]
         self.sent.perhaps += messages
         stream = self.stream(*messages)
         with SyslogSender(self.ports[0], self.context) as sender:
-            sender.write(stream[: self.rng.randrange(1, len(stream))])
+            sender.write(stream[: -self.rng.randrange(1, len(messages[-1]) - 200)])
             self.sent.octets += len(stream)
             sender.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
 

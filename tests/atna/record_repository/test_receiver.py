@@ -517,3 +517,27 @@ def test_a_close_notify_is_answered_after_the_commit_alone(secured, writer, away
         thread.join()
     assert answered == [True]
     assert set(service.kept(1)) == {message}
+
+
+def test_the_store_is_told_how_and_from_whom_each_record_came(secured, writer, monkeypatch):
+    service, context = secured
+    keep, told = RecordStore.keep, {}
+
+    def listen(store, batch, *, via=""):
+        origins = [via] * len(batch) if isinstance(via, str) else via
+        told.update({item.message: one for item, one in zip(batch, origins, strict=True)})
+        return keep(store, batch, via=via)
+
+    monkeypatch.setattr(RecordStore, "keep", listen)
+    whole, long, half = writer.query(), writer.query(request=b"x" * 100_000), writer.query("p2")[:200]
+    datagram(service.udp, b"by UDP")
+    with SyslogSender(service.port, context) as sender:
+        sender.write(frames(whole, long) + b"500 " + half)
+        assert not sender.end()
+    service.records(4)
+    assert told == {
+        b"by UDP": "syslog+udp 127.0.0.1",
+        whole: "syslog+tls CN=client,O=Hospital A",
+        long[:100_000]: "syslog+tls,truncated CN=client,O=Hospital A",
+        half: "syslog+tls,broken CN=client,O=Hospital A",
+    }
