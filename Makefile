@@ -22,7 +22,8 @@ help:
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
 	@echo "make soak      kill -9 under load for a quarter of an hour, then many writers of the same few objects for ten"
 	@echo "               minutes on each engine, then 10,000 documents into a store that fails: nothing acknowledged is"
-	@echo "               lost (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, SEED)"
+	@echo "               lost; then 10,000,000 random and mutated octets into the syslog receiver: all stored or counted"
+	@echo "               (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, OCTETS, SEED)"
 	@echo "make histories random histories of the registry against a model of the framework's rules (HISTORIES)"
 
 # --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
@@ -79,8 +80,9 @@ THREADS ?= 16
 WRITER_SECONDS ?= 600
 DOCUMENTS ?= 10000
 FAULTS ?= 5
-.PHONY: soak soak-kills soak-writers soak-documents
-soak: soak-kills soak-writers soak-documents
+OCTETS ?= 10000000
+.PHONY: soak soak-kills soak-writers soak-documents soak-hostile
+soak: soak-kills soak-writers soak-documents soak-hostile
 soak-kills: $(VENV)/.test
 	$(BIN)/python -m tests.soak --kills $(KILLS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
@@ -92,6 +94,10 @@ soak-writers: $(VENV)/.test
 soak-documents: $(VENV)/.test
 	$(BIN)/python -m tests.soak documents --documents $(DOCUMENTS) --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.soak documents --documents $(DOCUMENTS) --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) --bucket
+
+# random and mutated OCTETS into the syslog receiver
+soak-hostile: $(VENV)/.test
+	$(BIN)/python -m tests.soak hostile --octets $(OCTETS) $(if $(SEED),--seed $(SEED))
 
 # that many random histories on each engine
 HISTORIES ?= 2000

@@ -35,7 +35,7 @@ class SyslogSender:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         if context is not None:
             try:
-                self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+                self.socket = context.wrap_socket(self.socket, server_hostname="localhost", suppress_ragged_eofs=False)
             except BaseException:
                 self.socket.close()
                 raise

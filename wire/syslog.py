@@ -20,7 +20,7 @@ from typing import Final
 from wire.handshake import HandshakeFailed, Tls, report
 from wire.secure_stream import NoTls, PlainStream, SecureStream, Stream
 from wire.syslog_framing import Framer, Piece
-from wire.syslog_intake import CONNECTIONS, Intake, Origin, Rooms, Transport, count_received, memory_of
+from wire.syslog_intake import CONNECTIONS, Intake, Origin, Rooms, Transport, count_broken, count_received, memory_of
 from wire.tls import peer_of, reason_of
 
 __all__ = ["SyslogLimits", "serve_syslog"]
@@ -203,6 +203,8 @@ class _Connection:
             rest = self._framer.end()
             if rest is not None:
                 await self._hand_over([rest])
+            elif ended and not whole:
+                count_broken(self._origin)  # it broke off where there was nothing to keep yet
             async with asyncio.timeout(self._limits.confirm_timeout_s):
                 if whole and await self._everything_kept():
                     await self._stream.confirm()

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 
 from wire.syslog_framing import Piece, Whole
 
-__all__ = ["Intake", "Origin", "Room", "Rooms", "Settled", "Transport", "count_received", "memory_of"]
+__all__ = ["Intake", "Origin", "Room", "Rooms", "Settled", "Transport", "count_broken", "count_received", "memory_of"]
 
 LONGEST_SENDER: Final = 400
 PIECE_BYTES: Final = 1024
@@ -131,4 +131,9 @@ def count_received(origin: Origin, pieces: Sequence[Piece]) -> None:
         if piece.whole is Whole.TRUNCATED:
             TOO_LONG.labels(origin.transport).inc()
         elif piece.whole is Whole.BROKEN:
-            BROKEN.labels(origin.transport).inc()
+            count_broken(origin)
+
+
+def count_broken(origin: Origin) -> None:
+    """A frame of which no octet came."""
+    BROKEN.labels(origin.transport).inc()

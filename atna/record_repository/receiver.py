@@ -8,13 +8,15 @@ is given up and told of in the log; no sender was told that it is kept.
 
 import asyncio
 import logging
+import random
 import socket
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 from prometheus_client import Counter
@@ -33,12 +35,19 @@ BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 4 * 2**20
 RETRY_FIRST_S: Final = 0.2
 RETRY_LONGEST_S: Final = 5.0
+FAILURES_TOGETHER: Final = 4
+"""Attempts at a whole batch before its messages are tried one by one."""
+
+ENOUGH_REFUSED: Final = 8
+"""So many refused in a row, and none kept: none of them is to blame."""
+
 LISTENERS_END_S: Final = 2.0
 """What the end of the listeners may take beyond their own bound, and the least time for the last commit."""
 
 STORED: Final = Counter("dossier_syslog_stored", "Syslog messages kept as new records")
 REPEATED: Final = Counter("dossier_syslog_repeated", "Syslog messages that were known already, byte for byte")
 UNREADABLE: Final = Counter("dossier_syslog_unreadable", "Syslog messages that are no audit record", ["transport"])
+REFUSED: Final = Counter("dossier_syslog_refused", "Syslog messages the database refuses by themselves; not kept")
 GIVEN_UP: Final = Counter("dossier_syslog_given_up", "Syslog messages not kept when the service had to end")
 
 _log = logging.getLogger(__name__)
@@ -65,6 +74,10 @@ class _Arrival:
     piece: Piece
     chunk: _Chunk
 
+    @property
+    def via(self) -> str:
+        return self.origin.via(self.piece.whole)
+
 
 class Receiver:
     """``wire.syslog_intake.Intake`` in front of ``records``. Made and used within an event loop."""
@@ -72,9 +85,9 @@ class Receiver:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._waiting: deque[_Arrival] = deque()
-        self._flying: list[list[_Arrival]] = []
+        self._flying: list[_Batch] = []
         """Batches that are being indexed or committed."""
-        self._indexed: asyncio.Queue[tuple[list[_Arrival], list[Indexed]] | None] = asyncio.Queue(1)
+        self._indexed: asyncio.Queue[_Batch | None] = asyncio.Queue(1)
         self._arrived = asyncio.Event()
         self._ending = False
         self._loop = asyncio.get_running_loop()
@@ -100,7 +113,7 @@ class Receiver:
     def give_up(self) -> None:
         """After ``run`` was broken off: what is not kept by now is not kept."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        left = [arrival for batch in self._flying for arrival in batch] + list(self._waiting)
+        left = [arrival for batch in self._flying for arrival in batch.arrivals] + list(self._waiting)
         if left:
             GIVEN_UP.inc(len(left))
             _log.error("%d syslog messages were not kept: the database did not take them in time", len(left))
@@ -115,52 +128,99 @@ class Receiver:
                 continue
             batch = self._next_batch()
             self._flying.append(batch)
-            items = await self._loop.run_in_executor(self._threads, _indexed, batch)
-            await self._indexed.put((batch, items))
+            await self._loop.run_in_executor(self._threads, batch.index)
+            await self._indexed.put(batch)
         await self._indexed.put(None)
 
-    def _next_batch(self) -> list[_Arrival]:
-        batch: list[_Arrival] = []
+    def _next_batch(self) -> "_Batch":
+        batch = _Batch()
         octets = 0
-        while self._waiting and len(batch) < BATCH_RECORDS and octets < BATCH_BYTES:
+        while self._waiting and len(batch.arrivals) < BATCH_RECORDS and octets < BATCH_BYTES:
             arrival = self._waiting.popleft()
             octets += len(arrival.piece.message)
-            batch.append(arrival)
+            batch.arrivals.append(arrival)
         return batch
 
     async def _commit(self) -> None:
-        while (ready := await self._indexed.get()) is not None:
-            batch, items = ready
-            kept = await self._kept(batch, items)
-            STORED.inc(kept.stored)
-            REPEATED.inc(kept.repeated)
-            self._tell_unreadable(batch, items)
+        while (batch := await self._indexed.get()) is not None:
+            refused = await self._kept(batch)
+            batch.tell_unreadable()
             self._flying.remove(batch)
-            for arrival in batch:
-                arrival.chunk.settle(kept=True)
+            for number, arrival in enumerate(batch.arrivals):
+                arrival.chunk.settle(kept=number not in refused)
 
-    async def _kept(self, batch: Sequence[_Arrival], items: Sequence[Indexed]) -> Kept:
-        """Keep the batch, however long the database makes us wait."""
-        via = [arrival.origin.via(arrival.piece.whole) for arrival in batch]
+    async def _kept(self, batch: "_Batch") -> frozenset[int]:
+        """Keep the batch, however long the database makes us wait; the places of what it refuses for itself."""
         pause = RETRY_FIRST_S
-        while True:
+        for failures in count():
+            keep = self._together if failures < FAILURES_TOGETHER else self._apart
             try:
-                return await self._loop.run_in_executor(self._threads, partial(self._records.keep, items, via=via))
+                return await self._loop.run_in_executor(self._threads, keep, batch)
             except StoreUnavailable as error:
-                _log.warning("%d syslog messages are not kept yet: %s", len(batch), error)
+                _log.warning("%d syslog messages are not kept yet: %s", len(batch.items), error)
             except Exception:  # noqa: BLE001 - our own defect: told with its trace, and nothing is dropped
-                _log.exception("%d syslog messages are not kept yet", len(batch))
+                _log.exception("%d syslog messages are not kept yet", len(batch.items))
+            self._join(batch)
             await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_LONGEST_S)
+        raise AssertionError  # count() has no end
 
-    @staticmethod
-    def _tell_unreadable(batch: Sequence[_Arrival], items: Sequence[Indexed]) -> None:
-        strange = Tally(
-            arrival.origin for arrival, item in zip(batch, items, strict=True) if not item.readable
-        )  # fmt: skip
-        for origin, count in strange.items():
-            UNREADABLE.labels(origin.transport).inc(count)
-            _log.warning("%d syslog messages of %s are no audit records; kept as they are", count, origin.sender)
+    def _join(self, batch: "_Batch") -> None:
+        """Take the next messages in: one that is refused by itself is known by others that are not."""
+        if self._indexed.empty() or len(batch.items) >= BATCH_RECORDS:
+            return
+        more = self._indexed.get_nowait()
+        if more is None:
+            self._indexed.put_nowait(None)
+            return
+        self._flying.remove(more)
+        batch.arrivals += more.arrivals
+        batch.items += more.items
+
+    def _together(self, batch: "_Batch") -> frozenset[int]:
+        _tell_kept(self._records.keep(batch.items, via=[arrival.via for arrival in batch.arrivals]))
+        return frozenset()
+
+    def _apart(self, batch: "_Batch") -> frozenset[int]:
+        """One by one: a message that the database cannot take must not hold up all others for ever.
+
+        While it takes none of them it is the database's own trouble: StoreUnavailable.
+        """
+        refused: set[int] = set()
+        places = random.sample(range(len(batch.items)), len(batch.items))
+        for tried, place in enumerate(places, 1):
+            try:
+                _tell_kept(self._records.keep([batch.items[place]], via=batch.arrivals[place].via))
+            except Exception as error:  # whatever it is, it is this message's
+                refused.add(place)
+                if len(refused) == tried and tried in {len(places), ENOUGH_REFUSED}:
+                    raise StoreUnavailable("the audit database takes none of them") from error
+        if refused:
+            REFUSED.inc(len(refused))
+            _log.error("%d syslog messages are refused by the audit database and not kept", len(refused))
+        return frozenset(refused)
+
+
+@dataclass(eq=False, slots=True)
+class _Batch:
+    """What is committed together."""
+
+    arrivals: list[_Arrival] = field(default_factory=list)
+    items: list[Indexed] = field(default_factory=list)
+
+    def index(self) -> None:
+        self.items = [index(arrival.piece.message) for arrival in self.arrivals]
+
+    def tell_unreadable(self) -> None:
+        pairs = zip(self.arrivals, self.items, strict=True)
+        for origin, number in Tally(arrival.origin for arrival, item in pairs if not item.readable).items():
+            UNREADABLE.labels(origin.transport).inc(number)
+            _log.warning("%d syslog messages of %s are no audit records; kept as they are", number, origin.sender)
+
+
+def _tell_kept(kept: Kept) -> None:
+    STORED.inc(kept.stored)
+    REPEATED.inc(kept.repeated)
 
 
 async def receive(
@@ -210,7 +270,3 @@ async def _drained(
     await asyncio.wait(listening, timeout=drain_s + LISTENERS_END_S)
     receiver.end()
     await asyncio.wait({keeping}, timeout=max(LISTENERS_END_S, deadline - loop.time()))
-
-
-def _indexed(batch: Sequence[_Arrival]) -> list[Indexed]:
-    return [index(arrival.piece.message) for arrival in batch]

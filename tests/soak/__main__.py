@@ -1,7 +1,9 @@
 """The long soaks: ``python -m tests.soak [--kills 200] [--seconds 900] [--seed S] [--postgres]`` kills processes under
 load, ``python -m tests.soak writers [--threads 16] [--seconds 600] [--seed S] [--postgres]`` has many writers change the
 same few objects, ``python -m tests.soak documents [--documents 10000] [--faults 5] [--threads 8] [--seed S] [--bucket]``
-brings documents into a repository whose store, a folder or a bucket, fails in so many percent of its operations.
+brings documents into a repository whose store, a folder or a bucket, fails in so many percent of its operations,
+``python -m tests.soak hostile [--octets 10000000] [--threads 8] [--seed S]`` sends random and mutated octets to the
+syslog receiver.
 
 Everything runs on loopback, in a temporary directory that is removed when nothing was found. Exit status 1 when an
 acknowledged document, entry or audit record was lost, doubled or damaged, or a request was not answered in time.
@@ -20,6 +22,7 @@ from bench.servers import postgresql
 from tests.object_store import running_seaweedfs
 from tests.soak import contending
 from tests.soak.documents import DocumentsPlan, submit
+from tests.soak.hostile import HostilePlan, feed
 from tests.soak.soaking import Plan, soak
 
 
@@ -33,6 +36,8 @@ def main():
 
     if arguments.mode == "documents":
         return _documents(arguments, seed, say)
+    if arguments.mode == "hostile":
+        return _hostile(arguments, seed, say)
     writers = arguments.mode == "writers"
     seconds = arguments.seconds or (600 if writers else 900)
     threads = arguments.threads or 16
@@ -61,6 +66,13 @@ def _documents(arguments, seed, say):
         return _told(submit(plan, folder, say), folder)
 
 
+def _hostile(arguments, seed, say):
+    plan = HostilePlan(seed, arguments.octets, arguments.threads or 8)
+    print(f"python -m tests.soak hostile --octets {plan.octets} --threads {plan.threads} --seed {seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="dossier-soak-", dir=arguments.folder))
+    return _told(feed(plan, folder, say), folder)
+
+
 def _told(report, folder):
     print("\n".join(report.lines()))
     if report.violations:
@@ -72,10 +84,11 @@ def _told(report, folder):
 
 def _arguments():
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("mode", nargs="?", choices=["kills", "writers", "documents"], default="kills")
+    parser.add_argument("mode", nargs="?", choices=["kills", "writers", "documents", "hostile"], default="kills")
     parser.add_argument("--threads", type=int, help="that write at once; default: 16 writers, 8 sources of documents")
     parser.add_argument("--documents", type=int, default=10_000, help="to be brought in")
     parser.add_argument("--faults", type=float, default=5, help="percent of the store's operations that fail")
+    parser.add_argument("--octets", type=int, default=10_000_000, help="hostile ones, to be sent")
     parser.add_argument("--kills", type=int, default=200, help="of each child process, as many as fit")
     parser.add_argument("--seconds", type=float, help="of load; default: 900, or 600 of writers")
     parser.add_argument("--seed", type=int, help="of all choices; default: a new one, printed")
