@@ -1,5 +1,6 @@
-"""A sink of audit records as a test needs it: takes the feed of ``POST …/records``, confirms, and keeps what came."""
+"""A sink of audit records as a test needs it: takes ``POST …/records`` and ``…/AuditEvent``, confirms, keeps what came."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -9,10 +10,14 @@ __all__ = ["RecordsSink"]
 
 
 class RecordsSink:
-    """``records`` are the messages in the order they came; ``answers`` are statuses to give first, else 200."""
+    """``records`` are the messages in the order they came, ``resources`` the AuditEvents.
+
+    ``answers`` are statuses to give first, afterwards 200 or 201; 0 breaks the connection.
+    """
 
     def __init__(self, *answers):
         self.records = []
+        self.resources = []
         self.answers = list(answers)
         sink = self
 
@@ -21,8 +26,15 @@ class RecordsSink:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
-                status = sink.answers.pop(0) if sink.answers else 200
-                if status == 200:
+                fhir = self.path.endswith("/AuditEvent")
+                status = sink.answers.pop(0) if sink.answers else 201 if fhir else 200
+                if status == 0:
+                    self.close_connection = True
+                    return
+                if status == 201:
+                    assert self.headers["content-type"] == "application/fhir+json"
+                    sink.resources.append(json.loads(body))
+                elif status == 200:
                     sink.records += FrameDecoder(10**9).feed(body)
                 self.send_response(status)
                 self.send_header("content-length", "2")
@@ -34,7 +46,8 @@ class RecordsSink:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/records"
+        place = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url, self.fhir = f"{place}/records", f"fhir+{place}/fhir"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 

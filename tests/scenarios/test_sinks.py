@@ -64,6 +64,7 @@ class Sinks:
             f"tcp://127.0.0.1:{self.tcp.port}",
             f"udp://127.0.0.1:{self.udp.getsockname()[1]}",
             self.feed.url,
+            self.feed.fhir,
         ]
 
     def heard(self):
@@ -134,6 +135,7 @@ def test_each_sink_gets_each_record_and_one_that_is_down_delays_no_other(served,
         return len(heard["feed"]) == 4 and len({tuple(one) for one in heard.values()}) == 1  # starts, feed, query
 
     until(same)
+    until(lambda: len(sinks.feed.resources) == 4)
     names = {decode_message(message).app_name for message in sinks.heard()["tls"]}
     assert names == {"dossier-registry", "dossier-repository"}
     until(lambda: metric(server, "dossier_outbox_sink_rows", sink=sinks.nowhere) == 3)
