@@ -94,6 +94,9 @@ __all__ = [
     "stored_query",
 ]
 
+HOME_DETAIL: Final = "urn:ihe:iti:xca:2010:homeCommunityId"
+"""Type of the detail with the home of what was asked or changed (documents have another, see ``participants``)."""
+
 _UPDATES: Final = frozenset({ITI_57, ITI_92})
 
 
@@ -119,9 +122,15 @@ def registered(
     reason: str | None = None,
     decision: str | None = None,
     transaction: Transaction = ITI_42,
+    home_community_id: str | None = None,
 ) -> AuditMessage:
-    """ITI-42, 61 (ITI TF-2: 3.42.5.1) and, as updates, ITI-57 and 92: what a registry is sent as a submission."""
-    return _submission(transaction, parties, (patient_id, submission_set_id), (outcome, reason, decision))
+    """ITI-42, 61 (ITI TF-2: 3.42.5.1) and, as updates, ITI-57 and 92: what a registry is sent as a submission.
+
+    ``home_community_id`` stands in the record of an ITI-92.
+    """
+    named = (patient_id, submission_set_id)
+    home = () if home_community_id is None else (Detail(HOME_DETAIL, home_community_id.encode()),)
+    return _submission(transaction, parties, named, (outcome, reason, decision), home)
 
 
 def _submission(
@@ -129,6 +138,7 @@ def _submission(
     parties: Parties,
     named: tuple[str | None, str | None],
     result: tuple[Outcome, str | None, str | None],
+    details: tuple[Detail, ...] = (),
 ) -> AuditMessage:
     (patient_id, submission_set_id), (outcome, reason, decision) = named, result
     asked = parties.writer is Writer.REQUESTER
@@ -141,7 +151,7 @@ def _submission(
         reason,
     )
     submission = ParticipantObject(
-        submission_set_id or UNKNOWN, SUBMISSION_SET, SYSTEM, ROLE_JOB, details=decided(decision)
+        submission_set_id or UNKNOWN, SUBMISSION_SET, SYSTEM, ROLE_JOB, details=(*details, *decided(decision))
     )
     return about(event, parties, (*patients(patient_id), submission))
 
@@ -206,7 +216,7 @@ def stored_query(
     event_type = transaction_code(transaction.code, transaction.name)
     details = [Detail("QueryEncoding", b"UTF-8")]
     if home_community_id is not None:
-        details.append(Detail("urn:ihe:iti:xca:2010:homeCommunityId", home_community_id.encode()))
+        details.append(Detail(HOME_DETAIL, home_community_id.encode()))
     query = ParticipantObject(
         query_id, event_type, SYSTEM, ROLE_QUERY, query=request, details=(*details, *decided(decision))
     )

@@ -15,6 +15,7 @@ from atna.message import AuditMessage, Outcome
 from consent.policy import decide
 from ihe import vocabulary as v
 from ihe.errors import ErrorCode, RegistryError, Rejected
+from ihe.named import query_named, submission_named
 from ihe.transactions import ITI_92
 from registry.desk import Desk
 from registry.store.protocol import Defect, LetPass, LostRace, StoreUnavailable
@@ -114,6 +115,9 @@ class SubmissionAsked(Asked):
 
     def audited(self, outcome: Outcome, reason: str | None) -> tuple[AuditMessage, ...]:
         """One record (ITI TF-2: 3.42.5.1)."""
+        if self.submission_set_id is None:  # refused before it was read
+            named = submission_named(self.request.body)
+            self.patient_id, self.submission_set_id = named.patient_id, named.unique_id
         message = events.registered(
             self.parties,
             patient_id=self.patient_id,
@@ -122,6 +126,7 @@ class SubmissionAsked(Asked):
             reason=reason,
             decision=self.decision.rule,
             transaction=self.request.transaction,
+            home_community_id=self.desk.agreed.home_community_id if self.request.transaction is ITI_92 else None,
         )
         return (message,)
 
@@ -166,6 +171,11 @@ class QueryAsked(Asked):
     def audited(self, outcome: Outcome, reason: str | None) -> tuple[AuditMessage, ...]:
         """The query as it was asked, once for each patient (ITI TF-2: 3.18.5.1)."""
         text = self._text()
+        if outcome != Outcome.SUCCESS and not self.patient_ids:  # refused before it was understood
+            named = query_named(self.request.body)
+            self.query_id, self.home = named.query_id or participants.UNKNOWN, named.home
+            if self.recordable(named.patient_ids, self.desk.settings.max_query_patients):
+                self.patient_ids = named.patient_ids
         return tuple(
             events.stored_query(
                 self.parties,

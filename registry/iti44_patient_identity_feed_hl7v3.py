@@ -176,10 +176,15 @@ class _Asked:
     def refusal(self, problems: Sequence[Problem], rules: FeedRules) -> list[AuditMessage]:
         """A record for each id as it came, one without a patient when there is none."""
         reason = "; ".join(dict.fromkeys(f"{one.ack} {one.code} {one.code.text}" for one in problems))
-        named = (*self.message.identifiers, *self.message.prior_identifiers)[:MAX_IDENTIFIERS]
-        ids = dict.fromkeys(_cx_text(one, rules) for one in named)
         action = ACTIONS[self.request.transaction]
-        return [self.audited(patient_id, action, Outcome.SERIOUS_FAILURE, reason) for patient_id in ids or (None,)]
+        gone = Action.DELETE if self.request.transaction is ITI_44_RESOLVE else action
+        named = [(one, action) for one in self.message.identifiers]
+        named += [(one, gone) for one in self.message.prior_identifiers]
+        acts = dict.fromkeys((_cx_text(one, rules), done) for one, done in named[:MAX_IDENTIFIERS])
+        return [
+            self.audited(patient_id, done, Outcome.SERIOUS_FAILURE, reason)
+            for patient_id, done in acts or [(None, action)]
+        ]
 
 
 def _cx_text(identifier: Identifier, rules: FeedRules) -> str:

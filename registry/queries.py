@@ -61,4 +61,7 @@ def _found(asked: QueryAsked, query: iti18.StoredQuery) -> Found:
             text = f"objects of {len(everyone)} patients match, too many to record for a query of this size; narrow it"
             raise Rejected((RegistryError(ErrorCode.TOO_MANY_RESULTS, text),))
         asked.patient_ids = everyone
+    elif not named and asked.recordable(ids := sorted(found.patient_ids), bounds.patients):
+        # Asked by an id of an object: whose it is tells the answer, and who looked is found by the patient.
+        asked.patient_ids = ids
     return found

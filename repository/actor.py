@@ -8,6 +8,7 @@ from atna.participants import DocumentReference
 from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.errors import ErrorCode, RegistryError
+from ihe.named import submission_named
 from ihe.transactions import ITI_41, ITI_43, ITI_86, Transaction
 from repository import iti41_provide_and_register_document_set_b as iti41
 from repository import iti43_retrieve_document_set as iti43
@@ -67,6 +68,7 @@ class RepositoryActor:
             return self._room.records.removed(origin, unknown, patient_id=None, outcome=failed, reason=reason)
         if request.transaction == ITI_43:
             return self._room.records.retrieved(origin, unknown, patient_id=None, outcome=failed, reason=reason)
+        named = submission_named(request.body)
         return self._room.records.provided(
-            origin, patient_id=None, submission_set_id=None, outcome=failed, reason=reason
+            origin, patient_id=named.patient_id, submission_set_id=named.unique_id, outcome=failed, reason=reason
         )

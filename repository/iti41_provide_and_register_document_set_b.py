@@ -21,6 +21,7 @@ from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected, SoapFault
+from ihe.named import submission_named
 from repository.records import origin_of
 from repository.registration import Filing, Incoming, out_of_room, register
 from repository.room import Room, StagedDocument, TooManyUploads
@@ -285,10 +286,11 @@ def _record_refusal(
 ) -> None:
     """A refusal commits its record alone. If even that is impossible the refusal still stands: nothing was done."""
     codes = "SOAP fault" if rejected is None else ",".join(sorted({str(e.code) for e in rejected.errors}))
+    named = submission_named(request.body) if provided is None else provided
     message = room.records.provided(
         origin_of(request),
-        patient_id=None if provided is None else provided.patient_id,
-        submission_set_id=None if provided is None else provided.unique_id,
+        patient_id=named.patient_id,
+        submission_set_id=named.unique_id,
         outcome=Outcome.SERIOUS_FAILURE,
         reason=codes,
         decision=decision.rule,

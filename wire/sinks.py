@@ -7,6 +7,7 @@ from typing import Final
 from atna.iti20_record_audit_event import encode_frame
 from atna.sender import Pace
 from atna.sinks import Kind, parse_sink
+from wire.fhir_client import FhirClient
 from wire.records_client import records_client
 from wire.settings import TlsSettings
 from wire.syslog_client import send_datagrams, send_stream
@@ -17,6 +18,7 @@ __all__ = ["Sinks"]
 # A connection, and under TLS a handshake, for each batch: so they are gathered for longer (and no longer than 5 s).
 _STREAM: Final = Pace(rows=1000, gather_s=2.0)
 _PACES: Final = {
+    Kind.FHIR: Pace(rows=100, gather_s=0.05),
     Kind.RECORDS: Pace(rows=500, gather_s=0.05),
     Kind.TLS: _STREAM,
     Kind.TCP: _STREAM,
@@ -27,13 +29,14 @@ _PACES: Final = {
 class Sinks:
     """Call it with (sink, messages), from any thread; it keeps what connections may be kept until ``close``.
 
-    Raises NotDelivered, Interrupted, BatchRefused. ``tls`` ``None`` or without certificate: no sink over TLS. Its files
-    are read for each new connection, so that a renewed certificate is used.
+    Raises NotDelivered, Interrupted, BatchRefused. ``tls`` ``None`` or without certificate: no sink over TLS. For
+    syslog its files are read for each new connection, so that a renewed certificate is used.
     """
 
     def __init__(self, tls: TlsSettings | None) -> None:
         self._tls = tls
         self._records = records_client(tls)
+        self._fhir = FhirClient(tls)
 
     def __call__(self, sink: str, messages: Sequence[bytes]) -> None:
         place = parse_sink(sink)
@@ -43,6 +46,8 @@ class Sinks:
             send_stream(place, messages, None)
         elif place.kind is Kind.TLS:
             send_stream(place, messages, self._context)
+        elif place.kind is Kind.FHIR:
+            self._fhir(place.url, messages)
         else:
             self._records(place.url, b"".join(map(encode_frame, messages)))
 
@@ -56,3 +61,4 @@ class Sinks:
     def close(self) -> None:
         """Close the connections it kept."""
         self._records.close()
+        self._fhir.close()
