@@ -2,6 +2,7 @@
 
 ``worker``   socket ``http``: feed of records, ITI-81, check of the chain
 ``single``   socket ``admin``: health and metrics; records that the service starts and stops, signs checkpoints
+``retention``  the retention rule by hand
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from atna.record_repository.checkpoints import Checkpoints
 from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti81 import Reading, routes
+from atna.record_repository.retention import Retention
 from atna.record_repository.signing import SigningKey
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
@@ -31,7 +33,7 @@ from wire.rest import RestRoute, rest_app
 from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 
-__all__ = ["audit_app", "single", "worker"]
+__all__ = ["audit_app", "retention", "single", "worker"]
 
 PROCESS_NAME: Final = "dossier-audit"
 MICROSECONDS: Final = 1_000_000
@@ -90,6 +92,16 @@ def single(
         _keep(store, recorder, _activity(recorder, started=False))
         if checkpoints is not None:
             checkpoints.write()
+    finally:
+        store.close()
+
+
+@contextmanager
+def retention(*, audit: AuditSettings, domain: AffinityDomainSettings) -> Iterator[Retention]:
+    """The retention rule by hand, while the service runs or not. Raises DatabaseRefused, StoreUnavailable."""
+    store = RecordStore.open(audit.database_url)
+    try:
+        yield Retention(store, _recorder(domain), audit.retention_days, int(time.time() * MICROSECONDS))
     finally:
         store.close()
 
