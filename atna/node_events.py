@@ -11,6 +11,7 @@ from atna.message import (
     ParticipantObject,
 )
 from atna.participants import (
+    OPERATION_DETAIL,
     SEARCH_DETAIL,
     DocumentReference,
     Parties,
@@ -28,6 +29,7 @@ from atna.vocabulary import (
     AUDIT_LOG_USED,
     MALWARE,
     NODE_AUTHENTICATION,
+    PERMANENT_ERASURE,
     REPORT_NUMBER,
     ROLE_SECURITY_RESOURCE,
     SECURITY_ALERT,
@@ -38,6 +40,7 @@ from atna.vocabulary import (
 
 __all__ = [
     "application_activity",
+    "audit_log_removed",
     "audit_log_used",
     "malware_found",
     "node_authentication_failed",
@@ -75,6 +78,28 @@ def audit_log_used(
     asked = (Detail(SEARCH_DETAIL, search.encode()),) if search else ()
     log = ParticipantObject(
         log_uri, URI, SYSTEM, ROLE_SECURITY_RESOURCE, name="Security Audit Log", details=(*asked, *decided(decision))
+    )
+    return about(event, parties, (log,))
+
+
+def audit_log_removed(
+    parties: Parties, *, partition: str, records: tuple[int, int], last_link: bytes, rule: str, outcome: Outcome
+) -> AuditMessage:
+    """Audit Log Used with action D: a partition of the log, its first and last record, goes by a retention rule.
+
+    DICOM PS3.15 A.5.3.2 knows reading alone and has no event for this; Audit Log Used is where a reader looks.
+    """
+    event = EventIdentification(AUDIT_LOG_USED, Action.DELETE, outcome, ())
+    first, last = records
+    log = ParticipantObject(
+        *(f"urn:dossier:audit-log:{partition}", URI, SYSTEM, ROLE_SECURITY_RESOURCE),
+        life_cycle=PERMANENT_ERASURE,
+        name="Security Audit Log",
+        details=(
+            Detail(OPERATION_DETAIL, f"retention: {rule}".encode()),
+            Detail("urn:dossier:audit-log:records", f"{first}-{last}".encode()),
+            Detail("urn:dossier:audit-log:last-link", last_link.hex().encode()),
+        ),
     )
     return about(event, parties, (log,))
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "audit verify": {"partition", "public_key", "kept", "as_json"},
     "audit key": {"new", "as_json"},
     "audit checkpoint": {"as_json"},
+    "audit retention": {"apply", "as_json"},
     "audit export": {"partition", "out", "as_json"},
     "config check": {"config"},
     "certs": {"out", "host", "server", "client", "days", "force"},

@@ -3,6 +3,7 @@
 ``worker``   socket ``http``: feed of records, ITI-81, check of the chain;
              ``syslog_tls`` and ``syslog_udp``, each unless switched off: RFC 5425 and RFC 5426
 ``single``   socket ``admin``: health and metrics; records that the service starts and stops, signs checkpoints
+``retention``  the retention rule by hand
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti81 import Reading, routes
 from atna.record_repository.receiver import receive
+from atna.record_repository.retention import Retention
 from atna.record_repository.signing import SigningKey
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
@@ -39,7 +41,7 @@ from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.syslog import SyslogLimits
 from wire.tls import server_context
 
-__all__ = ["audit_app", "single", "worker"]
+__all__ = ["audit_app", "retention", "single", "worker"]
 
 PROCESS_NAME: Final = "dossier-audit"
 MICROSECONDS: Final = 1_000_000
@@ -72,7 +74,9 @@ def worker(
         )
         listeners: list[Listener] = [serve]
         if "syslog_tls" in sockets or "syslog_udp" in sockets:
-            listeners.append(_syslog(audit, store, tls=syslog_tls or tls, limits=limits, sockets=sockets, alerts=alerts))
+            listeners.append(
+                _syslog(audit, store, tls=syslog_tls or tls, limits=limits, sockets=sockets, alerts=alerts)
+            )
         run_listeners(listeners, started, stop)
     finally:
         alerts.close()
@@ -102,6 +106,16 @@ def single(
         _keep(store, recorder, _activity(recorder, started=False))
         if checkpoints is not None:
             checkpoints.write()
+    finally:
+        store.close()
+
+
+@contextmanager
+def retention(*, audit: AuditSettings, domain: AffinityDomainSettings) -> Iterator[Retention]:
+    """The retention rule by hand, while the service runs or not. Raises DatabaseRefused, StoreUnavailable."""
+    store = RecordStore.open(audit.database_url)
+    try:
+        yield Retention(store, _recorder(domain), audit.retention_days, int(time.time() * MICROSECONDS))
     finally:
         store.close()
 

@@ -3,25 +3,30 @@
 verify      whether the records are still what they were
 key         the key that signs the log
 checkpoint  the last thing that was signed, to be kept elsewhere
+retention   partitions whose time is over by the settings: looked at, or removed
 export      a partition as a file, for the checker that needs nothing of ours (atna/audit_check.py)
 """
 
+import getpass
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, TypeVar
 
 import typer
 
 from atna.audit_check import Checkpoint, parse_checkpoint, public_keys
-from dossier.console import CommandError, note, print_json
+from dossier.console import CommandError, note, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.services import sqlite_file
 from dossier.settings import Settings
 
 if TYPE_CHECKING:
+    from atna.record_repository.signing import SigningKey
+    from atna.record_repository.store.protocol import Due
     from atna.record_repository.store.records import RecordStore
 
 __all__ = ["add_to"]
@@ -33,27 +38,36 @@ Partition = Annotated[str | None, typer.Option("--partition", help="This partiti
 
 def add_to(app: typer.Typer) -> None:
     """Put these commands under ``dossier audit``."""
-    for command in (verify, key, checkpoint, export):
+    for command in (verify, key, checkpoint, export, retention):
         app.command()(command)
 
 
 @contextmanager
-def _log(settings: Settings) -> "Iterator[RecordStore]":
+def _database(settings: Settings) -> Iterator[None]:
+    """The database is there, and what it refuses is told in a line."""
     # Not at the top: SQLAlchemy would make every other command slower to start.
-    from atna.record_repository.store.records import RecordStore, StoreUnavailable
+    from atna.record_repository.store.protocol import StoreUnavailable
     from atna.store.engine import DatabaseRefused
 
     file = sqlite_file(settings.audit.database_url)
     if file is not None and not file.is_file():
         raise CommandError(f"{file}: there is no such database; --data or --config say where it is", status=2)
     try:
+        yield
+    except (DatabaseRefused, StoreUnavailable) as error:
+        raise CommandError(str(error)) from error
+
+
+@contextmanager
+def _log(settings: Settings) -> "Iterator[RecordStore]":
+    from atna.record_repository.store.records import RecordStore
+
+    with _database(settings):
         store = RecordStore.open(settings.audit.database_url)
         try:
             yield store
         finally:
             store.close()
-    except (DatabaseRefused, StoreUnavailable) as error:
-        raise CommandError(str(error)) from error
 
 
 def verify(
@@ -112,25 +126,33 @@ def key(
     as_json: AsJson = False,
 ) -> None:
     """Print the public key that the log is signed with, to be kept elsewhere; its id goes to standard error."""
-    from atna.record_repository.signing import KeyFault, SigningKey
-
-    try:
-        if new is not None:
-            found = SigningKey.made(new)
-        else:
-            path = load_settings(config, data, base_port).audit.checkpoint_key
-            if path is None:
-                raise CommandError(
-                    "audit.checkpoint_key is not set; make one with: dossier audit key --new FILE", status=2
-                )
-            found = SigningKey.there(path)
-    except KeyFault as error:
-        raise CommandError(str(error), status=2) from error
+    found = _signing_key(load_settings(config, data, base_port)) if new is None else _new_key(new)
     if as_json:
         print_json({"id": found.id, "public_key": found.public_pem})
         return
     typer.echo(found.public_pem, nl=False)
     note(f"key {found.id}" + (f"; name {new} as audit.checkpoint_key" if new is not None else ""))
+
+
+def _signing_key(settings: Settings) -> "SigningKey":
+    from atna.record_repository.signing import KeyFault, SigningKey
+
+    path = settings.audit.checkpoint_key
+    try:
+        if path is not None:
+            return SigningKey.there(path)
+    except KeyFault as error:
+        raise CommandError(f"audit.checkpoint_key: {error}", status=2) from error
+    raise CommandError("audit.checkpoint_key is not set; make a key with dossier audit key --new FILE", status=2)
+
+
+def _new_key(path: Path) -> "SigningKey":
+    from atna.record_repository.signing import KeyFault, SigningKey
+
+    try:
+        return SigningKey.made(path)
+    except KeyFault as error:
+        raise CommandError(str(error), status=2) from error
 
 
 def checkpoint(
@@ -177,6 +199,60 @@ def export(
         print_json({"partition": partition, "records": count, "bytes": out.stat().st_size, "file": str(out)})
     else:
         typer.echo(f"{out}: {count} records of partition {partition}")
+
+
+_COLUMNS: Final = {
+    "partition": "partition",
+    "records": "records",
+    "octets": "bytes",
+    "received_first": "first received",
+    "received_last": "last received",
+    "ended": "ended",
+    "state": "state",
+}
+
+
+def retention(
+    config: Config = None,
+    data: Data = Path("var"),
+    base_port: BasePort = 8000,
+    apply: Annotated[bool, typer.Option("--apply", help="Remove what is due; without it nothing is changed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show which partitions ended more than audit.retention_days ago, or remove them; the service may run meanwhile."""
+    from atna.record_repository import app as room
+
+    settings = load_settings(config, data, base_port)
+    with _database(settings), room.retention(audit=settings.audit, domain=settings.affinity_domain) as job:
+        rows = [_due(one) for one in job.due()]
+        if not rows and settings.audit.retention_days is None:
+            raise CommandError("audit.retention_days is not set: records are kept for ever", status=2)
+        if apply and rows:
+            signing = _signing_key(settings)
+            rows = [_due(one.due) | {"state": "removed"} for one in job.apply(signing, getpass.getuser())]
+    if as_json:
+        print_json({"removed": apply, "partitions": rows})
+    else:
+        print_table(_COLUMNS, rows)
+        note(f"{len(rows)} partitions {'removed' if apply else 'are due; --apply removes them'}")
+
+
+def _due(one: "Due") -> dict[str, object]:
+    return {
+        "partition": one.partition.name,
+        "records": one.records,
+        "octets": one.octets,
+        "received_first": _when(one.received_first),
+        "received_last": _when(one.received_last),
+        "ended": _when(one.partition.closed_at),
+        "state": "due" if one.partition.rule is None else "half removed",
+    }
+
+
+def _when(microseconds: int | None) -> str | None:
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _private(path: Path) -> BinaryIO:

@@ -10,6 +10,8 @@ import pytest
 
 from atna import audit_check
 from atna.audit_check import parse_checkpoint
+from atna.record_repository.indexing import index
+from atna.record_repository.store.records import RecordStore
 
 
 @pytest.fixture
@@ -70,6 +72,42 @@ def test_another_key_does_not_believe_it(log, run_command, tmp_path):
     assert status == 1
     assert "is signed by a key that is not listed" in said
     assert run_command("audit", "key", "--new", str(tmp_path / "other.pem"))[0] == 2
+
+
+@pytest.fixture
+def old_log(run_command, tmp_path):
+    """A log of 2020 with a rule of a year: what the command line says of it."""
+    assert run_command("audit", "key", "--new", str(tmp_path / "key.pem"))[0] == 0
+    url, config = f"sqlite:///{tmp_path}/audit.db", tmp_path / "dossier.toml"
+    config.write_text(f'[audit]\ndatabase_url = "{url}"\nretention_days = 365\ncheckpoint_key = "{tmp_path}/key.pem"\n')
+    for at in (1_590_000_000, 1_600_000_000):
+        store = RecordStore.open(url, lambda at=at: at)
+        store.keep([index(b"<85>1 - - - - - - %d" % number) for number in range(at, at + 600)])
+        store.close()
+    return lambda *arguments: run_command("audit", *arguments, "--config", str(config))
+
+
+def test_what_is_due_is_looked_at_first_and_then_removed(old_log):
+    status, out, said = old_log("retention")
+    assert (status, said) == (0, "dossier: 1 partitions are due; --apply removes them\n")
+    times = ["2020-05-20T18:40:00Z", "2020-05-20T18:40:00Z", "2020-09-13T12:26:40Z"]
+    assert out.split("\t") == ["2020-05", "600", "16800", *times, "due\n"]
+    assert json.loads(old_log("verify", "--json")[1])["records"] == 1200
+    found = json.loads(old_log("retention", "--apply", "--json")[1])
+    assert [(one["partition"], one["records"], one["state"]) for one in found["partitions"]] == [
+        ("2020-05", 600, "removed")
+    ]
+    status, out, said = old_log("verify")
+    assert (status, out.startswith("601 records, the chain holds")) == (0, True)
+    assert "partition 2020-05: records 1 to 600 were removed: ended more than 365 days ago" in said
+    # The record of the removal ended 2020-09: that one's time counts from now.
+    assert json.loads(old_log("retention", "--json")[1])["partitions"] == []
+    assert old_log("export", "--partition", "2020-05", "--out", "/nowhere/at/all")[0] != 0
+
+
+def test_records_are_kept_for_ever_without_a_rule(log):
+    status, _, said = log("retention", "--apply")
+    assert (status, said) == (2, "dossier: audit.retention_days is not set: records are kept for ever\n")
 
 
 def test_what_is_no_key_and_no_checkpoint_is_said(log, tmp_path):

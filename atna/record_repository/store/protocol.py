@@ -10,6 +10,7 @@ from atna.record_repository.indexing import Indexed, Patient
 __all__ = [
     "Criteria",
     "Cursor",
+    "Due",
     "Kept",
     "LogPartition",
     "Records",
@@ -94,6 +95,17 @@ class LogPartition(Partition):
     rule: str | None = None
     key_id: str | None = None
     signature: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A partition whose time is over: records that are left of it, their octets, when the first and last came."""
+
+    partition: LogPartition
+    records: int
+    octets: int
+    received_first: int | None
+    received_last: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from sqlalchemy import Connection, Engine, and_, insert, select, tuple_, update
 
 from atna.audit_check import FIRST_LINK, Checkpoint, link_of
 from atna.record_repository.indexing import Indexed
-from atna.record_repository.store import signed
+from atna.record_repository.store import retiring, signed
 from atna.record_repository.store.exporting import NotExported, export
 from atna.record_repository.store.partitions import FORMAT, HEAD, opened_for, partition_of, read_head
 from atna.record_repository.store.protocol import (
     Criteria,
     Cursor,
+    Due,
     Kept,
     Stored,
     StoreUnavailable,
@@ -107,6 +108,29 @@ class RecordStore:
         """The last one written."""
         with self._snapshot() as connection:
             return signed.latest(connection)
+
+    def due(self, before: int | None) -> list[Due]:
+        """Partitions that are half removed, and closed ones that ended before this time, microseconds since 1970."""
+        with self._snapshot() as connection:
+            return retiring.due(connection, before)
+
+    def begin_removal(self, partition: str, signer: signed.Signer, rule: str, told: Indexed) -> bool:
+        """Sign that a closed partition goes, and append the record that tells of it; False: it was begun already."""
+        now = int(self._clock() * MICROSECONDS)
+
+        def begin(connection: Connection) -> bool:
+            begun = retiring.mark(connection, partition, signer, rule, now)
+            if begun:
+                _append(connection, [told], now, "")
+            return begun
+
+        with _asked():
+            return write(self._engine, begin)
+
+    def remove_some(self, partition: str) -> int:
+        """Remove some records of a partition whose removal was begun; 0: none are left."""
+        with _asked():
+            return write(self._engine, lambda connection: retiring.remove_some(connection, partition))
 
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:

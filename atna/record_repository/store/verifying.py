@@ -9,7 +9,7 @@ a whole, by a sum over hashes of their rows, because no order of theirs is the o
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -119,9 +119,12 @@ class _Walk:
             fault = follows(before, one)
             if one.position != number or one.state not in _STATES or (one.state == OPEN and one is not found[-1]):
                 fault = "its row was altered, or that of a partition before it is missing"
+            gone = one.state in {REMOVING, REMOVED}
+            if not gone and (one.removed_at, one.rule, one.key_id, one.signature) != (None,) * 4:
+                fault = "it was removed, and its row says otherwise"
             if fault is not None:
                 raise _Fault(fault, one.first, one.name)
-            if one.state in {REMOVING, REMOVED}:
+            if gone:
                 self._removal(one)
             before = one
         head = read_head(self._connection) or (0, FIRST_LINK)
@@ -161,8 +164,14 @@ class _Walk:
                 self.notes.append(f"checkpoint {kept.serial} is of partition {one.name}, which was removed by rule")
             if fault is None and one is not None and (kept.number, kept.link) != (one.last, one.end):
                 fault = "signs another link than the log has" if kept.number == one.last else None
+            if fault is None and not self._has(kept):
+                fault = "is not among those of the log"
             if fault is not None:
                 raise _Fault(f"the checkpoint {kept.serial} kept elsewhere {fault}", kept.number, kept.partition)
+
+    def _has(self, kept: Checkpoint) -> bool:
+        row = self._connection.execute(select(checkpoint).where(checkpoint.c.serial == kept.serial)).first()
+        return row is not None and checkpoint_of(row) == kept
 
     def _partition(self, one: LogPartition) -> None:
         signed = self._checkpoints(one)
@@ -202,7 +211,8 @@ class _Walk:
         wrong = _altered(row, one.format, item, self.link if expected is not None else None)
         if wrong is not None:
             raise _Fault(wrong, row.number, one.name)
-        self._found_by += sum(_hash(table, values) for table, rows in side_rows(item, row.number) for values in rows)
+        found_by = side_rows(item, row.number)
+        self._found_by += sum(_hash(table, values.values()) for table, rows in found_by for values in rows)
 
     def _checkpoints(self, one: LogPartition) -> dict[int, bytes]:
         """The links that are signed in this partition, also by what was kept elsewhere."""
@@ -273,8 +283,8 @@ def _listed_keys(connection: Connection) -> dict[str, bytes]:
     return {row.key_id: row.public_key for row in connection.execute(select(checkpoint_key))}
 
 
-def _hash(table: Any, values: dict[str, Any]) -> int:
-    text = repr((table.name, *values.values()))
+def _hash(table: Any, values: Iterable[Any]) -> int:
+    text = repr((table.name, *values))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
 
 
@@ -284,6 +294,6 @@ def _side_sum(connection: Connection, mine: list[LogPartition], *, whole: bool) 
         statement = select(table)
         if not whole:
             statement = statement.where(table.c.record.between(mine[0].first, mine[0].last))
-        rows = connection.execute(statement, execution_options={"yield_per": CHUNK}).mappings()
-        total += sum(_hash(table, dict(row)) for row in rows)
+        rows = connection.execute(statement, execution_options={"yield_per": CHUNK})
+        total += sum(_hash(table, row) for row in rows)
     return total % _SUM

@@ -19,7 +19,7 @@ from atna.record_repository.store.rows import SIDE_TABLES
 from atna.record_repository.store.tables import chain_head, checkpoint, checkpoint_key, log_partition, record
 from tests.atna.record_repository.store.test_partitions import DAY, Clock, change, keep, without
 
-TIMES = 3
+TIMES = 2
 
 
 @pytest.fixture
