@@ -59,6 +59,7 @@ class AuditSettings(BaseModel):
     max_outbox_rows     records that may wait in a service's outbox; then it refuses work as busy, it drops none
     max_record_bytes    one record on the feed
     max_batch_bytes     one request on the feed
+    max_fhir_bytes      one request with AuditEvents of FHIR
     max_page            greatest ``_count`` of an ITI-81 answer
     """
 
@@ -73,4 +74,5 @@ class AuditSettings(BaseModel):
     max_outbox_rows: Annotated[int, Field(gt=0)] = 1_000_000
     max_record_bytes: Annotated[int, Field(ge=8192)] = 128 * 2**20
     max_batch_bytes: Annotated[int, Field(ge=8192)] = 160 * 2**20
+    max_fhir_bytes: Annotated[int, Field(ge=8192)] = 16 * 2**20
     max_page: Annotated[int, Field(gt=0, le=10_000)] = 1000

@@ -12,12 +12,13 @@ from atna.record_repository.store.tables import (
     record_object,
     record_participant,
     record_patient,
+    record_text,
     record_type,
 )
 
 __all__ = ["SIDE_TABLES", "columns_of", "cut", "cut_all", "insert_rows", "record_row", "side_rows"]
 
-SIDE_TABLES: Final = (record_patient, record_participant, record_object, record_type)
+SIDE_TABLES: Final = (record_patient, record_participant, record_object, record_type, record_text)
 
 
 def record_row(item: Indexed, number: int, link: bytes, received_at: int) -> dict[str, Any]:
@@ -43,6 +44,10 @@ def columns_of(item: Indexed) -> dict[str, Any]:
         "action": item.action,
         "outcome": item.outcome,
         "source_id": cut(item.source_id),
+        "site_id": cut(item.site_id),
+        "agent_roles": item.agent_roles,
+        "entity_types": item.entity_types,
+        "entity_roles": item.entity_roles,
     }
 
 
@@ -51,19 +56,27 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
     common = {"event_at": item.event_at, "record": number}
     patients = {(patient.id[:INDEXED], (patient.authority or "")[:INDEXED]) for patient in item.patients}
     types = {(code[:INDEXED], (system or "")[:INDEXED]) for code, system in item.types}
+    texts = {(int(kind), text[:INDEXED], system[:INDEXED]) for kind, text, system in item.texts}
     return [
         (record_patient, [{"id": id_, "authority": authority, **common} for id_, authority in patients]),
         (record_participant, [{"user_id": user, **common} for user in cut_all(item.users)]),
         (record_object, [{"object_id": object_id, **common} for object_id in cut_all(item.objects)]),
         (record_type, [{"code": code, "system": system, **common} for code, system in types]),
+        (record_text, [{"kind": kind, "text": text, "system": system, **common} for kind, text, system in texts]),
     ]
 
 
-def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One executemany. The values are those of the drivers already, so SQLAlchemy need not look at each of them."""
+def insert_rows(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, known: bool = False
+) -> None:
+    """One executemany. The values are those of the drivers already, so SQLAlchemy need not look at each of them.
+
+    ``known``: rows that are there already are left alone.
+    """
     if rows:
         names = tuple(rows[0])
         statement = _insert_statement(table, names, connection.dialect.paramstyle)
+        statement += " ON CONFLICT DO NOTHING" if known else ""
         connection.exec_driver_sql(statement, [tuple(row.values()) for row in rows])
 
 
