@@ -51,6 +51,7 @@ class AuditSettings(BaseModel):
     max_outbox_rows     records that may wait in a service's outbox; then it refuses work as busy, it drops none
     max_record_bytes    one record on the feed; of a longer syslog message the first part is kept
     max_batch_bytes     one request on the feed
+    max_fhir_bytes      one request with AuditEvents of FHIR
     checkpoint_key      PEM file (PKCS8, Ed25519, mode 600) that signs the log of the audit service: ``dossier audit
                         key``. In production it has to be there; elsewhere it is made at the first start
     checkpoint_records  a checkpoint is signed after so many records,
@@ -76,6 +77,7 @@ class AuditSettings(BaseModel):
     max_outbox_rows: Annotated[int, Field(gt=0)] = 1_000_000
     max_record_bytes: Annotated[int, Field(ge=8192)] = 128 * 2**20
     max_batch_bytes: Annotated[int, Field(ge=8192)] = 160 * 2**20
+    max_fhir_bytes: Annotated[int, Field(ge=8192)] = 16 * 2**20
     checkpoint_key: Path | None = None
     checkpoint_records: Annotated[int, Field(gt=0)] = 10_000
     checkpoint_interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900

@@ -26,6 +26,7 @@ from wire.settings import LimitSettings
 __all__ = ["RestHandler", "RestRequest", "RestResponse", "RestRoute", "rest_app"]
 
 NO_BODY: Final = 0
+KEPT_HEADERS: Final = ("accept", "if-none-exist", "prefer")
 CLIENT_CLOSED: Final = 499
 """Nobody reads this status: the client broke the connection within its request."""
 
@@ -36,7 +37,8 @@ _log = logging.getLogger(__name__)
 class RestRequest:
     """One request. ``url`` is what the client called, without query; both it and ``query`` are still percent-encoded.
 
-    ``path_parameters`` are the ``{names}`` of the route; ``content_type`` is the header as it came.
+    ``path_parameters`` are the ``{names}`` of the route; ``content_type`` is the header as it came, ``headers`` are
+    some others by lower-case name, several of one name joined by commas: those in ``KEPT_HEADERS``.
     """
 
     method: str
@@ -47,6 +49,7 @@ class RestRequest:
     body: bytes
     caller: Caller
     request_id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,16 @@ class RestResponse:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+_Endpoint = Callable[[Request], Awaitable[Response]]
 RestHandler = Callable[[RestRequest], RestResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class RestRoute:
-    """``path`` may hold ``{names}``; a larger body than ``max_body_bytes`` is answered 413 before it is read."""
+    """``path`` may hold ``{names}``; a larger body than ``max_body_bytes`` is answered 413 before it is read.
+
+    A route for GET answers HEAD, too, and its handler sees that method; no body is sent then.
+    """
 
     method: str
     path: str
@@ -73,21 +80,30 @@ class RestRoute:
 
 
 def rest_app(routes: Sequence[RestRoute], *, limits: LimitSettings) -> Starlette:
-    """The ASGI application for ``wire.http_server.serve_http``; its handlers run in ``limits.threads`` threads."""
+    """The ASGI application for ``wire.http_server.serve_http``; its handlers run in ``limits.threads`` threads.
+
+    A method that a path does not have is answered 405 with all it has in ``Allow``.
+    """
     pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="rest")
+    paths: dict[str, dict[str, _Endpoint]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method] = _endpoint(route, pool, limits)
     return Starlette(
         routes=[
-            Route(
-                route.path, _endpoint(route, pool, limits), methods=[route.method], name=f"{route.method} {route.path}"
-            )
-            for route in routes
+            Route(path, _by_method(endpoints), methods=sorted(endpoints), name=path)
+            for path, endpoints in paths.items()
         ]
     )
 
 
-def _endpoint(
-    route: RestRoute, pool: ThreadPoolExecutor, limits: LimitSettings
-) -> Callable[[Request], Awaitable[Response]]:
+def _by_method(endpoints: Mapping[str, _Endpoint]) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
+
+
+def _endpoint(route: RestRoute, pool: ThreadPoolExecutor, limits: LimitSettings) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
         request_id = secrets.token_hex(8)
         try:
@@ -118,6 +134,7 @@ def _request(request: Request, body: bytes, request_id: str) -> RestRequest:
         body=body,
         caller=caller,
         request_id=request_id,
+        headers={name: ", ".join(request.headers.getlist(name)) for name in KEPT_HEADERS if name in request.headers},
     )
 
 

@@ -7,37 +7,49 @@
 
 Only for those of ``reading_rights``: 403 for others. Each reading of the log, refused or not, is itself recorded (Audit
 Log Used) before it is answered: no record, no answer. Errors are OperationOutcomes that name the parameter at fault; a
-fault of ours carries the request id alone.
+fault of ours carries the request id alone. JSON and XML by ``_format`` or ``Accept``.
+
+Pages stay as they were while records come in: their links carry the number of the last record there was at the first.
 """
 
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
-from atna.iti20_record_audit_event import SyslogError
-from atna.message import Outcome, UnreadableError
+from atna.fhir_reading import Form
+from atna.message import Outcome
 from atna.node_events import audit_log_used
 from atna.participants import serving
-from atna.record_repository.fhir import audit_event, instant, unreadable
-from atna.record_repository.indexing import index, read
+from atna.record_repository.capability import capability_statement
+from atna.record_repository.fhir import VERSION, resource_of
+from atna.record_repository.fhir_answers import (
+    SEARCH_SUFFIX,
+    Answer,
+    FhirHandler,
+    bundle,
+    form_for,
+    page_of,
+    problem,
+    rendered,
+)
+from atna.record_repository.formats import NotAcceptable
+from atna.record_repository.indexing import index
 from atna.record_repository.reading_rights import ITI_81, reading_decision
-from atna.record_repository.search_parameters import ParameterError, Search, parse_search, print_cursor
+from atna.record_repository.search_parameters import ParameterError, Search, parse_search
 from atna.record_repository.store.protocol import Records, Stored, StoreUnavailable
 from atna.recorder import Recorder
 from wire.rest import RestHandler, RestRequest, RestResponse, RestRoute
 from wire.settings import AffinityDomainSettings
 
-__all__ = ["MAX_FORM_BYTES", "Reading", "routes"]
+__all__ = ["MAX_FORM_BYTES", "Reading", "answering", "routes"]
 
-FHIR_JSON: Final = "application/fhir+json"
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES: Final = 64 * 1024
 MAX_PARAMETERS: Final = 100
-SEARCH_SUFFIX: Final = "/_search"
-OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, UNSUPPORTED, UNAVAILABLE = 200, 400, 403, 404, 415, 503
+OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, NOT_ACCEPTABLE, UNAVAILABLE = 200, 400, 403, 404, 406, 503
 
 _log = logging.getLogger(__name__)
 
@@ -54,35 +66,31 @@ class Reading:
     max_page: int
     since: int
 
-    def permitted(self, handler: RestHandler) -> RestHandler:
-        """``handler`` for those who may read the log; the others' attempt is recorded and refused."""
-
-        def handle(request: RestRequest) -> RestResponse:
-            decision = reading_decision(request.caller, self.domain)
-            if decision.permit:
-                return handler(request)
-            self._recorded(request, Outcome.SERIOUS_FAILURE, reason=f"{ITI_81} is refused", decision=decision.rule)
-            text = f"the audit log is for partners whose settings list {ITI_81} (affinity_domain.partners)"
-            return _problem(FORBIDDEN, "forbidden", text)
-
-        return handle
-
-    def search(self, request: RestRequest) -> RestResponse:
+    def search(self, request: RestRequest) -> Answer:
         """GET by query, POST by form (and query)."""
-        url = request.url.removesuffix(SEARCH_SUFFIX)
         try:
             pairs = _pairs(request)
-            search = parse_search(pairs, max_count=self.max_page)
+            lenient = "handling=lenient" in request.headers.get("prefer", "").replace(" ", "").lower()
+            search = parse_search(pairs, max_count=self.max_page, lenient=lenient)
         except ParameterError as error:
             self._recorded(request, Outcome.SERIOUS_FAILURE, reason=f"refused: {error.parameter[:64]}")
-            return _problem(BAD_REQUEST, "invalid", str(error), error.parameter)
-        found = self.records.find(
-            search.criteria, limit=search.count + 1, oldest_first=search.oldest_first, after=search.after
-        )
+            return problem(BAD_REQUEST, error.code, str(error), f"http.{error.parameter[:64]}")
+        answer = self._found(request.url.removesuffix(SEARCH_SUFFIX), search)
         self._recorded(request, Outcome.SUCCESS, search=urlencode(pairs))
-        return _fhir(OK, _bundle(url, pairs, search, found))
+        return answer
 
-    def read(self, request: RestRequest) -> RestResponse:
+    def _found(self, url: str, search: Search) -> Answer:
+        criteria = search.criteria
+        if criteria.up_to is None:
+            criteria = replace(criteria, up_to=self.records.last_number())
+        total = self.records.count(criteria) if search.total else None
+        found: list[Stored] = []
+        if search.count:
+            oldest_first = search.oldest_first is not search.backward
+            found = self.records.find(criteria, limit=search.count + 1, oldest_first=oldest_first, after=search.after)
+        return Answer(OK, bundle(url, search, page_of(search, found), criteria.up_to, total))
+
+    def read(self, request: RestRequest) -> Answer:
         """One AuditEvent by the id a search gave."""
         number = request.path_parameters["id"]
         known = number.isascii() and number.isdigit() and len(number) <= 18
@@ -90,8 +98,8 @@ class Reading:
         outcome = Outcome.SUCCESS if stored is not None else Outcome.SERIOUS_FAILURE
         self._recorded(request, outcome, reason=None if stored is not None else "no such record")
         if stored is None:
-            return _problem(NOT_FOUND, "not-found", "there is no such AuditEvent")
-        return _fhir(OK, _resource(stored))
+            return problem(NOT_FOUND, "not-found", "there is no such AuditEvent")
+        return Answer(OK, resource_of(stored), {"etag": f'W/"{VERSION}"'})
 
     def verify(self, request: RestRequest) -> RestResponse:
         """Check of the chain: ``holds``, ``records`` checked, ``head`` (the last good link), and the first fault."""
@@ -108,9 +116,36 @@ class Reading:
         }
         return RestResponse(OK, json.dumps(answer).encode())
 
-    def metadata(self, _request: RestRequest) -> RestResponse:
+    def metadata(self, _request: RestRequest) -> Answer:
         """What this server does and nothing more."""
-        return _fhir(OK, _capability_statement(self.since))
+        return Answer(OK, capability_statement(self.since))
+
+    def permitted(self, handler: FhirHandler) -> RestHandler:
+        """``handler`` in the form asked for, for those who may read the log; others are recorded and refused."""
+
+        def handle(request: RestRequest) -> RestResponse:
+            form = _form(request)
+            answer = self._forbidden(request)
+            if answer is None and form is None:
+                self._recorded(request, Outcome.SERIOUS_FAILURE, reason="refused: Accept")
+            if answer is None:
+                answer = _not_acceptable() if form is None else handler(request)
+            return rendered(answer, form or Form.JSON)
+
+        return _available(handle)
+
+    def permitted_check(self, request: RestRequest) -> RestResponse:
+        """``verify`` for those who may read the log."""
+        refusal = self._forbidden(request)
+        return self.verify(request) if refusal is None else rendered(refusal, _form(request) or Form.JSON)
+
+    def _forbidden(self, request: RestRequest) -> Answer | None:
+        decision = reading_decision(request.caller, self.domain)
+        if decision.permit:
+            return None
+        self._recorded(request, Outcome.SERIOUS_FAILURE, reason=f"{ITI_81} is refused", decision=decision.rule)
+        text = f"the audit log is for partners whose settings list {ITI_81} (affinity_domain.partners)"
+        return problem(FORBIDDEN, "forbidden", text)
 
     def _recorded(
         self,
@@ -131,12 +166,34 @@ class Reading:
 def routes(reading: Reading) -> tuple[RestRoute, ...]:
     """Every route that reads."""
     return (
-        RestRoute("GET", "/fhir/metadata", reading.metadata),
-        RestRoute("GET", "/fhir/AuditEvent", _available(reading.permitted(reading.search))),
-        RestRoute("POST", "/fhir/AuditEvent/_search", _available(reading.permitted(reading.search)), MAX_FORM_BYTES),
-        RestRoute("GET", "/fhir/AuditEvent/{id}", _available(reading.permitted(reading.read))),
-        RestRoute("GET", "/records/verify", _available(reading.permitted(reading.verify))),
+        RestRoute("GET", "/fhir/metadata", answering(reading.metadata)),
+        RestRoute("GET", "/fhir/AuditEvent", reading.permitted(reading.search)),
+        RestRoute("POST", "/fhir/AuditEvent/_search", reading.permitted(reading.search), MAX_FORM_BYTES),
+        RestRoute("GET", "/fhir/AuditEvent/{id}", reading.permitted(reading.read)),
+        RestRoute("GET", "/records/verify", _available(reading.permitted_check)),
     )
+
+
+def answering(handler: FhirHandler) -> RestHandler:
+    """``handler`` in the form that was asked for, for everybody."""
+
+    def handle(request: RestRequest) -> RestResponse:
+        form = _form(request)
+        return rendered(_not_acceptable() if form is None else handler(request), form or Form.JSON)
+
+    return _available(handle)
+
+
+def _form(request: RestRequest) -> Form | None:
+    try:
+        return form_for(request)
+    except NotAcceptable:
+        return None
+
+
+def _not_acceptable() -> Answer:
+    text = "this server speaks application/fhir+json and application/fhir+xml, of FHIR 4.0 (Accept, _format)"
+    return problem(NOT_ACCEPTABLE, "not-supported", text)
 
 
 def _available(handler: RestHandler) -> RestHandler:
@@ -144,10 +201,9 @@ def _available(handler: RestHandler) -> RestHandler:
         try:
             return handler(request)
         except StoreUnavailable:
-            _log.exception("request %s: the log cannot be read", request.request_id)
-            return _problem(
-                UNAVAILABLE, "transient", f"the audit database does not answer, request {request.request_id}"
-            )
+            _log.exception("request %s: the log does not answer", request.request_id)
+            text = f"the audit database does not answer, request {request.request_id}"
+            return rendered(problem(UNAVAILABLE, "transient", text), _form(request) or Form.JSON)
 
     return handle
 
@@ -158,74 +214,20 @@ def _pairs(request: RestRequest) -> list[tuple[str, str]]:
         media_type = (request.content_type or FORM).partition(";")[0].strip().lower()
         if media_type != FORM:
             raise ParameterError("Content-Type", f"should be {FORM}")
-        form = request.body.decode("utf-8", errors="replace")
+        try:
+            form = request.body.decode()
+        except UnicodeDecodeError as error:
+            raise ParameterError("Content-Type", "the form is not UTF-8") from error
     try:
-        return [
+        pairs: list[tuple[str, Any]] = [
             pair
             for text in (request.query, form)
-            for pair in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+            for pair in parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="strict")
         ]
+    except UnicodeDecodeError as error:
+        raise ParameterError("query", "is not UTF-8") from error
     except ValueError as error:
         raise ParameterError("query", f"has more than {MAX_PARAMETERS} parameters") from error
-
-
-def _bundle(url: str, pairs: Pairs, search: Search, found: Sequence[Stored]) -> dict[str, Any]:
-    page = found[: search.count]
-    links = [{"relation": "self", "url": f"{url}?{urlencode(pairs)}"}]
-    if len(found) > len(page):
-        kept = [(name, value) for name, value in pairs if name != "_after"]
-        query = urlencode([*kept, ("_after", print_cursor(page[-1].cursor))])
-        links.append({"relation": "next", "url": f"{url}?{query}"})
-    entries = [
-        {"fullUrl": f"{url}/{stored.number}", "resource": _resource(stored), "search": {"mode": "match"}}
-        for stored in page
-    ]
-    bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "link": links}
-    return {**bundle, "entry": entries} if entries else bundle
-
-
-def _resource(stored: Stored) -> dict[str, Any]:
-    if stored.readable:
-        try:
-            return audit_event(stored.number, stored.event_at, read(stored.message))
-        except (SyslogError, UnreadableError):  # it was readable when it came; a verify tells what happened since
-            _log.warning("record %d cannot be read any more", stored.number)
-    return unreadable(stored.number, stored.event_at, stored.received_at)
-
-
-def _fhir(status: int, resource: dict[str, Any]) -> RestResponse:
-    text = json.dumps(resource, ensure_ascii=False, separators=(",", ":"))
-    return RestResponse(status, text.encode(), FHIR_JSON, {"cache-control": "no-store"})
-
-
-def _problem(status: int, code: str, text: str, parameter: str | None = None) -> RestResponse:
-    issue: dict[str, Any] = {"severity": "error", "code": code, "diagnostics": text}
-    if parameter is not None:
-        issue["expression"] = [f"http.{parameter[:64]}"]
-    return _fhir(status, {"resourceType": "OperationOutcome", "issue": [issue]})
-
-
-_SEARCH_TYPES: Final = (
-    ("date", "date"), ("patient.identifier", "token"), ("agent", "token"), ("user", "token"), ("type", "token"),
-    ("subtype", "token"), ("outcome", "token"), ("action", "token"), ("entity-id", "token"), ("source", "token"),
-)  # fmt: skip
-
-
-def _capability_statement(since: int) -> dict[str, Any]:
-    resource = {
-        "type": "AuditEvent",
-        "interaction": [{"code": "read"}, {"code": "search-type"}],
-        "searchParam": [{"name": name, "type": kind} for name, kind in _SEARCH_TYPES],
-        "documentation": "date is required; unknown parameters are refused; _count, _sort, paging by next link",
-    }
-    return {
-        "resourceType": "CapabilityStatement",
-        "status": "active",
-        "date": instant(since),
-        "kind": "instance",
-        "software": {"name": "Dossier"},
-        "implementation": {"description": "Audit Record Repository, ITI-81 Retrieve ATNA Audit Event (subset)"},
-        "fhirVersion": "4.0.1",
-        "format": ["json"],
-        "rest": [{"mode": "server", "resource": [resource]}],
-    }
+    if any("\0" in value for _name, value in pairs):
+        raise ParameterError("query", "has a character of no text (NUL)")
+    return pairs

@@ -41,6 +41,7 @@ def _rooms(settings: Settings) -> Iterator[Room]:
     import registry.store.tables as registry_tables
     import repository.store.migrations as repository_migrations
     import repository.store.tables as repository_tables
+    from atna.record_repository.store.reindexing import reindex
     from atna.store.migrating import schema_of, upgrade
     from registry.store.opening import open_registry
 
@@ -53,6 +54,8 @@ def _rooms(settings: Settings) -> Iterator[Room]:
             schema = upgrade(url, metadata, folder)
             if name == "registry":
                 open_registry(url)[0].dispose()  # the first compression dictionary of a new one
+            if name == "audit":
+                reindex(url)
             return schema.found, schema.needed
 
         return Room(name, status, lead)

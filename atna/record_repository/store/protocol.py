@@ -8,6 +8,7 @@ from atna.audit_check import Checkpoint, Partition
 from atna.record_repository.indexing import Indexed, Patient
 
 __all__ = [
+    "Code",
     "Criteria",
     "Cursor",
     "Due",
@@ -19,6 +20,10 @@ __all__ = [
     "Trust",
     "Verification",
 ]
+
+
+Code = tuple[str, str | None]
+"""A code and its system as codeSystemName: ``None`` any, "" none."""
 
 
 class StoreUnavailable(Exception):  # noqa: N818 - an outcome: answered as 503
@@ -44,21 +49,40 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What a search asks for; every attribute given must match, any of its values.
+    """What a search asks for; every attribute given must match, any of its values; and each of ``further``, too.
 
-    ``since`` and ``before`` bound ``event_at``: since <= event_at < before. A code's system ``None`` matches any.
+    ``since`` and ``before`` bound ``event_at``: since <= event_at < before; ``up_to`` bounds the record's number. These
+    three count for ``further`` as well, whose own are not looked at.
+    ``users`` is UserID and UserName; a Patient among ``objects`` is a patient object by its parts; ``organisations`` is
+    source, site, UserID and UserName, the last in any case. ``addresses``, ``agent_names`` and ``entity_names`` match
+    from their beginning, in any case; everything else is exact. "Not a success" is ``outcomes=(4, 8, 12)``.
     """
 
     since: int | None = None
     before: int | None = None
     patients: tuple[Patient, ...] = ()
     users: tuple[str, ...] = ()
-    objects: tuple[str, ...] = ()
-    events: tuple[tuple[str, str | None], ...] = ()
-    types: tuple[tuple[str, str | None], ...] = ()
+    objects: tuple[str | Patient, ...] = ()
+    events: tuple[Code, ...] = ()
+    types: tuple[Code, ...] = ()
     outcomes: tuple[int, ...] = ()
     actions: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    organisations: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    alternative_ids: tuple[str, ...] = ()
+    agent_names: tuple[str, ...] = ()
+    entity_names: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
+    roles: tuple[Code, ...] = ()
+    purposes: tuple[Code, ...] = ()
+    entity_types: tuple[int, ...] = ()
+    entity_roles: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
+    readable: bool | None = None
+    up_to: int | None = None
+    further: tuple["Criteria", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +181,18 @@ class Records(Protocol):
         self, criteria: Criteria, *, limit: int, oldest_first: bool = False, after: Cursor | None = None
     ) -> list[Stored]:
         """Records by time of the event, newest first; ``after`` continues where a page ended."""
+        ...
+
+    def count(self, criteria: Criteria) -> int:
+        """How many records there are of this kind."""
+        ...
+
+    def last_number(self) -> int:
+        """The number of the newest record, 0 when there is none: bounds a search to what is there now."""
+        ...
+
+    def numbers_of(self, batch: Sequence[Indexed]) -> list[int | None]:
+        """The number under which the bytes of each are kept; ``None`` where they are not."""
         ...
 
     def get(self, number: int) -> Stored | None:

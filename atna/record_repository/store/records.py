@@ -22,8 +22,9 @@ from atna.record_repository.store.protocol import (
     Trust,
     Verification,
 )
+from atna.record_repository.store.reindexing import refuse_unfinished
 from atna.record_repository.store.rows import SIDE_TABLES, insert_rows, record_row, side_rows
-from atna.record_repository.store.searching import COLUMNS, search, stored
+from atna.record_repository.store.searching import COLUMNS, count, search, stored
 from atna.record_repository.store.tables import chain_head, metadata, record
 from atna.record_repository.store.verifying import verify
 from atna.store.engine import DRIVER_ERRORS, open_engine, reading, write
@@ -44,7 +45,13 @@ class RecordStore:
     @classmethod
     def open(cls, url: str, clock: Callable[[], float] = time.time) -> "RecordStore":
         """Open, and create when empty. Raises DatabaseRefused as ``open_engine`` does."""
-        return cls(open_engine(url, metadata), clock)
+        engine = open_engine(url, metadata)
+        try:
+            refuse_unfinished(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, clock)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -72,6 +79,23 @@ class RecordStore:
             rows = connection.execute(statement).all()
             partitions = partition_of(connection, [row.number for row in rows])
         return [stored(row, partitions) for row in rows]
+
+    def count(self, criteria: Criteria) -> int:
+        """How many records there are of this kind."""
+        with self._snapshot() as connection:
+            return int(connection.execute(count(criteria)).scalar_one())
+
+    def last_number(self) -> int:
+        """The number of the newest record, 0 when there is none."""
+        with self._snapshot() as connection:
+            head = read_head(connection)
+        return 0 if head is None else head[0]
+
+    def numbers_of(self, batch: Sequence[Indexed]) -> list[int | None]:
+        """The number under which the bytes of each are kept; ``None`` where they are not."""
+        with self._snapshot() as connection:
+            known = _known(connection, batch)
+        return [known.get((item.event_at, item.sha256)) for item in batch]
 
     def get(self, number: int) -> Stored | None:
         """One record by its number."""
@@ -176,7 +200,7 @@ def _chained(
 
 def _without_repeats(connection: Connection, batch: Sequence[Indexed]) -> list[Indexed]:
     """The records not known yet, each once; repeats are counted at the record they repeat."""
-    known = _known(connection, batch)
+    known = set(_known(connection, batch))
     fresh: list[Indexed] = []
     repeats: list[Indexed] = []
     for item in batch:
@@ -192,11 +216,12 @@ def _without_repeats(connection: Connection, batch: Sequence[Indexed]) -> list[I
     return fresh
 
 
-def _known(connection: Connection, batch: Sequence[Indexed]) -> set[tuple[int, bytes]]:
+def _known(connection: Connection, batch: Sequence[Indexed]) -> dict[tuple[int, bytes], int]:
+    """The records of the batch that are kept already, and their numbers."""
     key = tuple_(record.c.event_at, record.c.sha256)
-    known: set[tuple[int, bytes]] = set()
+    known: dict[tuple[int, bytes], int] = {}
     for start in range(0, len(batch), CHUNK):
         asked = [(item.event_at, item.sha256) for item in batch[start : start + CHUNK]]
-        found = connection.execute(select(record.c.event_at, record.c.sha256).where(key.in_(asked)))
-        known |= {(row.event_at, row.sha256) for row in found}
+        found = connection.execute(select(record.c.event_at, record.c.sha256, record.c.number).where(key.in_(asked)))
+        known |= {(row.event_at, row.sha256): row.number for row in found}
     return known

@@ -12,12 +12,13 @@ from atna.record_repository.store.tables import (
     record_object,
     record_participant,
     record_patient,
+    record_text,
     record_type,
 )
 
 __all__ = ["SIDE_TABLES", "columns_of", "cut", "cut_all", "insert_rows", "record_row", "side_rows"]
 
-SIDE_TABLES: Final = (record_patient, record_participant, record_object, record_type)
+SIDE_TABLES: Final = (record_patient, record_participant, record_object, record_type, record_text)
 
 
 def record_row(item: Indexed, number: int, link: bytes, received_at: int, via: str) -> dict[str, Any]:
@@ -44,6 +45,10 @@ def columns_of(item: Indexed) -> dict[str, Any]:
         "action": item.action,
         "outcome": item.outcome,
         "source_id": cut(item.source_id),
+        "site_id": cut(item.site_id),
+        "agent_roles": item.agent_roles,
+        "entity_types": item.entity_types,
+        "entity_roles": item.entity_roles,
     }
 
 
@@ -52,35 +57,42 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
     common = {"event_at": item.event_at, "record": number}
     patients = {(patient.id[:INDEXED], (patient.authority or "")[:INDEXED]) for patient in item.patients}
     types = {(code[:INDEXED], (system or "")[:INDEXED]) for code, system in item.types}
+    texts = {(int(kind), text[:INDEXED], system[:INDEXED]) for kind, text, system in item.texts}
     return [
         (record_patient, [{"id": id_, "authority": authority, **common} for id_, authority in patients]),
         (record_participant, [{"user_id": user, **common} for user in cut_all(item.users)]),
         (record_object, [{"object_id": object_id, **common} for object_id in cut_all(item.objects)]),
         (record_type, [{"code": code, "system": system, **common} for code, system in types]),
+        (record_text, [{"kind": kind, "text": text, "system": system, **common} for kind, text, system in texts]),
     ]
 
 
-def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_rows(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, known: bool = False
+) -> None:
     """All rows at once. The values are those of the drivers already, so SQLAlchemy need not look at each of them.
 
-    Raises what SQLAlchemy or, on PostgreSQL, the driver raises.
+    ``known``: rows that are there already are left alone. Raises what SQLAlchemy or, on PostgreSQL, the driver raises.
     """
     if not rows:
         return
     names = tuple(rows[0])
-    if connection.dialect.name == "postgresql":
+    values = [tuple(row.values()) for row in rows]
+    if connection.dialect.name == "postgresql" and not known:
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor, cursor.copy(_copy_statement(table, names)) as copy:
-            for row in rows:
-                copy.write_row(tuple(row.values()))
+            for row in values:
+                copy.write_row(row)
     else:
-        connection.exec_driver_sql(_insert_statement(table, names), [tuple(row.values()) for row in rows])
+        statement = _insert_statement(table, names, connection.dialect.paramstyle)
+        connection.exec_driver_sql(statement + (" ON CONFLICT DO NOTHING" if known else ""), values)
 
 
 # Names are our own tables' and columns'.
 @cache
-def _insert_statement(table: Table, names: tuple[str, ...]) -> str:
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})"  # noqa: S608
+def _insert_statement(table: Table, names: tuple[str, ...], paramstyle: str) -> str:
+    mark = "?" if paramstyle == "qmark" else "%s"
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
 
 
 @cache

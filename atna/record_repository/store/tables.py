@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-metadata: Final = MetaData(info={"room": "audit", "version": 2})
+metadata: Final = MetaData(info={"room": "audit", "version": 3})
 
 INDEXED: Final = 256
 """Characters of a searched text that count: an index entry of PostgreSQL holds 2,700 bytes."""
@@ -53,6 +53,11 @@ record: Final = Table(
     Column("source_id", String(INDEXED)),
     # How and from whom it came; NULL for records of before version 2, whose links do not cover it.
     Column("via", Text),
+    Column("site_id", String(INDEXED)),
+    # Bit n stands for role 110150 + n of DICOM, for ParticipantObjectTypeCode n, for ParticipantObjectTypeCodeRole n.
+    Column("agent_roles", SmallInteger, nullable=False, server_default="0"),
+    Column("entity_types", Integer, nullable=False, server_default="0"),
+    Column("entity_roles", Integer, nullable=False, server_default="0"),
     Column("message", LargeBinary, nullable=False),
     UniqueConstraint("event_at", "sha256", name="record_once"),
 )
@@ -87,6 +92,27 @@ record_object: Final = Table("record_object", metadata, _text("object_id"), _at(
 # EventTypeCode; "" where a code names no system.
 record_type: Final = Table(
     "record_type", metadata, _text("code"), _text("system"), _at(), _of(), sqlite_with_rowid=False
+)
+
+# Everything else that is searched by: ``indexing.Kind``, the text (names and addresses casefolded), "" or its code
+# system. Compared byte by byte, so that a search for a beginning is a stretch of the tree.
+record_text: Final = Table(
+    "record_text",
+    metadata,
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+    Column("text", String(INDEXED, collation="C").with_variant(String(INDEXED), "sqlite"), primary_key=True),
+    _text("system"),
+    _at(),
+    Column("record", Key, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+# One row while records of an older version wait to be indexed anew: the last one that was. See ``reindexing``.
+index_state: Final = Table(
+    "index_state",
+    metadata,
+    Column("name", String(8), primary_key=True),
+    Column("number", Key, nullable=False),
 )
 
 # One row: the last link. Whoever appends holds it locked, so the chain has one order.

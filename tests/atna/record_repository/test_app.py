@@ -38,6 +38,7 @@ class Service:
 
     def __init__(self, url, tls=None, main=worker, name="http", partners=None, **settings):
         listener = socket.create_server(("127.0.0.1", 0))
+        self.url = url
         self.address = f"127.0.0.1:{listener.getsockname()[1]}"
         self.base = f"{'https' if tls else 'http'}://{self.address}"
         self.sink = f"{self.base}/records"
@@ -230,7 +231,7 @@ def test_the_capability_statement_says_what_there_is(service):
     assert (status, statement["resourceType"], statement["fhirVersion"]) == (200, "CapabilityStatement", "4.0.1")
     names = {parameter["name"] for parameter in statement["rest"][0]["resource"][0]["searchParam"]}
     for name in names - {"date"}:
-        value = {"outcome": "0", "action": "C"}.get(name, "x")
+        value = {"outcome": "0", "action": "C", "entity-type": "1", "entity-role": "1", "_id": "1"}.get(name, "x")
         assert service.get("/fhir/AuditEvent", date="2026", **{name: value})[0] == 200
 
 
