@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy import MetaData, insert, select, text
 
 import atna.record_repository.store.migrations as migrations
+from atna.audit_check import FIRST_LINK, link_of
 from atna.record_repository.indexing import index
-from atna.record_repository.store import chain, reindexing, tables
+from atna.record_repository.store import reindexing, tables
 from atna.record_repository.store.protocol import Criteria
 from atna.record_repository.store.records import RecordStore
 from atna.store.engine import DatabaseRefused, begin_write, new_engine, schema_version
@@ -26,11 +27,11 @@ def old_log(url, messages):
         schema_version.create(connection)
         connection.execute(insert(schema_version).values(room="audit", version=0))
     upgrade(url, MetaData(info={"room": "audit", "version": 1}), migrations.FOLDER)
-    last = chain.FIRST_LINK
+    last = FIRST_LINK
     with begin_write(engine) as connection:
         for number, message in enumerate(messages, 1):
             item = index(message)
-            last = chain.link(last, number, 5, item.sha256)
+            last = link_of(1, last, number, 5, item.sha256, b"")
             values = {
                 "number": number, "event_at": item.event_at, "sha256": item.sha256, "chain": last, "received_at": 5,
                 "repeats": 0, "readable": item.readable, "event_code": item.event_code,
