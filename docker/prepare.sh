@@ -29,7 +29,7 @@ if [ ! -e certs/ca.pem ]; then
     done
     dossier certs --out certs --days 825 --server registry --server repository --server audit --server s3 \
         --client operator "$@" >/dev/null
-    chmod 444 certs/*.pem certs/*.key
+    chmod 444 certs/*.pem certs/*.key certs/ca.crl
     chmod 400 certs/ca.key
 fi
 

@@ -18,7 +18,7 @@ from prometheus_client import Gauge
 
 from wire.certificate_expiry import EXPIRY, expiries, soon
 from wire.settings import TlsSettings
-from wire.tls import TlsFault, client_context, server_context
+from wire.tls import client_context, server_context
 
 __all__ = ["Reloading", "ReloadingClientContext", "keep_fresh", "listener_context"]
 
@@ -83,7 +83,7 @@ class Reloading(Generic[T]):
         if found != self._seen:
             try:
                 self._made = self._make(self._tls)
-            except TlsFault as fault:
+            except (OSError, ValueError) as fault:  # TlsFault is one; a listener goes on in any case
                 self._refuse(found, fault)
             else:
                 self._seen, self._failed, self._told = found, None, False
@@ -95,7 +95,7 @@ class Reloading(Generic[T]):
         if self._clock() >= self._next_reminder:
             self._remind()
 
-    def _refuse(self, found: _Signature, fault: TlsFault) -> None:
+    def _refuse(self, found: _Signature, fault: Exception) -> None:
         """Files are replaced one after the other: what lies there is judged when it has not changed for a while."""
         if found == self._failed and not self._told:
             self._told = True
