@@ -135,5 +135,5 @@ def count_received(origin: Origin, pieces: Sequence[Piece]) -> None:
 
 
 def count_broken(origin: Origin) -> None:
-    """A frame of which no octet came."""
+    """Into the metrics: a frame that could not be followed, whether something of it is kept or not."""
     BROKEN.labels(origin.transport).inc()

@@ -47,7 +47,7 @@ LISTENERS_END_S: Final = 2.0
 STORED: Final = Counter("dossier_syslog_stored", "Syslog messages kept as new records")
 REPEATED: Final = Counter("dossier_syslog_repeated", "Syslog messages that were known already, byte for byte")
 UNREADABLE: Final = Counter("dossier_syslog_unreadable", "Syslog messages that are no audit record", ["transport"])
-REFUSED: Final = Counter("dossier_syslog_refused", "Syslog messages the database refuses by themselves; not kept")
+REFUSED: Final = Counter("dossier_syslog_refused", "Syslog messages that could not be kept, for their own sake")
 GIVEN_UP: Final = Counter("dossier_syslog_given_up", "Syslog messages not kept when the service had to end")
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,8 @@ class Receiver:
     def give_up(self) -> None:
         """After ``run`` was broken off: what is not kept by now is not kept."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        left = [arrival for batch in self._flying for arrival in batch.arrivals] + list(self._waiting)
+        flying = (arrival for batch in self._flying for arrival in (*batch.arrivals, *batch.defective))
+        left = [*flying, *self._waiting]
         if left:
             GIVEN_UP.inc(len(left))
             _log.error("%d syslog messages were not kept: the database did not take them in time", len(left))
@@ -143,11 +144,13 @@ class Receiver:
 
     async def _commit(self) -> None:
         while (batch := await self._indexed.get()) is not None:
-            refused = await self._kept(batch)
+            refused = await self._kept(batch) if batch.items else frozenset()
             batch.tell_unreadable()
             self._flying.remove(batch)
             for number, arrival in enumerate(batch.arrivals):
                 arrival.chunk.settle(kept=number not in refused)
+            for arrival in batch.defective:
+                arrival.chunk.settle(kept=False)
 
     async def _kept(self, batch: "_Batch") -> frozenset[int]:
         """Keep the batch, however long the database makes us wait; the places of what it refuses for itself."""
@@ -174,6 +177,7 @@ class Receiver:
             self._indexed.put_nowait(None)
             return
         self._flying.remove(more)
+        batch.defective += more.defective
         batch.arrivals += more.arrivals
         batch.items += more.items
 
@@ -207,9 +211,22 @@ class _Batch:
 
     arrivals: list[_Arrival] = field(default_factory=list)
     items: list[Indexed] = field(default_factory=list)
+    defective: list[_Arrival] = field(default_factory=list)
+    """What ``index`` failed at, which it never should: not kept, and nobody is told that it is."""
 
     def index(self) -> None:
-        self.items = [index(arrival.piece.message) for arrival in self.arrivals]
+        items: list[Indexed] = []
+        arrivals: list[_Arrival] = []
+        defective: list[_Arrival] = []
+        for arrival in self.arrivals:
+            try:
+                items.append(index(arrival.piece.message))
+                arrivals.append(arrival)
+            except Exception:  # noqa: BLE001 - one message must not end the service, each time that it is sent again
+                defective.append(arrival)
+                REFUSED.inc()
+                _log.exception("a syslog message of %s is not kept: reading it failed", arrival.origin.sender)
+        self.arrivals, self.items, self.defective = arrivals, items, defective
 
     def tell_unreadable(self) -> None:
         pairs = zip(self.arrivals, self.items, strict=True)

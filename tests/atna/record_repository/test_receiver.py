@@ -10,7 +10,9 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
+from atna.record_repository import receiver
 from atna.record_repository.app import worker
+from atna.record_repository.indexing import index
 from atna.record_repository.store.protocol import Criteria, StoreUnavailable
 from atna.record_repository.store.records import RecordStore
 from atna.record_repository.store.tables import metadata
@@ -541,3 +543,22 @@ def test_the_store_is_told_how_and_from_whom_each_record_came(secured, writer, m
         long[:100_000]: "syslog+tls,truncated CN=client,O=Hospital A",
         half: "syslog+tls,broken CN=client,O=Hospital A",
     }
+
+
+def test_a_defect_of_ours_at_one_message_ends_nothing(start, writer, monkeypatch):
+    service, good = start(), writer.query()
+    before = metric("refused_total")
+
+    def fail(message):
+        if message == b"defect":
+            raise RecursionError
+        return index(message)
+
+    monkeypatch.setattr(receiver, "index", fail)
+    with SyslogSender(service.port) as bad, SyslogSender(service.port) as other:
+        bad.send(b"defect")
+        assert not bad.end()
+        other.send(good)
+        assert other.end()
+    assert set(service.kept(1)) == {good}
+    assert metric("refused_total") == before + 1
