@@ -28,7 +28,7 @@ import argparse
 import hashlib
 import re
 import sys
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -51,6 +51,7 @@ __all__ = [
     "parse_checkpoint",
     "partition_start",
     "public_keys",
+    "public_pem",
     "signature_fault",
 ]
 
@@ -171,6 +172,12 @@ def _instant(microseconds: int) -> str:
 def key_id(public: bytes) -> str:
     """The name of a public key: 32 hex digits of its SHA-256."""
     return hashlib.sha256(public).hexdigest()[:32]
+
+
+def public_pem(public: bytes) -> str:
+    """An Ed25519 public key of 32 octets in PEM."""
+    body = b64encode(_ED25519_DER + public).decode()
+    return f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"
 
 
 def public_keys(text: str) -> dict[str, bytes]:

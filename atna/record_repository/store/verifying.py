@@ -23,7 +23,7 @@ from atna.record_repository.store.protocol import LogPartition, Trust, Verificat
 from atna.record_repository.store.rows import SIDE_TABLES, columns_of, side_rows
 from atna.record_repository.store.tables import checkpoint, checkpoint_key, record
 
-__all__ = ["checkpoint_of", "removal_of", "verifies", "verify"]
+__all__ = ["checkpoint_of", "listed_keys", "removal_of", "verifies", "verify"]
 
 CHUNK: Final = 500
 _SUM: Final = 2**128
@@ -88,7 +88,7 @@ class _Walk:
         self._connection = connection
         self._trust = trust
         self._only = only
-        self._keys = trust.public_keys if trust.public_keys is not None else _listed_keys(connection)
+        self._keys = trust.public_keys if trust.public_keys is not None else listed_keys(connection)
         self._found_by = 0
         self.records = 0
         self.link = FIRST_LINK
@@ -279,7 +279,8 @@ def _records(connection: Connection, one: LogPartition) -> Iterator[Row[Any]]:
         next_number = rows[-1].number + 1
 
 
-def _listed_keys(connection: Connection) -> dict[str, bytes]:
+def listed_keys(connection: Connection) -> dict[str, bytes]:
+    """Key id to public key, of every key that ever signed here."""
     return {row.key_id: row.public_key for row in connection.execute(select(checkpoint_key))}
 
 

@@ -107,7 +107,11 @@ def test_no_value_can_be_changed(log, data):
         assume(other != row[column])
         try:
             connection.execute(update(table).where(whole(table, row)).values({column: other}))
-        except (DBAPIError, StatementError, TypeError):  # NULL where none may be, a number twice, a value of another kind
+        except (
+            DBAPIError,
+            StatementError,
+            TypeError,
+        ):  # NULL where none may be, a number twice, a value of another kind
             assume(False)
         with_keys, alone = verify(connection, trust), verify(connection, Trust())
     if table.name == "checkpoint_key":  # what the database lists is nothing to whoever has the keys
