@@ -46,6 +46,7 @@ __all__ = [
     "check",
     "ed25519_verifies",
     "follows",
+    "instant",
     "key_id",
     "link_of",
     "parse_checkpoint",
@@ -110,7 +111,7 @@ class Checkpoint:
         """What is signed, in UTF-8."""
         return (
             f"{_CHECKPOINT_HEAD}\nserial {self.serial}\npartition {self.partition}\nnumber {self.number}\n"
-            f"link {self.link.hex()}\ntime {_instant(self.at)}\nkey {self.key_id}\n"
+            f"link {self.link.hex()}\ntime {instant(self.at)}\nkey {self.key_id}\n"
         )
 
     @property
@@ -135,7 +136,7 @@ class Removal:
         one = self.partition
         return (
             f"{_REMOVAL_HEAD}\npartition {one.name}\nfirst {one.first}\nlast {one.last}\nstart {one.start.hex()}\n"
-            f"end {one.end.hex()}\ntime {_instant(self.at)}\nkey {self.key_id}\nrule {self.rule}\n"
+            f"end {one.end.hex()}\ntime {instant(self.at)}\nkey {self.key_id}\nrule {self.rule}\n"
         )
 
 
@@ -162,7 +163,8 @@ def follows(before: Partition | None, one: Partition) -> str | None:
     return None
 
 
-def _instant(microseconds: int) -> str:
+def instant(microseconds: int) -> str:
+    """A time in words, UTC."""
     return f"{_EPOCH + timedelta(microseconds=microseconds):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
@@ -533,7 +535,7 @@ def _told(checked: Checked) -> str:
     one = checked.partition
     after = one.last - checked.signed_to
     unsigned = f"; {after} records after it: whether more were there cannot be told" if after else ""
-    signed_at = _instant(checked.signed_at or 0)
+    signed_at = instant(checked.signed_at or 0)
     return (
         f"holds: partition {one.name}, {checked.records} records {one.first} to {one.last}, {checked.checkpoints} "
         f"checkpoints, the last at record {checked.signed_to} ({signed_at}){unsigned}"

@@ -25,6 +25,7 @@ from dossier.services import sqlite_file
 from dossier.settings import Settings
 
 if TYPE_CHECKING:
+    from atna.record_repository.retention import Retired
     from atna.record_repository.signing import SigningKey
     from atna.record_repository.store.protocol import Due
     from atna.record_repository.store.records import RecordStore
@@ -243,13 +244,22 @@ def retention(
         if not rows and settings.audit.retention_days is None:
             raise CommandError("audit.retention_days is not set: records are kept for ever", status=2)
         if apply and rows:
-            signing = _signing_key(settings)
-            rows = [_due(one.due) | {"state": "removed"} for one in job.apply(signing, getpass.getuser())]
+            gone = job.apply(_signing_key(settings), getpass.getuser())
+            rows = [_due(one.due) | {"state": "removed"} for one in _told(gone)]
     if as_json:
         print_json({"removed": apply, "partitions": rows})
     else:
         print_table(_COLUMNS, rows)
         note(f"{len(rows)} partitions {'removed' if apply else 'are due; --apply removes them'}")
+
+
+def _told(gone: "Iterator[Retired]") -> "Iterator[Retired]":
+    from atna.record_repository.retention import NotWhole
+
+    try:
+        yield from gone
+    except NotWhole as error:
+        raise CommandError(str(error)) from error
 
 
 def _due(one: "Due") -> dict[str, object]:
