@@ -28,7 +28,7 @@ import argparse
 import hashlib
 import re
 import sys
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -46,11 +46,13 @@ __all__ = [
     "check",
     "ed25519_verifies",
     "follows",
+    "instant",
     "key_id",
     "link_of",
     "parse_checkpoint",
     "partition_start",
     "public_keys",
+    "public_pem",
     "signature_fault",
 ]
 
@@ -109,7 +111,7 @@ class Checkpoint:
         """What is signed, in UTF-8."""
         return (
             f"{_CHECKPOINT_HEAD}\nserial {self.serial}\npartition {self.partition}\nnumber {self.number}\n"
-            f"link {self.link.hex()}\ntime {_instant(self.at)}\nkey {self.key_id}\n"
+            f"link {self.link.hex()}\ntime {instant(self.at)}\nkey {self.key_id}\n"
         )
 
     @property
@@ -134,7 +136,7 @@ class Removal:
         one = self.partition
         return (
             f"{_REMOVAL_HEAD}\npartition {one.name}\nfirst {one.first}\nlast {one.last}\nstart {one.start.hex()}\n"
-            f"end {one.end.hex()}\ntime {_instant(self.at)}\nkey {self.key_id}\nrule {self.rule}\n"
+            f"end {one.end.hex()}\ntime {instant(self.at)}\nkey {self.key_id}\nrule {self.rule}\n"
         )
 
 
@@ -161,7 +163,8 @@ def follows(before: Partition | None, one: Partition) -> str | None:
     return None
 
 
-def _instant(microseconds: int) -> str:
+def instant(microseconds: int) -> str:
+    """A time in words, UTC."""
     return f"{_EPOCH + timedelta(microseconds=microseconds):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
@@ -171,6 +174,12 @@ def _instant(microseconds: int) -> str:
 def key_id(public: bytes) -> str:
     """The name of a public key: 32 hex digits of its SHA-256."""
     return hashlib.sha256(public).hexdigest()[:32]
+
+
+def public_pem(public: bytes) -> str:
+    """An Ed25519 public key of 32 octets in PEM."""
+    body = b64encode(_ED25519_DER + public).decode()
+    return f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"
 
 
 def public_keys(text: str) -> dict[str, bytes]:
@@ -526,7 +535,7 @@ def _told(checked: Checked) -> str:
     one = checked.partition
     after = one.last - checked.signed_to
     unsigned = f"; {after} records after it: whether more were there cannot be told" if after else ""
-    signed_at = _instant(checked.signed_at or 0)
+    signed_at = instant(checked.signed_at or 0)
     return (
         f"holds: partition {one.name}, {checked.records} records {one.first} to {one.last}, {checked.checkpoints} "
         f"checkpoints, the last at record {checked.signed_to} ({signed_at}){unsigned}"

@@ -24,7 +24,7 @@ COMMANDS = {
     "fetch": {"unique_ids", "out", "as_json"},
     "audit": {"patient", "user", "since", "event", "as_json"},
     "audit verify": {"partition", "public_key", "kept", "as_json"},
-    "audit key": {"new", "as_json"},
+    "audit key": {"new", "known", "as_json"},
     "audit checkpoint": {"as_json"},
     "audit retention": {"apply", "as_json"},
     "audit export": {"partition", "out", "as_json"},

@@ -102,17 +102,24 @@ class Reading:
         return Answer(OK, resource_of(stored), {"etag": f'W/"{VERSION}"'})
 
     def verify(self, request: RestRequest) -> RestResponse:
-        """Check of the chain: ``holds``, ``records`` checked, ``head`` (the last good link), and the first fault."""
+        """Check of the log: ``holds``, ``records`` checked, ``head`` (the last good link), and the first fault.
+
+        The keys are those the database lists: with one kept elsewhere ``dossier audit verify --public-key`` shows more.
+        """
         result = self.records.verify_chain()
         self._recorded(request, Outcome.SUCCESS if result.holds else Outcome.SERIOUS_FAILURE, reason=result.fault)
         if not result.holds:
-            _log.error("the audit log is damaged at record %s: %s", result.fault_at, result.fault)
+            _log.error("the audit log is damaged: %s, record %s: %s", result.partition, result.fault_at, result.fault)
         answer = {
             "holds": result.holds,
             "records": result.records,
             "head": result.head.hex(),
             "fault_at": result.fault_at,
             "fault": result.fault,
+            "partition": result.partition,
+            "checkpoints": result.checkpoints,
+            "signed_to": result.signed_to,
+            "notes": result.notes,
         }
         return RestResponse(OK, json.dumps(answer).encode())
 

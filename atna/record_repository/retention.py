@@ -18,9 +18,13 @@ from atna.record_repository.store.protocol import Due
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
 
-__all__ = ["Retention", "Retired"]
+__all__ = ["NotWhole", "Retention", "Retired"]
 
 _DAY: Final = 86_400_000_000
+
+
+class NotWhole(Exception):  # noqa: N818 - an outcome, worded for the operator
+    """The partition does not hold: what may have been done to it is not wiped away with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,18 @@ class Retention:
         return self.store.due(self.now - self.days * _DAY if self.days is not None else None)
 
     def apply(self, key: SigningKey, operator: str) -> Iterator[Retired]:
-        """Remove what is due, each partition told of when it is gone. ``operator``: an account of this host."""
+        """Remove what is due, each partition told of when it is gone. ``operator``: an account of this host.
+
+        Raises NotWhole before anything of a partition goes whose records are not what they were.
+        """
         for one in self.due():
             name = one.partition.name
             begun = one.partition.rule is not None
             if not begun:
+                found = self.store.verify_chain(partition=name)
+                if not found.holds:
+                    at = f"record {found.fault_at}: " if found.fault_at is not None else ""
+                    raise NotWhole(f"partition {name} is not removed, for the log does not hold: {at}{found.fault}")
                 removal = self._record(one, operator)
                 begun = not self.store.begin_removal(name, key, self.rule, index(removal))
             removed = 0

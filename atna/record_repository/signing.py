@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from atna.audit_check import key_id
+from atna.audit_check import key_id, public_pem
 
 __all__ = ["KeyFault", "SigningKey"]
 
@@ -90,7 +90,7 @@ class SigningKey:
     @property
     def public_pem(self) -> str:
         """What is given to whoever checks the log."""
-        return self._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return public_pem(self.public)
 
     def sign(self, text: str) -> bytes:
         """The signature, 64 octets, of a text in UTF-8."""

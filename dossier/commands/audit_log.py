@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, TypeVar
 
 import typer
 
-from atna.audit_check import Checkpoint, parse_checkpoint, public_keys
+from atna.audit_check import Checkpoint, parse_checkpoint, public_keys, public_pem
 from dossier.console import CommandError, note, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.services import sqlite_file
 from dossier.settings import Settings
 
 if TYPE_CHECKING:
+    from atna.record_repository.retention import Retired
     from atna.record_repository.signing import SigningKey
     from atna.record_repository.store.protocol import Due
     from atna.record_repository.store.records import RecordStore
@@ -123,15 +124,30 @@ def key(
     data: Data = Path("var"),
     base_port: BasePort = 8000,
     new: Annotated[Path | None, typer.Option("--new", help="Make a key in a new file, for its owner alone.")] = None,
+    known: Annotated[bool, typer.Option("--known", help="Every key the log says it was signed with.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the public key that the log is signed with, to be kept elsewhere; its id goes to standard error."""
+    if known:
+        _known_keys(load_settings(config, data, base_port), as_json=as_json)
+        return
     found = _signing_key(load_settings(config, data, base_port)) if new is None else _new_key(new)
     if as_json:
         print_json({"id": found.id, "public_key": found.public_pem})
         return
     typer.echo(found.public_pem, nl=False)
     note(f"key {found.id}" + (f"; name {new} as audit.checkpoint_key" if new is not None else ""))
+
+
+def _known_keys(settings: Settings, *, as_json: bool) -> None:
+    with _log(settings) as store:
+        keys = store.known_keys()
+    if as_json:
+        print_json([{"id": name, "public_key": public_pem(public)} for name, public in keys.items()])
+        return
+    for name, public in keys.items():
+        typer.echo(public_pem(public), nl=False)
+        note(f"key {name}")
 
 
 def _signing_key(settings: Settings) -> "SigningKey":
@@ -228,13 +244,22 @@ def retention(
         if not rows and settings.audit.retention_days is None:
             raise CommandError("audit.retention_days is not set: records are kept for ever", status=2)
         if apply and rows:
-            signing = _signing_key(settings)
-            rows = [_due(one.due) | {"state": "removed"} for one in job.apply(signing, getpass.getuser())]
+            gone = job.apply(_signing_key(settings), getpass.getuser())
+            rows = [_due(one.due) | {"state": "removed"} for one in _told(gone)]
     if as_json:
         print_json({"removed": apply, "partitions": rows})
     else:
         print_table(_COLUMNS, rows)
         note(f"{len(rows)} partitions {'removed' if apply else 'are due; --apply removes them'}")
+
+
+def _told(gone: "Iterator[Retired]") -> "Iterator[Retired]":
+    from atna.record_repository.retention import NotWhole
+
+    try:
+        yield from gone
+    except NotWhole as error:
+        raise CommandError(str(error)) from error
 
 
 def _due(one: "Due") -> dict[str, object]:

@@ -64,6 +64,12 @@ def test_a_partition_goes_to_whoever_checks_it_with_python_alone(log, key_file, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit_check.py", "export", "public.pem"]
 
 
+def test_every_key_that_ever_signed_is_listed(log, key_file):
+    known = json.loads(log("key", "--known", "--json")[1])
+    assert [one["public_key"] for one in known] == [key_file.read_text()]
+    assert log("key", "--known")[1] == key_file.read_text()
+
+
 def test_another_key_does_not_believe_it(log, run_command, tmp_path):
     status, pem, _ = run_command("audit", "key", "--new", str(tmp_path / "other.pem"))
     assert status == 0

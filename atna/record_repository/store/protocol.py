@@ -99,8 +99,8 @@ class Stored:
     received_at: int
     readable: bool
     message: bytes
-    via: str | None
-    partition: str | None
+    via: str | None = None
+    partition: str | None = None
 
     @property
     def cursor(self) -> Cursor:

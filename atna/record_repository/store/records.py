@@ -26,7 +26,7 @@ from atna.record_repository.store.reindexing import refuse_unfinished
 from atna.record_repository.store.rows import SIDE_TABLES, insert_rows, record_row, side_rows
 from atna.record_repository.store.searching import COLUMNS, count, search, stored
 from atna.record_repository.store.tables import chain_head, metadata, record
-from atna.record_repository.store.verifying import verify
+from atna.record_repository.store.verifying import listed_keys, verify
 from atna.store.engine import DRIVER_ERRORS, open_engine, reading, write
 
 __all__ = ["NotExported", "RecordStore", "StoreUnavailable"]
@@ -132,6 +132,11 @@ class RecordStore:
         """The last one written."""
         with self._snapshot() as connection:
             return signed.latest(connection)
+
+    def known_keys(self) -> dict[str, bytes]:
+        """Key id to public key, of every key that ever signed here."""
+        with self._snapshot() as connection:
+            return listed_keys(connection)
 
     def due(self, before: int | None) -> list[Due]:
         """Partitions that are half removed, and closed ones that ended before this time, microseconds since 1970."""

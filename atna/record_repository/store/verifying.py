@@ -16,16 +16,16 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, Row, func, or_, select
 
-from atna.audit_check import FIRST_LINK, Checkpoint, Removal, follows, link_of, signature_fault
+from atna.audit_check import FIRST_LINK, Checkpoint, Removal, follows, instant, link_of, signature_fault
 from atna.record_repository.indexing import Indexed, index
 from atna.record_repository.store.partitions import CLOSED, OPEN, REMOVED, REMOVING, partitions, read_head
 from atna.record_repository.store.protocol import LogPartition, Trust, Verification
 from atna.record_repository.store.rows import SIDE_TABLES, columns_of, side_rows
 from atna.record_repository.store.tables import checkpoint, checkpoint_key, record
 
-__all__ = ["checkpoint_of", "removal_of", "verifies", "verify"]
+__all__ = ["checkpoint_of", "listed_keys", "removal_of", "verifies", "verify"]
 
-CHUNK: Final = 500
+CHUNK: Final = 100
 _SUM: Final = 2**128
 _STATES: Final = (OPEN, CLOSED, REMOVING, REMOVED)
 
@@ -88,12 +88,13 @@ class _Walk:
         self._connection = connection
         self._trust = trust
         self._only = only
-        self._keys = trust.public_keys if trust.public_keys is not None else _listed_keys(connection)
+        self._keys = trust.public_keys if trust.public_keys is not None else listed_keys(connection)
         self._found_by = 0
         self.records = 0
         self.link = FIRST_LINK
         self.checkpoints = 0
         self.signed_to = 0
+        self._signed_at = 0
         self.notes: list[str] = []
         self.place: tuple[int | None, str | None] = (None, only)
 
@@ -205,8 +206,7 @@ class _Walk:
         if not isinstance(row.message, bytes):
             raise _Fault("the message was altered", row.number, one.name)
         if expected is not None and row.number != expected:
-            fault = "a record is missing" if row.number > expected else "a record is out of place"
-            raise _Fault(fault, row.number, one.name)
+            raise _Fault("a record is missing", expected, one.name)
         item = index(row.message)
         wrong = _altered(row, one.format, item, self.link if expected is not None else None)
         if wrong is not None:
@@ -229,7 +229,8 @@ class _Walk:
                 raise _Fault(f"checkpoint {point.serial} {fault}", point.number, one.name)
             signed[point.number] = point.link
             self.checkpoints += 1
-            self.signed_to = max(self.signed_to, point.number)
+            if point.number > self.signed_to:
+                self.signed_to, self._signed_at = point.number, point.at
         for point in self._trust.kept:
             if point.partition == one.name and signed.setdefault(point.number, point.link) != point.link:
                 text = f"the checkpoint {point.serial} kept elsewhere signs another link than the log has"
@@ -252,7 +253,8 @@ class _Walk:
                 raise _Fault("nothing is signed by a key that is listed", mine[0].first, mine[0].name)
             self.notes.append("nothing is signed yet: whoever may write in the database could make all of it anew")
         elif self.records and after > 0:
-            self.notes.append(f"{after} records after the last checkpoint, at record {self.signed_to}")
+            since = f"at record {self.signed_to} ({instant(self._signed_at)})"
+            self.notes.append(f"{after} records after the last checkpoint, {since}: no signature covers them yet")
 
 
 def _altered(row: Row[Any], form: int, item: Indexed, previous: bytes | None) -> str | None:
@@ -269,17 +271,14 @@ def _altered(row: Row[Any], form: int, item: Indexed, previous: bytes | None) ->
 
 
 def _records(connection: Connection, one: LogPartition) -> Iterator[Row[Any]]:
-    next_number = one.first
-    while True:
-        within = record.c.number.between(next_number, one.last)
-        rows = connection.execute(select(record).where(within).order_by(record.c.number).limit(CHUNK)).all()
-        if not rows:
-            return
+    within = record.c.number.between(one.first, one.last)
+    wanted = select(record).where(within).order_by(record.c.number)
+    with connection.execute(wanted, execution_options={"yield_per": CHUNK}) as rows:
         yield from rows
-        next_number = rows[-1].number + 1
 
 
-def _listed_keys(connection: Connection) -> dict[str, bytes]:
+def listed_keys(connection: Connection) -> dict[str, bytes]:
+    """Key id to public key, of every key that ever signed here."""
     return {row.key_id: row.public_key for row in connection.execute(select(checkpoint_key))}
 
 

@@ -240,6 +240,7 @@ def test_verify_over_http(service, writer):
     status, result = service.get("/records/verify")
     assert (status, result["holds"], result["records"], result["fault"]) == (200, True, 2, None)
     assert len(result["head"]) == 64
+    assert (result["partition"], result["checkpoints"], len(result["notes"])) == (None, 0, 1)
 
 
 def test_a_broken_database_is_503_and_keeps_no_secret(service, store, writer):

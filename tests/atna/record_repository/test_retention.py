@@ -13,7 +13,7 @@ from atna.audit_check import Fault, check
 from atna.iti20_record_audit_event import decode_message
 from atna.message import parse
 from atna.record_repository.indexing import index
-from atna.record_repository.retention import Retention
+from atna.record_repository.retention import NotWhole, Retention
 from atna.record_repository.signing import SigningKey
 from atna.record_repository.store import retiring
 from atna.record_repository.store.partitions import partitions
@@ -97,6 +97,13 @@ def test_what_is_due_goes_and_its_place_stays(store, writer, clock, key):
     assert (message.objects[0].id, message.objects[0].life_cycle) == ("urn:dossier:audit-log:2026-11", 15)
     assert before != result.head
     assert all(left(store, table) < 60 for table in SIDE_TABLES)
+
+
+def test_what_does_not_hold_is_not_wiped_away(store, writer, clock, key):
+    change(store, update(record).where(record.c.number == 3).values(received_at=1))
+    with pytest.raises(NotWhole, match="2026-11 is not removed, for the log does not hold: record 3: the link"):
+        list(rule(store, writer, clock, 30, later=10).apply(key, "ada"))
+    assert (left(store), states(store)["2026-11"]) == (21, "closed")
 
 
 def test_a_second_run_finds_nothing(store, writer, clock, key):

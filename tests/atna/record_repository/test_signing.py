@@ -4,7 +4,13 @@ import os
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 from atna.audit_check import public_keys
 from atna.record_repository.signing import KeyFault, SigningKey
@@ -17,6 +23,8 @@ def test_a_key_is_made_once_and_read_again(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     read = SigningKey.there(path)
     assert (read.id, read.public) == (made.id, made.public)
+    by_library = load_pem_public_key(made.public_pem.encode())
+    assert by_library.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode() == made.public_pem
     assert public_keys(made.public_pem) == {made.id: made.public}
     assert verifies(made.public, b"text", made.sign("text"))
     with pytest.raises(KeyFault, match="File exists"):
