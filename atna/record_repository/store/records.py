@@ -150,7 +150,7 @@ class RecordStore:
         def begin(connection: Connection) -> bool:
             begun = retiring.mark(connection, partition, signer, rule, now)
             if begun:
-                _append(connection, [told], now, "")
+                _append(connection, [told], now, [""])
             return begun
 
         with _asked():
