@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Engine, and_, insert, select, tuple_, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from atna.record_repository.indexing import Indexed
-from atna.record_repository.store import chain
+from atna.record_repository.store import chain, counting, placing
+from atna.record_repository.store.overview import Counts, Place
 from atna.record_repository.store.protocol import Criteria, Cursor, Kept, Stored, StoreUnavailable, Verification
 from atna.record_repository.store.rows import SIDE_TABLES, insert_rows, record_row, side_rows
 from atna.record_repository.store.searching import COLUMNS, search, stored
@@ -63,6 +64,16 @@ class RecordStore:
         with self._snapshot() as connection:
             row = connection.execute(COLUMNS.where(record.c.number == number)).first()
         return stored(row) if row is not None else None
+
+    def count(self, criteria: Criteria, starts: Sequence[int], *, most: int) -> Counts:
+        """Count the newest ``most`` records by spans of time; see ``LogOverview``."""
+        with self._snapshot() as connection:
+            return counting.count(connection, criteria, starts, most)
+
+    def place(self, number: int) -> Place | None:
+        """A record's place by its number."""
+        with self._snapshot() as connection:
+            return placing.place(connection, number)
 
     def verify_chain(self) -> Verification:
         """Read the whole log in one snapshot and check every link, every message and what it is found by."""
