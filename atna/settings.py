@@ -4,8 +4,10 @@ Loopback sinks may be plain HTTP; any other sink takes HTTPS with the certificat
 """
 
 import ipaddress
+from datetime import UTC, tzinfo
 from typing import Annotated, Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -39,6 +41,19 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _zone(name: str) -> tzinfo:
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def _known_zone(name: str) -> str:
+    try:
+        _zone(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        text = "should be a time zone that this machine knows (package tzdata), such as Europe/Luxembourg or UTC"
+        raise ValueError(text) from error
+    return name
+
+
 def _kept_for_ever(value: object) -> None:
     if value is not None:
         raise ValueError("this version keeps audit records for ever and removes none; leave it out")
@@ -50,7 +65,7 @@ Sink = Annotated[str, AfterValidator(_sink)]
 class AuditSettings(BaseModel):
     """``[audit]``.
 
-    listen              of the audit service: feed of records, ITI-81
+    listen              of the audit service: feed of records, ITI-81, page of the log (``/log``)
     syslog_tls_listen   RFC 5425, kept for a later version: not opened by this one
     syslog_udp_listen   RFC 5426, kept for a later version: not opened by this one
     database_url        of the audit service: ``sqlite:///…`` or ``postgresql+psycopg://…``
@@ -60,6 +75,8 @@ class AuditSettings(BaseModel):
     max_record_bytes    one record on the feed
     max_batch_bytes     one request on the feed
     max_page            greatest ``_count`` of an ITI-81 answer
+    time_zone           of the times on the page of the log, e.g. ``Europe/Luxembourg``
+    max_export_rows     records in one CSV file of that page
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,3 +91,10 @@ class AuditSettings(BaseModel):
     max_record_bytes: Annotated[int, Field(ge=8192)] = 128 * 2**20
     max_batch_bytes: Annotated[int, Field(ge=8192)] = 160 * 2**20
     max_page: Annotated[int, Field(gt=0, le=10_000)] = 1000
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    max_export_rows: Annotated[int, Field(gt=0, le=1_000_000)] = 100_000
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone named by ``time_zone``."""
+        return _zone(self.time_zone)

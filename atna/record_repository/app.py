@@ -1,6 +1,6 @@
-"""The audit service: joins the store, the feed and ITI-81, and runs them on sockets that were bound for it.
+"""The audit service: joins the store, the feed, ITI-81 and the page, and runs them on sockets that were bound for it.
 
-``worker``   socket ``http``: feed of records, ITI-81, check of the chain
+``worker``   socket ``http``: feed of records, ITI-81, check of the chain, page of the log
 ``single``   socket ``admin``: health and metrics; records that the service starts and stops
 """
 
@@ -18,6 +18,7 @@ from atna.node_events import application_activity
 from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti81 import Reading, routes
+from atna.record_repository.page.pages import LogPage, page_routes
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
 from atna.settings import AuditSettings
@@ -49,7 +50,7 @@ def worker(
     try:
         serve = partial(
             _serve,
-            app=audit_app(audit, store, recorder, limits),
+            app=audit_app(audit, domain, store, recorder, limits),
             listener=sockets["http"],
             tls=tls,
             limits=limits,
@@ -84,11 +85,19 @@ def single(
         store.close()
 
 
-def audit_app(audit: AuditSettings, store: RecordStore, recorder: Recorder, limits: LimitSettings) -> Any:
+def audit_app(
+    audit: AuditSettings,
+    domain: AffinityDomainSettings,
+    store: RecordStore,
+    recorder: Recorder,
+    limits: LimitSettings,
+) -> Any:
     """The ASGI application of the audit service."""
     reading = Reading(store, recorder, audit.max_page, int(time.time() * MICROSECONDS))
     handler = feed(store, max_record_bytes=audit.max_record_bytes)
-    return rest_app([RestRoute("POST", "/records", handler, audit.max_batch_bytes), *routes(reading)], limits=limits)
+    shown = LogPage(store, recorder, domain, audit.zone, audit.max_export_rows, time.time)
+    fed = RestRoute("POST", "/records", handler, audit.max_batch_bytes)
+    return rest_app([fed, *routes(reading), *page_routes(shown)], limits=limits)
 
 
 def _recorder(domain: AffinityDomainSettings) -> Recorder:
