@@ -23,6 +23,7 @@ help:
 	@echo "make soak      kill -9 under load for a quarter of an hour, then many writers of the same few objects for ten"
 	@echo "               minutes on each engine, then 10,000 documents into a store that fails: nothing acknowledged is"
 	@echo "               lost (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, SEED)"
+	@echo "make pictures  the pictures of docs/security_officer.md, drawn anew by Chromium"
 	@echo "make histories random histories of the registry against a model of the framework's rules (HISTORIES)"
 
 # --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
@@ -59,6 +60,10 @@ run: $(VENV)/.installed
 # --- proof
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+.PHONY: pictures
+pictures: $(VENV)/.test
+	$(BIN)/python -m tests.atna.record_repository.page.screenshots
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -247,6 +247,7 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
         ],
         "audit": [
             ("audit", f"{audit}://{settings.audit.listen}/fhir/AuditEvent", "ITI-81"),
+            ("audit log", f"{audit}://{settings.audit.listen}/log", "page for the security officer"),
             ("audit admin", f"http://{settings.admin.audit_listen}", "/health/live /health/ready /metrics"),
         ],
     }

@@ -42,7 +42,7 @@ SETTINGS = {
     "repository": "listen workers unique_id database_url store registry_url max_document_bytes max_request_bytes "
     "max_inline_bytes upload_buffer_bytes identical_retry max_retrieve_documents max_remove_documents remove_registered "
     "retention max_documents max_uploads scanner scanner_required scan_timeout_s max_scans media_check",
-    "audit": "listen syslog_tls_listen syslog_udp_listen database_url sinks retention_days",
+    "audit": "listen syslog_tls_listen syslog_udp_listen database_url sinks retention_days time_zone max_export_rows",
     "tls": "certificate key ca require_client_certificate minimum_version revocation_list",
     "admin": "log_level log_format",
 }
