@@ -39,7 +39,7 @@ class RestRequest:
     """One request. ``url`` is what the client called, without query; both it and ``query`` are still percent-encoded.
 
     ``path_parameters`` are the ``{names}`` of the route; ``content_type`` is the header as it came; ``headers`` are all
-    of them, names in small letters, the first where one came twice.
+    of them by lower-case name, several of one name joined by commas.
     """
 
     method: str
@@ -145,7 +145,7 @@ def _request(request: Request, body: bytes, request_id: str) -> RestRequest:
         body=body,
         caller=caller,
         request_id=request_id,
-        headers={name: request.headers[name] for name in request.headers},
+        headers={name: ", ".join(request.headers.getlist(name)) for name in request.headers},
     )
 
 

@@ -139,7 +139,7 @@ class LogPage:
         return RestResponse(HTTPStatus.OK, self._lines(search, first, frame.texts), "text/csv; charset=utf-8", headers)
 
     def _check_size(self, search: Search) -> None:
-        if not self.log.count(search.criteria, [search.since], most=self.max_export_rows).complete:
+        if not self.log.count_spans(search.criteria, [search.since], most=self.max_export_rows).complete:
             raise FormError([Fault("from", "error.export_too_large")])
 
     def _lines(self, search: Search, first: Sequence[Stored], texts: Texts) -> Iterator[bytes]:
@@ -160,7 +160,7 @@ class LogPage:
         texts = frame.texts
         found = self.log.find(search.criteria, limit=ROWS + 1, after=search.after)
         period = cut(search.since, search.criteria.before or self._now(), self.zone)
-        counts = self.log.count(search.criteria, period.starts, most=MAX_COUNTED)
+        counts = self.log.count_spans(search.criteria, period.starts, most=MAX_COUNTED)
         watch = self._watched(search, texts) if asked.page == 1 else None
         self._recorded(request, Outcome.SUCCESS, search=urlencode(asked.pairs()))
         return page(
@@ -184,7 +184,7 @@ class LogPage:
         failed = replace(search.criteria, outcomes=FAILED)
         urgent = emergencies(self.log, any_outcome, newest=WATCHED)
         refused = self.log.find(failed, limit=WATCHED)
-        counted = self.log.count(failed, [search.since], most=MAX_COUNTED)
+        counted = self.log.count_spans(failed, [search.since], most=MAX_COUNTED)
         return {
             "emergencies": [line(stored, texts) for stored in urgent.newest],
             "emergencies_total": urgent.total,

@@ -11,13 +11,13 @@ from atna.record_repository.store.protocol import Criteria
 from atna.record_repository.store.searching import search
 from atna.record_repository.store.tables import record
 
-__all__ = ["count"]
+__all__ = ["count_spans"]
 
 SUCCESS: Final = 0
 
 
-def count(connection: Connection, criteria: Criteria, starts: Sequence[int], most: int) -> Counts:
-    """See ``LogOverview.count``. What is older than the first start counts to the first span."""
+def count_spans(connection: Connection, criteria: Criteria, starts: Sequence[int], most: int) -> Counts:
+    """See ``LogOverview.count_spans``. What is older than the first start counts to the first span."""
     newest_first = search(criteria, oldest_first=False, after=None)
     # One more than may be counted, to know whether there is more; it is taken off the oldest span below.
     found = newest_first.with_only_columns(record.c.event_at, record.c.outcome).limit(most + 1).subquery()

@@ -59,7 +59,7 @@ class Place:
 class LogOverview(Records, Protocol):
     """The log for people. Every call blocks; every call raises StoreUnavailable."""
 
-    def count(self, criteria: Criteria, starts: Sequence[int], *, most: int) -> Counts:
+    def count_spans(self, criteria: Criteria, starts: Sequence[int], *, most: int) -> Counts:
         """Count the newest ``most`` records: span n is starts[n] <= event_at < starts[n+1], the last has no end."""
         ...
 

@@ -65,10 +65,10 @@ class RecordStore:
             row = connection.execute(COLUMNS.where(record.c.number == number)).first()
         return stored(row) if row is not None else None
 
-    def count(self, criteria: Criteria, starts: Sequence[int], *, most: int) -> Counts:
+    def count_spans(self, criteria: Criteria, starts: Sequence[int], *, most: int) -> Counts:
         """Count the newest ``most`` records by spans of time; see ``LogOverview``."""
         with self._snapshot() as connection:
-            return counting.count(connection, criteria, starts, most)
+            return counting.count_spans(connection, criteria, starts, most)
 
     def place(self, number: int) -> Place | None:
         """A record's place by its number."""

@@ -33,28 +33,28 @@ def filled(store, writer):
 
 
 def test_records_are_counted_by_span_and_outcome(filled):
-    counts = filled.count(Criteria(since=START), [START, START + HOUR, START + 2 * HOUR], most=100)
+    counts = filled.count_spans(Criteria(since=START), [START, START + HOUR, START + 2 * HOUR], most=100)
     assert counts.spans == (Span(success=2), Span(), Span(failed=1, unknown=1))
     assert (counts.total, counts.complete) == (4, True)
 
 
 def test_the_counts_are_those_of_the_search(filled):
     patient = parse_patient("p1^^^&1.3.6.1.4.1.21367.2005.3.7&ISO")
-    assert filled.count(Criteria(patients=(patient,)), [START], most=100).spans == (Span(success=1, failed=1),)
-    assert filled.count(Criteria(before=START + HOUR), [START], most=100).total == 2
-    assert filled.count(Criteria(outcomes=(4, 8, 12)), [START], most=100).spans == (Span(failed=1),)
-    assert filled.count(Criteria(users=("nobody",)), [START, START + HOUR], most=100).total == 0
+    assert filled.count_spans(Criteria(patients=(patient,)), [START], most=100).spans == (Span(success=1, failed=1),)
+    assert filled.count_spans(Criteria(before=START + HOUR), [START], most=100).total == 2
+    assert filled.count_spans(Criteria(outcomes=(4, 8, 12)), [START], most=100).spans == (Span(failed=1),)
+    assert filled.count_spans(Criteria(users=("nobody",)), [START, START + HOUR], most=100).total == 0
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_no_more_than_the_newest_are_counted_and_it_is_said(filled, most):
-    counts = filled.count(Criteria(), [START, START + HOUR], most=most)
+    counts = filled.count_spans(Criteria(), [START, START + HOUR], most=most)
     assert (counts.total, counts.complete) == (most, False)
     assert counts.spans[1].total == min(most, 2)
 
 
 def test_as_many_as_may_be_counted_are_complete(filled):
-    assert filled.count(Criteria(), [START], most=4).complete
+    assert filled.count_spans(Criteria(), [START], most=4).complete
 
 
 def test_the_place_of_a_record(filled):
