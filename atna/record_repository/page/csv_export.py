@@ -12,11 +12,11 @@ from datetime import UTC, tzinfo
 from typing import Final
 
 from atna.message import AuditMessage
-from atna.record_repository.indexing import PERSON, ROLE_PATIENT
 from atna.record_repository.page.languages import Texts, moment_of
 from atna.record_repository.page.lines import code_name, message_of
 from atna.record_repository.page.shown import bounded, visible
 from atna.record_repository.store.protocol import Stored
+from atna.vocabulary import PERSON, ROLE_PATIENT
 
 __all__ = ["COLUMNS", "csv_head", "csv_rows"]
 

@@ -5,11 +5,12 @@ from typing import Final
 
 from atna.iti20_record_audit_event import SyslogError
 from atna.message import AuditMessage, CodedValue, Participant, UnreadableError
-from atna.record_repository.indexing import PERSON, ROLE_PATIENT, parse_patient, read
+from atna.record_repository.indexing import parse_patient, read
 from atna.record_repository.page.codes import EMERGENCY
 from atna.record_repository.page.languages import Texts
 from atna.record_repository.page.shown import bounded, visible
 from atna.record_repository.store.protocol import Stored
+from atna.vocabulary import PERSON, ROLE_PATIENT
 
 __all__ = ["Line", "OutcomeShown", "code_name", "is_emergency", "line", "message_of", "outcome_shown"]
 
