@@ -24,6 +24,7 @@ help:
 	@echo "               minutes on each engine, then 10,000 documents into a store that fails: nothing acknowledged is"
 	@echo "               lost; then 10,000,000 random and mutated octets into the syslog receiver: all stored or counted"
 	@echo "               (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, OCTETS, SEED)"
+	@echo "make pictures  the pictures of docs/security_officer.md, drawn anew by Chromium"
 	@echo "make histories random histories of the registry against a model of the framework's rules (HISTORIES)"
 
 # --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
@@ -60,6 +61,10 @@ run: $(VENV)/.installed
 # --- proof
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+.PHONY: pictures
+pictures: $(VENV)/.test
+	$(BIN)/python -m tests.atna.record_repository.page.screenshots
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -4,8 +4,10 @@ Sinks off this machine are spoken to over TLS with the certificate of ``[tls]``;
 name. The forms of a sink are in ``atna.sinks``.
 """
 
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -23,6 +25,19 @@ def _off(value: object) -> object:
     return "" if value is False or value is None or value == "false" else value
 
 
+def _zone(name: str) -> tzinfo:
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def _known_zone(name: str) -> str:
+    try:
+        _zone(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        text = "should be a time zone that this machine knows (package tzdata), such as Europe/Luxembourg or UTC"
+        raise ValueError(text) from error
+    return name
+
+
 Sink = Annotated[str, AfterValidator(_sink)]
 Switchable = Annotated[str, BeforeValidator(_off)]
 PositiveCount = Annotated[int, Field(gt=0)]
@@ -32,7 +47,7 @@ PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class AuditSettings(BaseModel):
     """``[audit]``.
 
-    listen              of the audit service: feed of records, ITI-81
+    listen              of the audit service: feed of records, ITI-81, page of the log (``/log``)
     workers             processes of the audit service that take records and answer
     syslog_tls_listen   RFC 5425; without certificates the same frames over plain TCP; ``""`` or false: not opened
     syslog_udp_listen   RFC 5426, never secured, so off loopback only with allow_plaintext; ``""`` or false: not opened
@@ -57,6 +72,8 @@ class AuditSettings(BaseModel):
     checkpoint_records  a checkpoint is signed after so many records,
     checkpoint_interval_s  and after so many seconds when there are any
     max_page            greatest ``_count`` of an ITI-81 answer
+    time_zone           of the times on the page of the log, e.g. ``Europe/Luxembourg``
+    max_export_rows     records in one CSV file of that page
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +99,8 @@ class AuditSettings(BaseModel):
     checkpoint_records: Annotated[int, Field(gt=0)] = 10_000
     checkpoint_interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900
     max_page: Annotated[int, Field(gt=0, le=10_000)] = 1000
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    max_export_rows: Annotated[int, Field(gt=0, le=1_000_000)] = 100_000
 
     @model_validator(mode="after")
     def _sinks_fit(self) -> Self:
@@ -94,3 +113,8 @@ class AuditSettings(BaseModel):
                 " arrive; use tls://, or allow it with allow_udp_sinks = true"
             )
         return self
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone named by ``time_zone``."""
+        return _zone(self.time_zone)

@@ -297,6 +297,7 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
         ],
         "audit": [
             ("audit", f"{audit}://{settings.audit.listen}/fhir/AuditEvent", "ITI-81"),
+            ("audit log", f"{audit}://{settings.audit.listen}/log", "page for the security officer"),
             ("audit syslog", f"{syslog}://{settings.audit.syslog_tls_listen}", "ITI-20 (RFC 5425)"),
             ("audit syslog", f"udp://{settings.audit.syslog_udp_listen}", "ITI-20 (RFC 5426)"),
             ("audit admin", f"http://{settings.admin.audit_listen}", "/health/live /health/ready /metrics"),

@@ -43,6 +43,8 @@ LIBRARY_LIVES_IN = {
     "rich": ("dossier",),
     "pydantic_settings": ("dossier",),
     "filetype": ("repository",),
+    "jinja2": ("atna",),
+    "babel": ("atna",),
 }
 # ihe is pure: bytes and values in, values out.
 IMPURE = {"socket", "ssl", "asyncio", "threading", "subprocess", "logging", "structlog", "time", "random", "os", "http"}

@@ -47,7 +47,7 @@ SETTINGS = {
     "max_inline_bytes upload_buffer_bytes identical_retry max_retrieve_documents max_remove_documents remove_registered "
     "retention max_documents max_uploads scanner scanner_required scan_timeout_s max_scans media_check",
     "audit": "listen workers syslog_tls_listen syslog_udp_listen database_url sinks retention_days "
-    "checkpoint_key checkpoint_records checkpoint_interval_s",
+    "checkpoint_key checkpoint_records checkpoint_interval_s time_zone max_export_rows",
     "tls": "certificate key ca require_client_certificate minimum_version revocation_list",
     "admin": "log_level log_format",
 }

@@ -1,13 +1,15 @@
 """Plain HTTP services (no SOAP): routes to functions that run in a bounded pool of threads.
 
-A handler gets the whole body, bounded per route, and answers with bytes; it may block. What it does not catch is our
-own defect: answered 500 with the request id, told in the log, no trace to the peer. Query strings are never logged.
+A handler gets the whole body, bounded per route, and answers with bytes, or with pieces that are pulled one by one as
+the peer takes them; it may block. What it does not catch is our own defect: answered 500 with the request id, told in
+the log, no trace to the peer. Pieces that fail midway break the connection. Query strings are never logged.
 """
 
 import asyncio
+import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +18,7 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ihe.xua import Caller
@@ -26,7 +28,6 @@ from wire.settings import LimitSettings
 __all__ = ["RestHandler", "RestRequest", "RestResponse", "RestRoute", "rest_app"]
 
 NO_BODY: Final = 0
-KEPT_HEADERS: Final = ("accept", "if-none-exist", "prefer")
 CLIENT_CLOSED: Final = 499
 """Nobody reads this status: the client broke the connection within its request."""
 
@@ -37,8 +38,8 @@ _log = logging.getLogger(__name__)
 class RestRequest:
     """One request. ``url`` is what the client called, without query; both it and ``query`` are still percent-encoded.
 
-    ``path_parameters`` are the ``{names}`` of the route; ``content_type`` is the header as it came, ``headers`` are
-    some others by lower-case name, several of one name joined by commas: those in ``KEPT_HEADERS``.
+    ``path_parameters`` are the ``{names}`` of the route; ``content_type`` is the header as it came; ``headers`` are all
+    of them by lower-case name, several of one name joined by commas.
     """
 
     method: str
@@ -54,16 +55,18 @@ class RestRequest:
 
 @dataclass(frozen=True, slots=True)
 class RestResponse:
-    """The answer, whole."""
+    """The answer: whole, or in pieces, none of them empty, made while they are sent."""
 
     status: int
-    body: bytes
+    body: bytes | Iterator[bytes]
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 RestHandler = Callable[[RestRequest], RestResponse]
+Problem = Callable[[RestRequest, int, str], RestResponse]
+"""Makes the answer to a request that no handler answers, from its status and a text for people; must not fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,14 @@ class RestRoute:
     """``path`` may hold ``{names}``; a larger body than ``max_body_bytes`` is answered 413 before it is read.
 
     A route for GET answers HEAD, too, and its handler sees that method; no body is sent then.
+    ``problem`` answers for a body that is refused and for a defect of ours; without it a JSON object with ``error``.
     """
 
     method: str
     path: str
     handler: RestHandler
     max_body_bytes: int = NO_BODY
+    problem: Problem | None = None
 
 
 def rest_app(routes: Sequence[RestRoute], *, limits: LimitSettings) -> Starlette:
@@ -104,21 +109,38 @@ def _by_method(endpoints: Mapping[str, _Endpoint]) -> _Endpoint:
 
 
 def _endpoint(route: RestRoute, pool: ThreadPoolExecutor, limits: LimitSettings) -> _Endpoint:
+    problem = route.problem or _told
+
     async def endpoint(request: Request) -> Response:
         request_id = secrets.token_hex(8)
+        loop = asyncio.get_running_loop()
         try:
             reader = BodyReader(request.scope, request.receive, max_bytes=route.max_body_bytes, limits=limits)
             body = await reader.read()
         except BodyError as error:
-            return JSONResponse({"error": str(error)}, status_code=error.status)
+            asked = _request(request, b"", request_id)
+            answer = await loop.run_in_executor(pool, problem, asked, error.status, str(error))
         except ClientGone:
             return Response(status_code=CLIENT_CLOSED)
-        asked = _request(request, body, request_id)
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(pool, partial(_answer, route.handler, asked))
-        return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
+        else:
+            asked = _request(request, body, request_id)
+            answer = await loop.run_in_executor(pool, partial(_answer, route.handler, problem, asked))
+        if isinstance(answer.body, bytes):
+            return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
+        pieces = _pieces(answer.body, pool, request.scope.get("dossier.connection"))
+        return StreamingResponse(pieces, answer.status, dict(answer.headers), answer.content_type)
 
     return endpoint
+
+
+async def _pieces(body: Iterator[bytes], pool: ThreadPoolExecutor, connection: Any) -> AsyncIterator[bytes]:
+    """One hop into the pool for each piece: a peer that takes its time holds no thread, one that is gone ends it."""
+    loop = asyncio.get_running_loop()
+    while connection is None or not connection.lost:
+        piece = await loop.run_in_executor(pool, next, body, b"")
+        if not piece:
+            return
+        yield piece
 
 
 def _request(request: Request, body: bytes, request_id: str) -> RestRequest:
@@ -134,7 +156,7 @@ def _request(request: Request, body: bytes, request_id: str) -> RestRequest:
         body=body,
         caller=caller,
         request_id=request_id,
-        headers={name: ", ".join(request.headers.getlist(name)) for name in KEPT_HEADERS if name in request.headers},
+        headers={name: ", ".join(request.headers.getlist(name)) for name in request.headers},
     )
 
 
@@ -144,10 +166,16 @@ def _path(request: Request) -> str:
     return raw.partition(b"?")[0].decode("ascii", errors="replace")
 
 
-def _answer(handler: RestHandler, request: RestRequest) -> RestResponse:
+def _answer(handler: RestHandler, problem: Problem, request: RestRequest) -> RestResponse:
     try:
         return handler(request)
     except Exception:  # noqa: BLE001 - our own defect, whatever it is: the peer learns the id, the log the rest
         _log.exception("request %s failed", request.request_id)
-        body = b'{"error": "internal error", "request": "%b"}' % request.request_id.encode()
-        return RestResponse(HTTPStatus.INTERNAL_SERVER_ERROR, body)
+        return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+
+
+def _told(request: RestRequest, status: int, text: str) -> RestResponse:
+    values = {"error": text}
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        values["request"] = request.request_id
+    return RestResponse(status, json.dumps(values).encode())

@@ -1,6 +1,6 @@
-"""The audit service: joins the store, the feeds and ITI-81, and runs them on sockets that were bound for it.
+"""The audit service: joins the store, the feeds, ITI-81 and the page, and runs them on sockets bound for it.
 
-``worker``   socket ``http``: feed of records, FHIR feed, ITI-81, check of the chain;
+``worker``   socket ``http``: feed of records, FHIR feed, ITI-81, check of the chain, page of the log;
              ``syslog_tls`` and ``syslog_udp``, each unless switched off: RFC 5425 and RFC 5426
 ``single``   socket ``admin``: health and metrics; records that the service starts and stops, signs checkpoints
 ``retention``  the retention rule by hand
@@ -25,6 +25,7 @@ from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti20_fhir_feed import fhir_feed
 from atna.record_repository.iti81 import Reading, routes
+from atna.record_repository.page.pages import LogPage, page_routes
 from atna.record_repository.receiver import receive
 from atna.record_repository.retention import Retention
 from atna.record_repository.signing import SigningKey
@@ -154,11 +155,13 @@ def audit_app(
     """The ASGI application of the audit service."""
     reading = Reading(store, recorder, domain, audit.max_page, int(time.time() * MICROSECONDS))
     handler = feed(store, max_record_bytes=audit.max_record_bytes)
+    shown = LogPage(store, recorder, domain, audit.zone, audit.max_export_rows, time.time)
     return rest_app(
         [
             RestRoute("POST", "/records", handler, audit.max_batch_bytes),
             *routes(reading),
             *fhir_feed(store, max_fhir_bytes=audit.max_fhir_bytes),
+            *page_routes(shown),
         ],
         limits=limits,
     )

@@ -1,5 +1,8 @@
 """``[audit]``: sinks are refused with a reason when nothing can be delivered to them safely."""
 
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
 import pytest
 from pydantic import ValidationError
 
@@ -72,3 +75,14 @@ def test_udp_off_loopback_is_allowed_by_name():
 def test_what_this_version_does_not_do_is_refused():
     with pytest.raises(ValidationError):
         AuditSettings(unknown=1)
+
+
+def test_the_time_zone_of_the_page():
+    assert AuditSettings().zone is UTC
+    assert AuditSettings(time_zone="Europe/Luxembourg").zone == ZoneInfo("Europe/Luxembourg")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Nowhere", "../etc/passwd", "", "CEST+2", "/etc/localtime"])
+def test_a_zone_nobody_knows_is_refused(zone):
+    with pytest.raises(ValidationError, match="Europe/Luxembourg"):
+        AuditSettings(time_zone=zone)

@@ -36,6 +36,13 @@ def test_the_wheel_holds_code_schemas_codes_samples_and_licences(installed):
     names = zipfile.ZipFile(installed[1]).namelist()
     for wanted in ("ihe/codes.csv", "dossier/samples/laboratory-report.xml", "dossier/samples/consultation-report.pdf"):
         assert wanted in names
+    page = "atna/record_repository/page"
+    for wanted in (
+        "files/log.css",
+        "templates/base.html",
+        *(f"texts/{language}.toml" for language in ["fr", "de", "lb", "en"]),
+    ):
+        assert f"{page}/{wanted}" in names
     assert any(name.startswith("schemas/") and name.endswith(".xsd") for name in names)
     assert any(name.startswith("schemas/") and name.endswith(".wsdl") for name in names)
     for licence in ("LICENSE", "NOTICE"):

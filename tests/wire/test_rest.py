@@ -27,6 +27,20 @@ def defect(_request):
     raise RuntimeError("secret of the house")
 
 
+def in_pieces(request):
+    def pieces():
+        for number in range(int(request.query)):
+            yield b"%d;" % number * 4096
+        if request.path_parameters["end"] == "broken":
+            raise RuntimeError("secret of the house")
+
+    return RestResponse(200, pieces(), "text/csv")
+
+
+def as_page(request, status, text):
+    return RestResponse(status, f"<p>{text} {request.headers['x-tongue']}".encode(), "text/html")
+
+
 @pytest.fixture(scope="module")
 def address():
     app = rest_app(
@@ -34,6 +48,8 @@ def address():
             RestRoute("GET", "/things/{name}", echo),
             RestRoute("POST", "/things", echo, max_body_bytes=10),
             RestRoute("GET", "/defect", defect),
+            RestRoute("GET", "/pieces/{end}", in_pieces),
+            RestRoute("POST", "/page", defect, 10, as_page),
         ],
         limits=LIMITS,
     )
@@ -89,3 +105,33 @@ def test_a_defect_tells_the_peer_an_id_and_the_log_the_rest(address, caplog):
     assert b"secret" not in body
     assert answer["request"] in caplog.text
     assert "secret of the house" in caplog.text
+
+
+def test_headers_are_seen_by_lower_case_name_several_joined(address):
+    connection = http.client.HTTPConnection(*address, timeout=10)
+    connection.putrequest("GET", "/things/a")
+    connection.putheader("X-Twice", "one")
+    connection.putheader("x-twice", "two")
+    connection.endheaders()
+    connection.getresponse().read()
+    connection.close()
+    assert asked[-1].headers["x-twice"] == "one, two"
+
+
+def test_an_answer_in_pieces_arrives_whole(address):
+    status, headers, body = ask(address, "GET", "/pieces/whole?300")
+    assert (status, headers["transfer-encoding"], headers["content-type"][:8]) == (200, "chunked", "text/csv")
+    assert body == b"".join(b"%d;" % number * 4096 for number in range(300))
+
+
+def test_an_answer_that_fails_midway_cannot_be_taken_for_whole(address):
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        ask(address, "GET", "/pieces/broken?3")
+
+
+def test_a_route_may_answer_for_what_no_handler_answers(address):
+    tongue = {"X-Tongue": "de"}
+    status, headers, body = ask(address, "POST", "/page", b"0123456789a", tongue)
+    assert (status, headers["content-type"][:9]) == (413, "text/html")
+    assert body.endswith(b" de")
+    assert ask(address, "POST", "/page", b"", tongue)[::2] == (500, b"<p>internal error de")

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Engine, and_, insert, select, tuple_, update
 
 from atna.audit_check import FIRST_LINK, Checkpoint, link_of
 from atna.record_repository.indexing import Indexed
-from atna.record_repository.store import retiring, signed
+from atna.record_repository.store import counting, placing, retiring, signed
 from atna.record_repository.store.exporting import NotExported, export
+from atna.record_repository.store.overview import Counts, Place
 from atna.record_repository.store.partitions import FORMAT, HEAD, opened_for, partition_of, read_head
 from atna.record_repository.store.protocol import (
     Criteria,
@@ -102,6 +103,16 @@ class RecordStore:
         with self._snapshot() as connection:
             row = connection.execute(COLUMNS.where(record.c.number == number)).first()
             return stored(row, partition_of(connection, [number])) if row is not None else None
+
+    def count_spans(self, criteria: Criteria, starts: Sequence[int], *, most: int) -> Counts:
+        """Count the newest ``most`` records by spans of time; see ``LogOverview``."""
+        with self._snapshot() as connection:
+            return counting.count_spans(connection, criteria, starts, most)
+
+    def place(self, number: int) -> Place | None:
+        """A record's place by its number."""
+        with self._snapshot() as connection:
+            return placing.place(connection, number)
 
     def verify_chain(self, trust: Trust = Trust(), *, partition: str | None = None) -> Verification:  # noqa: B008
         """Read the log in one snapshot and check every link, message, search row and checkpoint of it."""

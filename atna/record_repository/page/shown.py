@@ -1,0 +1,48 @@
+"""Values of a record as text for people: nothing invisible, nothing that reorders what stands beside it. Pure."""
+
+import re
+from typing import Final
+from urllib.parse import parse_qsl
+
+from atna.participants import SEARCH_DETAIL
+
+__all__ = ["bounded", "decoded", "detail_text", "visible"]
+
+# Controls but line feed and tab; and what changes the direction of text: shown, since it would move what is beside it.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_INVISIBLE: Final = re.compile(r"[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
+_PICTURES: Final = 0x2400
+_DELETE: Final = "\u2421"
+MAX_FIELDS: Final = 100
+
+
+def visible(text: str) -> str:
+    """``text`` with a symbol for each character that cannot be seen; lines may end in CR, LF or both."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    seen = _CONTROL.sub(lambda found: _DELETE if found[0] == "\x7f" else chr(_PICTURES + ord(found[0])), lines)
+    return _INVISIBLE.sub(lambda found: f"[U+{ord(found[0]):04X}]", seen)
+
+
+def bounded(text: str, longest: int) -> str:
+    """At most that many characters; what was cut ends in an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def decoded(data: bytes) -> str:
+    """Bytes as text; those that are no UTF-8 become U+FFFD."""
+    return visible(data.decode("utf-8", errors="replace"))
+
+
+def detail_text(kind: str, value: bytes) -> str:
+    """A ParticipantObjectDetail: text as text, a search of the log field by field, anything else as hexadecimal."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.hex(" ")
+    if kind == SEARCH_DETAIL:
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        except ValueError:
+            pairs = []
+        text = "\n".join(f"{name}: {field}" for name, field in pairs) or text
+    return visible(text)
