@@ -6,9 +6,10 @@ field         value                               compared with
 from, to      YYYY-MM-DD or YYYY-MM-DDTHH:MM      time of the event, both included; ``to`` may be empty: no end
 patient       id, CX, or authority|id             patients of the record
 person        text                                UserID, UserName
-organisation  text                                AuditSourceID
+organisation  text                                AuditSourceID, AuditEnterpriseSiteID, UserID, UserName
 event         ``type:…`` or ``event:…``           EventTypeCode, EventID
 outcome       ``success``, ``failed`` or empty    0, or one of 4, 8, 12
+use           ``emergency`` or empty              PurposeOfUse
 after         places joined by commas             where each page before this one ended
 ============  ==================================  ==========================================================
 
@@ -22,13 +23,15 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 from atna.record_repository.indexing import Patient, parse_patient
-from atna.record_repository.page.codes import EVENT_CHOICES
+from atna.record_repository.page.codes import EMERGENCY, EVENT_CHOICES
 from atna.record_repository.store.protocol import Criteria, Cursor
 
-__all__ = ["FAILED", "Asked", "Fault", "FormError", "Search", "first_asked", "parse_search", "read_form"]
+__all__ = ["EMERGENCIES", "FAILED", "Asked", "Fault", "FormError", "Search", "first_asked", "parse_search", "read_form"]
 
 FAILED: Final = (4, 8, 12)
 OUTCOMES: Final = {"": (), "success": (0,), "failed": FAILED}
+EMERGENCIES: Final = tuple((code, None) for code in sorted(EMERGENCY))
+USES: Final = {"": (), "emergency": EMERGENCIES}
 DAYS: Final = 7
 MAX_TEXT: Final = 256
 MAX_PAGES: Final = 500
@@ -47,6 +50,7 @@ class Asked:
     organisation: str = ""
     event: str = ""
     outcome: str = ""
+    use: str = ""
     after: str = ""
 
     def pairs(self, *, place: bool = True) -> list[tuple[str, str]]:
@@ -60,7 +64,12 @@ class Asked:
     @property
     def failed_only(self) -> list[tuple[str, str]]:
         """The pairs of the same search for what was refused or failed."""
-        return replace(self, outcome="failed", after="").pairs()
+        return replace(self, outcome="failed", use="", after="").pairs()
+
+    @property
+    def emergencies_only(self) -> list[tuple[str, str]]:
+        """The pairs of the same search for emergency accesses."""
+        return replace(self, outcome="", use="emergency", after="").pairs()
 
     @property
     def places(self) -> list[str]:
@@ -134,6 +143,8 @@ def parse_search(asked: Asked, zone: tzinfo) -> Search:
         faults.append(Fault("event", "error.no_choice"))
     if asked.outcome not in OUTCOMES:
         faults.append(Fault("outcome", "error.no_choice"))
+    if asked.use not in USES:
+        faults.append(Fault("use", "error.no_choice"))
     after = _place(asked, faults)
     if faults:
         raise FormError(faults)
@@ -148,10 +159,11 @@ def _criteria(asked: Asked, since: int, until: int | None) -> Criteria:
         before=until,
         patients=(_patient(asked.patient),) if asked.patient else (),
         users=(asked.person,) if asked.person else (),
-        sources=(asked.organisation,) if asked.organisation else (),
+        organisations=(asked.organisation,) if asked.organisation else (),
         events=(code,) if kind == "event" else (),
         types=(code,) if kind == "type" else (),
         outcomes=OUTCOMES[asked.outcome],
+        purposes=USES[asked.use],
     )
 
 

@@ -26,6 +26,7 @@ from atna.node_events import audit_log_used
 from atna.participants import serving
 from atna.record_repository.indexing import index
 from atna.record_repository.page.asked import (
+    EMERGENCIES,
     FAILED,
     MAX_PAGES,
     Asked,
@@ -40,7 +41,6 @@ from atna.record_repository.page.codes import EVENTS, TRANSACTIONS, TYPES
 from atna.record_repository.page.cross_site import from_elsewhere
 from atna.record_repository.page.csv_export import csv_head, csv_rows
 from atna.record_repository.page.detail import record_shown
-from atna.record_repository.page.emergencies import MAX_LOOKED_THROUGH, emergencies
 from atna.record_repository.page.languages import LANGUAGES, Texts, moment_of, negotiate
 from atna.record_repository.page.lines import line
 from atna.record_repository.page.rendering import FILES, SAFE_HEADERS, Frame, asset, page, problem
@@ -179,20 +179,14 @@ class LogPage:
         )
 
     def _watched(self, search: Search, texts: Texts) -> dict[str, object]:
-        """Emergency and refused accesses of the search, whatever outcome it asks for."""
-        any_outcome = replace(search.criteria, outcomes=())
-        failed = replace(search.criteria, outcomes=FAILED)
-        urgent = emergencies(self.log, any_outcome, newest=WATCHED)
-        refused = self.log.find(failed, limit=WATCHED)
-        counted = self.log.count_spans(failed, [search.since], most=MAX_COUNTED)
-        return {
-            "emergencies": [line(stored, texts) for stored in urgent.newest],
-            "emergencies_total": urgent.total,
-            "emergencies_complete": urgent.complete,
-            "looked_through": texts.number(MAX_LOOKED_THROUGH),
-            "refused": [line(stored, texts) for stored in refused],
-            "refused_total": counted.total,
-        }
+        """Emergency and refused accesses of the search, whatever outcome and purpose it asks for."""
+        urgent = replace(search.criteria, outcomes=(), purposes=EMERGENCIES)
+        failed = replace(search.criteria, outcomes=FAILED, purposes=())
+        shown: dict[str, object] = {}
+        for name, criteria in (("emergencies", urgent), ("refused", failed)):
+            shown[name] = [line(stored, texts) for stored in self.log.find(criteria, limit=WATCHED)]
+            shown[f"{name}_total"] = self.log.count_spans(criteria, [search.since], most=MAX_COUNTED).total
+        return shown
 
     def _refused(self, request: RestRequest, frame: Frame, asked: Asked, error: FormError) -> RestResponse:
         """The form again, with what is wrong at each field."""
@@ -352,8 +346,8 @@ def _described(asked: Asked, texts: Texts) -> list[tuple[str, str]]:
         if name == "event":
             label = next(label for group in _CHOICES.values() for key, label, _code in group if key == value)
             text = texts(label)
-        elif name == "outcome":
-            text = texts(f"form.outcome_{value}")
+        elif name in {"outcome", "use"}:
+            text = texts(f"form.{name}_{value}")
         else:
             text = value.replace("T", " ") if name in {"from", "to"} else value
         shown.append((texts(f"form.{name}"), text))

@@ -41,7 +41,7 @@ def test_all_fields_at_once():
         before=microseconds("2026-03-02T23:00Z"),
         patients=(Patient("p1", "1.2.3"),),
         users=("a.weber",),
-        sources=("registry@host",),
+        organisations=("registry@host",),
         types=(("ITI-18", "IHE Transactions"),),
         outcomes=(4, 8, 12),
     )
@@ -64,6 +64,7 @@ def test_an_event_is_a_type_or_a_kind():
     assert searched(("event", "event:110113")).criteria.events == (("110113", "DCM"),)
     assert searched(("event", "type:110126")).criteria.types == (("110126", "DCM"),)
     assert searched(("outcome", "success")).criteria.outcomes == (0,)
+    assert searched(("use", "emergency")).criteria.purposes == (("BTG", None), ("EMERGENCY", None), ("ETREAT", None))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,8 @@ def test_what_is_wrong_is_told_at_its_field():
     assert faults(("from", "2026-03-01T25:00")) == {"from": "error.no_time"}
     assert faults(("from", "1969-12-31"), ("to", "9999-01-01")) == dict.fromkeys(("from", "to"), "error.out_of_range")
     assert faults(FROM, ("to", "2026-02-01")) == {"to": "error.turned"}
-    assert faults(FROM, ("event", "type:X"), ("outcome", "x")) == dict.fromkeys(("event", "outcome"), "error.no_choice")
+    wrong = dict.fromkeys(("event", "outcome", "use"), "error.no_choice")
+    assert faults(FROM, ("event", "type:X"), ("outcome", "x"), ("use", "x")) == wrong
     long = dict.fromkeys(("patient", "person", "organisation"), "error.too_long")
     assert faults(FROM, *((name, "x" * 257) for name in long)) == long
     assert faults(FROM, ("after", "1.zz")) == {"": "error.place"}
@@ -114,6 +116,7 @@ def test_the_form_can_be_written_again():
     assert asked.pairs() == pairs
     assert asked.pairs(place=False) == pairs[:-1]
     assert asked.failed_only == [*pairs[:-1], ("outcome", "failed")]
+    assert asked.emergencies_only == [*pairs[:-1], ("use", "emergency")]
 
 
 def test_the_first_search_of_a_visit_can_be_read():

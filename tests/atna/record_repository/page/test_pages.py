@@ -142,6 +142,8 @@ def test_a_search_by_every_field(client, store):
         ({"patient": patient(12)}, "1960010100012"),
         ({"patient": "1.3.182.4.4|1960010100012"}, "1960010100012"),
         ({"organisation": "dossier-repository@repository.example.lu"}, "ITI-43"),
+        ({"organisation": "CN=ward-3,O=CH Example,C=LU", "event": "type:ITI-43"}, "Retrieve documents"),
+        ({"use": "emergency"}, "badge"),
         ({"event": "type:110126"}, "Node authentication"),
         ({"event": "event:110113"}, "Node authentication"),
         ({"outcome": "failed"}, "Serious failure"),
@@ -179,6 +181,18 @@ def test_emergency_and_refused_accesses_stand_on_top(client):
     quiet = client.post("/log/en/search", data={**SINCE, "patient": patient(28)}).text
     assert "No emergency access." in quiet
     assert "alarmed" not in quiet
+
+
+def test_all_emergency_accesses_are_shown_on_request(tmp_path):
+    sample = SampleLog()
+    service = Service(tmp_path, [sample.query(n, purpose=EMERGENCY if n % 2 else None) for n in range(60)])
+    with httpx2.Client(base_url=service.base, timeout=10) as client:
+        html = client.post("/log/en/search", data=SINCE).text
+        assert "The newest 10 of 30." in html
+        form = html.partition('<form id="only-emergencies"')[2].partition("</form>")[0]
+        every = client.post("/log/en/search", data=dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))).text
+        assert len(numbers(every)) == 30
+    service.close()
 
 
 def test_pages_show_each_record_once(client, week):

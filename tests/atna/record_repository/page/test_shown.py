@@ -14,7 +14,6 @@ from atna.participants import serving
 from atna.record_repository.indexing import index
 from atna.record_repository.page.csv_export import COLUMNS, csv_head, csv_rows
 from atna.record_repository.page.detail import MAX_ITEMS, MAX_RAW, record_shown
-from atna.record_repository.page.emergencies import emergencies
 from atna.record_repository.page.languages import LANGUAGES, Texts
 from atna.record_repository.page.lines import MAX_READ_BYTES, line
 from atna.record_repository.page.shown import bounded, decoded, detail_text, visible
@@ -190,20 +189,6 @@ def test_csv_is_utf8_with_bom_and_keeps_a_line_for_what_cannot_be_read(kept):
     assert csv_rows([stored], TEXTS).endswith(b"\r\n")
     _head, row = table(stored)
     assert (row[0], row[4]) == ("1", "Record that cannot be read")
-
-
-def test_emergencies_are_found_among_many_and_the_bound_is_told(log):
-    sample = SampleLog()
-    messages = [sample.query(n, purpose=EMERGENCY if n % 100 == 0 else None) for n in range(1, 1201)]
-    log.keep([index(message) for message in messages])
-    found = emergencies(log, Criteria(), newest=5)
-    assert (found.total, found.complete, len(found.newest)) == (12, True, 5)
-    assert found.newest[0].message == messages[-1]
-    partly = emergencies(log, Criteria(), newest=5, most=600)
-    assert (partly.total, partly.complete) == (6, False)
-    exactly = emergencies(log, Criteria(), newest=20, most=1200)
-    assert (exactly.total, exactly.complete) == (12, True)
-    assert emergencies(log, Criteria(users=("nobody",)), newest=5).total == 0
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
