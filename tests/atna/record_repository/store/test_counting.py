@@ -28,7 +28,8 @@ def filled(store, writer):
     messages = [writer.query("p1"), writer.query("p2")]
     writer.at += 2 * 3600
     messages += [writer.query("p1", outcome=Outcome.SERIOUS_FAILURE), b"<85>1 2026-03-01T12:30:00Z h a p m - half"]
-    store.keep([index(message) for message in messages])
+    store.keep([index(message) for message in messages[:1]], via="feed CN=registry")
+    store.keep([index(message) for message in messages[1:]])
     return store
 
 
@@ -62,12 +63,14 @@ def test_the_place_of_a_record(filled):
     assert (second.number, second.follows, second.repeats) == (2, True, 0)
     assert second.sha256 == filled.find(Criteria(), limit=9, oldest_first=True)[1].sha256
     assert filled.place(1).follows
+    assert (filled.place(1).via, second.via) == ("feed CN=registry", "")
+    assert second.partition == filled.get(2).partition
     assert filled.place(5) is None
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"message": b"other"}, {"received_at": 1}, {"chain": bytes(32)}, {"sha256": bytes(32)}],
+    [{"message": b"other"}, {"received_at": 1}, {"chain": bytes(32)}, {"sha256": bytes(32)}, {"via": "udp"}],
     ids=lambda change: next(iter(change)),
 )
 def test_an_altered_record_does_not_follow(filled, change):
@@ -81,3 +84,15 @@ def test_a_record_whose_forerunner_is_gone_does_not_follow(filled):
     with begin_write(filled._engine) as connection:  # the last one has no rows in the search tables
         connection.execute(update(record).where(record.c.number == 4).values(number=99))
     assert not filled.place(99).follows
+
+
+def test_the_first_record_of_a_partition_follows_from_its_start(database_url, writer):
+    now = [1_772_359_200.0]
+    store = RecordStore.open(database_url, lambda: now[0])
+    for _ in range(3):
+        store.keep([index(writer.query()), index(writer.query())])
+        now[0] += 31 * 86_400
+    places = [store.place(number) for number in range(1, 7)]
+    assert [place.partition for place in places] == ["2026-03", "2026-03", "2026-04", "2026-04", "2026-05", "2026-05"]
+    assert all(place.follows for place in places)
+    store.close()
