@@ -56,7 +56,7 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
     common = {"event_at": item.event_at, "record": number}
     patients = {(patient.id[:INDEXED], (patient.authority or "")[:INDEXED]) for patient in item.patients}
     types = {(code[:INDEXED], (system or "")[:INDEXED]) for code, system in item.types}
-    texts = {(int(kind), text[:INDEXED], system[:INDEXED]) for kind, text, system in item.texts}
+    texts = {(kind, text[:INDEXED], system[:INDEXED]) for kind, text, system in item.texts}
     return [
         (record_patient, [{"id": id_, "authority": authority, **common} for id_, authority in patients]),
         (record_participant, [{"user_id": user, **common} for user in cut_all(item.users)]),
@@ -66,17 +66,11 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
     ]
 
 
-def insert_rows(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, known: bool = False
-) -> None:
-    """One executemany. The values are those of the drivers already, so SQLAlchemy need not look at each of them.
-
-    ``known``: rows that are there already are left alone.
-    """
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One executemany. The values are those of the drivers already, so SQLAlchemy need not look at each of them."""
     if rows:
         names = tuple(rows[0])
         statement = _insert_statement(table, names, connection.dialect.paramstyle)
-        statement += " ON CONFLICT DO NOTHING" if known else ""
         connection.exec_driver_sql(statement, [tuple(row.values()) for row in rows])
 
 
