@@ -59,6 +59,9 @@ class Kind(IntEnum):
     PURPOSE = 7
 
 
+# Members of an enumeration are hashed by their names, in Python: too dear for every record.
+_ADDRESS, _ALTERNATIVE_ID, _AGENT_NAME, _ENTITY_NAME, _POLICY, _ROLE, _PURPOSE = (int(kind) for kind in Kind)
+
 Text = tuple[int, str, str]
 
 
@@ -135,11 +138,13 @@ def _of_element(message: bytes, digest: bytes, sent_at: int, root: Any) -> Index
         entity_roles |= _bit(role)
         if kind == PERSON and role == ROLE_PATIENT:
             patients.add(parse_patient(object_id))
-        name = item.findtext("ParticipantObjectName")
-        if name:
-            texts.add((Kind.ENTITY_NAME, name.casefold(), ""))
-    purposes = ((read_code(code), code.get("codeSystemName") or "") for code in event.iterchildren("PurposeOfUse"))
-    texts |= {(Kind.PURPOSE, code, system) for code, system in purposes if code}
+        for name in item.iterchildren("ParticipantObjectName"):
+            if name.text:
+                texts.add((_ENTITY_NAME, name.text.casefold(), ""))
+    for purpose in event.iterchildren("PurposeOfUse"):
+        code = read_code(purpose)
+        if code:
+            texts.add((_PURPOSE, code, purpose.get("codeSystemName") or ""))
     types = frozenset((read_code(code), code.get("codeSystemName")) for code in event.iterchildren("EventTypeCode"))
     return Indexed(
         message,
@@ -174,11 +179,11 @@ def _agents(elements: Iterable[Any]) -> tuple[set[str], int, set[Text]]:
         users.add(get("UserID") or "")
         if name:
             users.add(name)
-            texts.add((Kind.AGENT_NAME, name.casefold(), ""))
+            texts.add((_AGENT_NAME, name.casefold(), ""))
         if address:
-            texts.add((Kind.ADDRESS, address.casefold(), ""))
+            texts.add((_ADDRESS, address.casefold(), ""))
         if other:
-            texts.add((Kind.ALTERNATIVE_ID, other, ""))
+            texts.add((_ALTERNATIVE_ID, other, ""))
         for element in participant.iterchildren("RoleIDCode"):
             roles |= _role(read_code(element), element.get("codeSystemName") or "", texts)
     return users, roles, texts
@@ -189,15 +194,15 @@ def _role(code: str, system: str, texts: set[Text]) -> int:
     if system == DCM and code in DCM_ROLES:
         return 1 << DCM_ROLES[code]
     if code:
-        texts.add((Kind.ROLE, code, system))
+        texts.add((_ROLE, code, system))
     return 0
 
 
 def index_resource(message: bytes, resource: dict[str, Any]) -> Indexed:
     """The same of an AuditEvent that ``read_resource`` has made of ``message``."""
     seen = message_of(resource)
-    texts: set[Text] = {(Kind.POLICY, policy, "") for policy in policies(resource)}
-    texts |= {(Kind.PURPOSE, code.code, code.system or "") for code in seen.event.purposes_of_use if code.code}
+    texts: set[Text] = {(_POLICY, policy, "") for policy in policies(resource)}
+    texts |= {(_PURPOSE, code.code, code.system or "") for code in seen.event.purposes_of_use if code.code}
     users: set[str] = set()
     roles = 0
     for agent, participant in zip(resource["agent"], seen.participants, strict=True):
@@ -206,7 +211,7 @@ def index_resource(message: bytes, resource: dict[str, Any]) -> Indexed:
         for role in participant.roles:
             roles |= _role(role.code, role.system or "", texts)
     entities = resource.get("entity", ())
-    texts |= {(Kind.ENTITY_NAME, item.name.casefold(), "") for item in seen.objects if item.name}
+    texts |= {(_ENTITY_NAME, item.name.casefold(), "") for item in seen.objects if item.name}
     patients = {patient for entity in entities for patient in patient_of(entity)} | set(agent_patients(resource))
     source = seen.source
     return Indexed(
@@ -233,11 +238,11 @@ def index_resource(message: bytes, resource: dict[str, Any]) -> Indexed:
 
 def _texts_of_agent(name: str | None, address: str | None, other: str | None) -> Iterator[Text]:
     if name:
-        yield (Kind.AGENT_NAME, name.casefold(), "")
+        yield (_AGENT_NAME, name.casefold(), "")
     if address:
-        yield (Kind.ADDRESS, address.casefold(), "")
+        yield (_ADDRESS, address.casefold(), "")
     if other:
-        yield (Kind.ALTERNATIVE_ID, other, "")
+        yield (_ALTERNATIVE_ID, other, "")
 
 
 def _names_of(entities: Iterable[dict[str, Any]]) -> Iterator[str]:

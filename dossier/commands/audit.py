@@ -139,17 +139,12 @@ def _plainly(error: Exception) -> str:
 def _row(event: dict[str, Any]) -> dict[str, Any]:
     subtypes = [one.get("code") for one in event.get("subtype", [])]
     users = [
-        agent.get("name") or agent.get("who", {}).get("identifier", {}).get("value") or agent.get("altId")
-        for agent in event.get("agent", [])
+        agent.get("name") or _named(agent.get("who", {})) or agent.get("altId") for agent in event.get("agent", [])
     ]
-    identifiers = [entity.get("what", {}).get("identifier", {}) for entity in event.get("entity", [])]
-    roles = [entity.get("role", {}).get("code") for entity in event.get("entity", [])]
-    patients = [
-        f"{one.get('value')}^^^&{str(one.get('system', '')).removeprefix('urn:oid:')}&ISO"
-        for one, role in zip(identifiers, roles, strict=True)
-        if role == "1"
-    ]
-    objects = [one.get("value") for one, role in zip(identifiers, roles, strict=True) if role != "1"]
+    entities = event.get("entity", [])
+    roles = [entity.get("role", {}).get("code") for entity in entities]
+    patients = [_cx(entity.get("what", {})) for entity, role in zip(entities, roles, strict=True) if role == "1"]
+    objects = [_named(entity.get("what", {})) for entity, role in zip(entities, roles, strict=True) if role != "1"]
     return {
         "recorded": event.get("recorded"),
         "event": subtypes[0] if subtypes else event.get("type", {}).get("display"),
@@ -157,7 +152,21 @@ def _row(event: dict[str, Any]) -> dict[str, Any]:
         "action": event.get("action"),
         "outcome": event.get("outcome"),
         "users": [user for user in users if user],
-        "patients": patients,
-        "objects": objects,
-        "source": event.get("source", {}).get("observer", {}).get("identifier", {}).get("value"),
+        "patients": [patient for patient in patients if patient],
+        "objects": [one for one in objects if one],
+        "source": _named(event.get("source", {}).get("observer", {})),
     }
+
+
+def _named(reference: dict[str, Any]) -> str | None:
+    """What a Reference of FHIR is called: an AuditEvent that came as FHIR may have no identifier."""
+    value = reference.get("identifier", {}).get("value") or reference.get("reference") or reference.get("display")
+    return None if value is None else str(value)
+
+
+def _cx(reference: dict[str, Any]) -> str | None:
+    identifier = reference.get("identifier", {})
+    system = str(identifier.get("system", ""))
+    if "value" not in identifier or not system.startswith("urn:oid:"):
+        return _named(reference)
+    return f"{identifier['value']}^^^&{system.removeprefix('urn:oid:')}&ISO"

@@ -26,10 +26,13 @@ def _group() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A service's database: how to look at it, how to lead it to this program's version, how to open it."""
+    """A service's database: how to look at it, and how to lead it to this program's version.
+
+    Both give the version found and the one needed; ``status`` also whether an upgrade has something left to do.
+    """
 
     name: str
-    status: Callable[[], tuple[int | None, int]]
+    status: Callable[[], tuple[int | None, int, bool]]
     upgrade: Callable[[], tuple[int | None, int]]
 
 
@@ -41,14 +44,15 @@ def _rooms(settings: Settings) -> Iterator[Room]:
     import registry.store.tables as registry_tables
     import repository.store.migrations as repository_migrations
     import repository.store.tables as repository_tables
-    from atna.record_repository.store.reindexing import reindex
+    from atna.record_repository.store.reindexing import reindex, waits_for_index
     from atna.store.migrating import schema_of, upgrade
     from registry.store.opening import open_registry
 
     def room(name: str, url: str, metadata: Any, folder: Path) -> Room:
-        def status() -> tuple[int | None, int]:
+        def status() -> tuple[int | None, int, bool]:
             schema = schema_of(url, metadata)
-            return schema.found, schema.needed
+            current = schema.found == schema.needed
+            return schema.found, schema.needed, name == "audit" and current and waits_for_index(url)
 
         def lead() -> tuple[int | None, int]:
             schema = upgrade(url, metadata, folder)
@@ -97,6 +101,7 @@ def _steps(found: int | None, needed: int) -> str:
     return f"version {needed}, nothing to do" if found == needed else f"version {found} → {needed}"
 
 
+UNFINISHED: Final = "not indexed yet: run dossier db upgrade again"
 COLUMNS: Final = {"database": "database", "found": "version", "needed": "needed", "state": "state"}
 
 
@@ -111,15 +116,16 @@ def status(
     for room in _rooms(settings):
         schema = _asked(room, room.status, faults)
         if schema is not None:
-            found, needed = schema
-            rows.append({"database": room.name, "found": found, "needed": needed, "state": _state(found, needed)})
+            found, needed, unfinished = schema
+            state = UNFINISHED if unfinished else _state(found, needed)
+            rows.append({"database": room.name, "found": found, "needed": needed, "state": state})
     if as_json:
         print_json(rows)
     else:
         print_table(COLUMNS, rows)
     if faults:
         raise CommandError(*faults)
-    if any(row["found"] != row["needed"] for row in rows):
+    if any(row["found"] != row["needed"] or row["state"] == UNFINISHED for row in rows):
         raise typer.Exit(1)
 
 

@@ -211,6 +211,39 @@ def test_db_status_says_what_is_there(run_command, tmp_path):
     }
 
 
+def test_db_upgrade_indexes_the_audit_log_and_status_tells_until_then(run_command, tmp_path):
+    from sqlalchemy import insert
+
+    from atna.record_repository.indexing import index
+    from atna.record_repository.store.protocol import Criteria
+    from atna.record_repository.store.records import RecordStore
+    from atna.store.engine import begin_write, new_engine
+    from tests.atna.conftest import Writer
+
+    data, url = ("--data", str(tmp_path)), f"sqlite:///{tmp_path}/audit.db"
+    run_command("db", "upgrade", *data)
+    store = RecordStore.open(url)
+    store.keep([index(Writer().query(address="10.7.7.7"))])
+    store.close()
+    engine = new_engine(url)
+    with begin_write(engine) as connection:  # as the step to version 3 leaves it
+        connection.execute(audit_tables.record_text.delete())
+        connection.execute(insert(audit_tables.index_state).values(name="index", number=0))
+    engine.dispose()
+    status, out, _err = run_command("db", "status", "--json", *data)
+    states = {row["database"]: row["state"] for row in json.loads(out)}
+    assert (status, states["audit"]) == (1, "not indexed yet: run dossier db upgrade again")
+    status, _out, err = run_command("audit", "verify", *data)
+    assert status == 1
+    assert "dossier db upgrade" in err
+    assert run_command("db", "upgrade", *data)[0] == 0
+    assert run_command("db", "status", *data)[0] == 0
+    assert json.loads(run_command("audit", "verify", "--json", *data)[1])["holds"] is True
+    store = RecordStore.open(url)
+    assert len(store.find(Criteria(addresses=("10.7.",)), limit=9)) == 1
+    store.close()
+
+
 def test_a_database_of_another_room_is_refused(run_command, tmp_path, monkeypatch):
     run_command("db", "upgrade", "--data", str(tmp_path))
     path = tmp_path / "dossier.toml"

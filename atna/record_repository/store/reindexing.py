@@ -9,13 +9,14 @@ yet. Needs no other writer: the services are stopped for ``dossier db upgrade``.
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from atna.record_repository.indexing import Indexed, index
-from atna.record_repository.store.rows import columns_of, insert_rows, side_rows
+from atna.record_repository.store.rows import columns_of, side_rows
 from atna.record_repository.store.tables import index_state, record
 from atna.store.engine import DatabaseRefused, new_engine, reading, write
 
-__all__ = ["refuse_unfinished", "reindex"]
+__all__ = ["refuse_unfinished", "reindex", "waits_for_index"]
 
 CHUNK: Final = 300
 INDEX: Final = "index"
@@ -23,12 +24,24 @@ INDEX: Final = "index"
 
 def refuse_unfinished(engine: Engine) -> None:
     """Raise DatabaseRefused while records wait to be indexed."""
-    with reading(engine) as connection:
-        waiting = connection.execute(select(index_state.c.number)).first() is not None
-    if waiting:
+    if _waits(engine):
         raise DatabaseRefused(
             f"database {engine.url.render_as_string()}: not all its records are indexed yet; run: dossier db upgrade"
         )
+
+
+def waits_for_index(url: str) -> bool:
+    """Whether records wait to be indexed; ``url`` is of a database of this program's version."""
+    engine = new_engine(url, read_only=True)
+    try:
+        return _waits(engine)
+    finally:
+        engine.dispose()
+
+
+def _waits(engine: Engine) -> bool:
+    with reading(engine) as connection:
+        return connection.execute(select(index_state.c.number)).first() is not None
 
 
 def reindex(url: str) -> int:
@@ -61,8 +74,11 @@ def _some(connection: Connection) -> int | None:
         connection.execute(update(record).where(record.c.number == row.number).values(**_values(item)))
         for table, values in side_rows(item, row.number):
             sides.setdefault(table, []).extend(values)
+    # What version 1 found records by is there already; both engines have the same words for it.
+    new_rows = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for table, values in sides.items():
-        insert_rows(connection, table, values, known=True)
+        if values:
+            connection.execute(new_rows(table).on_conflict_do_nothing(), values)
     connection.execute(update(index_state).values(number=rows[-1].number))
     return len(rows)
 

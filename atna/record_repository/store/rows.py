@@ -57,7 +57,7 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
     common = {"event_at": item.event_at, "record": number}
     patients = {(patient.id[:INDEXED], (patient.authority or "")[:INDEXED]) for patient in item.patients}
     types = {(code[:INDEXED], (system or "")[:INDEXED]) for code, system in item.types}
-    texts = {(int(kind), text[:INDEXED], system[:INDEXED]) for kind, text, system in item.texts}
+    texts = {(kind, text[:INDEXED], system[:INDEXED]) for kind, text, system in item.texts}
     return [
         (record_patient, [{"id": id_, "authority": authority, **common} for id_, authority in patients]),
         (record_participant, [{"user_id": user, **common} for user in cut_all(item.users)]),
@@ -67,32 +67,28 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
     ]
 
 
-def insert_rows(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, known: bool = False
-) -> None:
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """All rows at once. The values are those of the drivers already, so SQLAlchemy need not look at each of them.
 
-    ``known``: rows that are there already are left alone. Raises what SQLAlchemy or, on PostgreSQL, the driver raises.
+    Raises what SQLAlchemy or, on PostgreSQL, the driver raises.
     """
     if not rows:
         return
     names = tuple(rows[0])
     values = [tuple(row.values()) for row in rows]
-    if connection.dialect.name == "postgresql" and not known:
+    if connection.dialect.name == "postgresql":
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor, cursor.copy(_copy_statement(table, names)) as copy:
             for row in values:
                 copy.write_row(row)
     else:
-        statement = _insert_statement(table, names, connection.dialect.paramstyle)
-        connection.exec_driver_sql(statement + (" ON CONFLICT DO NOTHING" if known else ""), values)
+        connection.exec_driver_sql(_insert_statement(table, names), values)
 
 
 # Names are our own tables' and columns'.
 @cache
-def _insert_statement(table: Table, names: tuple[str, ...], paramstyle: str) -> str:
-    mark = "?" if paramstyle == "qmark" else "%s"
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
+def _insert_statement(table: Table, names: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})"  # noqa: S608
 
 
 @cache

@@ -75,7 +75,9 @@ def every_kind(writer):
     messages = [
         node_events.application_activity(started=True, application="a", process_id="1", address="h"),
         node_events.audit_log_used(parties, log_uri="http://audit/fhir", outcome=Outcome.SUCCESS, search="date=2026"),
-        node_events.node_authentication_failed(process_id="1", address="h", peer_address="10.9.9.9", reason="expired"),
+        node_events.node_authentication_failed(
+            process_id="1", address="h", peer_address="10.9.9.9", peer_port=4711, reason="expired"
+        ),
         node_events.malware_found(parties, document=document, malware="EICAR"),
     ]
     return [writer.query(), writer.registration(), rich(writer), *map(writer.recorder.record, messages)]

@@ -78,7 +78,11 @@ class SampleLog:
 
     def stranger(self):
         message = node_events.node_authentication_failed(
-            process_id="411", address="registry.example.lu", peer_address="10.9.9.9", reason="CERTIFICATE_VERIFY_FAILED"
+            process_id="411",
+            address="registry.example.lu",
+            peer_address="10.9.9.9",
+            peer_port=50_123,
+            reason="certificate expired",
         )
         return self._record("registry", message)
 

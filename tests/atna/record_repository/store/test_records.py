@@ -7,12 +7,14 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.schema import DropTable
 
+from atna.fhir_writing import as_json
 from atna.message import Outcome
-from atna.record_repository.indexing import Patient, index
+from atna.record_repository.indexing import Patient, index, read
 from atna.record_repository.store.protocol import Criteria, Kept, StoreUnavailable
 from atna.record_repository.store.records import RecordStore
 from atna.record_repository.store.rows import SIDE_TABLES
-from atna.record_repository.store.tables import chain_head, record, record_patient
+from atna.record_repository.store.tables import chain_head, record, record_patient, record_text
+from tests.atna.fhir_samples import balp
 
 AUTHORITY = "1.3.6.1.4.1.21367.2005.3.7"
 
@@ -85,6 +87,55 @@ def test_each_criterion_finds_its_records(store, writer):
     assert found(store, objects=("1.2.3.1",)) == [registration]
     assert found(store, sources=("registry@host",), outcomes=(0,)) == [registration, query]
     assert found(store, sources=("elsewhere",)) == []
+
+
+def test_criteria_that_hold_beside_each_other(store, writer):
+    query, failed = writer.query("p1"), writer.query("p1", outcome=Outcome.SERIOUS_FAILURE, address="10.9.9.9")
+    keep(store, query, failed, b"junk")
+    both = Criteria(users=("10.9.9.9",), further=(Criteria(users=("http://registry/registry",)),))
+    assert [stored.message for stored in store.find(both, limit=9)] == [failed]
+    neither = Criteria(users=("10.9.9.9",), further=(Criteria(users=("10.0.0.7",)),))
+    assert store.find(neither, limit=9) == []
+    assert store.count(both) == 1
+    assert store.count(Criteria()) == store.last_number() == 3
+    assert found(store, up_to=2) == [failed, query]
+    assert found(store, readable=False) == [b"junk"]
+    assert found(store, numbers=(1, 9)) == [query]
+    # "Not a success", whatever kind of failure it was.
+    assert found(store, outcomes=(4, 8, 12)) == [failed]
+
+
+def test_organisations_by_source_site_and_name(store, writer):
+    query, registration = writer.query(), writer.registration()
+    keep(store, query, registration)
+    assert found(store, organisations=("registry@host",)) == [registration, query]
+    assert found(store, organisations=("urn:oid:1.2.3",)) == [registration, query]
+    assert found(store, organisations=("CN=repository", "x")) == [registration]
+    assert found(store, organisations=("elsewhere",)) == []
+
+
+def test_beginnings_are_compared_byte_by_byte(store):
+    """Whatever the order of letters in the database's own language."""
+    names = ["a", "ab", "Ab-c", "abü", "ab\U0010fffdx", "b", "AC", "aB%_", "äb"]
+    keep(store, *(audit_event_of(name) for name in names))
+    for beginning, expected in [
+        ("ab", {"ab", "Ab-c", "abü", "ab\U0010fffdx", "aB%_"}),
+        ("Ä", {"äb"}),
+        ("ab%", {"aB%_"}),
+    ]:
+        kept = store.find(Criteria(agent_names=(beginning,)), limit=99)
+        assert {read(stored.message).participants[0].user_name for stored in kept} == expected
+    assert store.verify_chain().holds
+
+
+def audit_event_of(name):
+    return as_json(balp(agent=[{"requestor": True, "name": name}]))
+
+
+def test_the_numbers_of_what_is_kept(store, writer):
+    kept, other = index(writer.query()), index(writer.query())
+    store.keep([kept], via="fhir CN=other")
+    assert store.numbers_of([other, kept, kept]) == [None, 1, 1]
 
 
 def test_time_bounds_are_half_open(store, writer):
@@ -246,6 +297,11 @@ def test_verify_finds_what_a_record_is_found_by_altered(log):
 
 def test_verify_finds_a_record_hidden_from_a_search(log):
     change(log, delete(record_patient).where(record_patient.c.id == "p2"))
+    assert log.verify_chain().fault == "the search tables do not say what the records say"
+
+
+def test_verify_finds_a_text_put_under_another_kind(log):
+    change(log, update(record_text).where(record_text.c.kind == 1, record_text.c.record == 2).values(kind=5))
     assert log.verify_chain().fault == "the search tables do not say what the records say"
 
 

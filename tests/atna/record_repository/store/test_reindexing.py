@@ -1,10 +1,11 @@
 """A log of version 1 led to the newest: found by what version 1 did not index, and not opened half-way; both engines."""
 
+import hashlib
+
 import pytest
 from sqlalchemy import MetaData, insert, select, text
 
 import atna.record_repository.store.migrations as migrations
-from atna.audit_check import FIRST_LINK, link_of
 from atna.record_repository.indexing import index
 from atna.record_repository.store import reindexing, tables
 from atna.record_repository.store.protocol import Criteria
@@ -27,11 +28,12 @@ def old_log(url, messages):
         schema_version.create(connection)
         connection.execute(insert(schema_version).values(room="audit", version=0))
     upgrade(url, MetaData(info={"room": "audit", "version": 1}), migrations.FOLDER)
-    last = FIRST_LINK
+    last = bytes(32)
     with begin_write(engine) as connection:
         for number, message in enumerate(messages, 1):
             item = index(message)
-            last = link_of(1, last, number, 5, item.sha256, b"")
+            link = last + number.to_bytes(8, "big") + (5).to_bytes(8, "big") + item.sha256
+            last = hashlib.sha256(link).digest()
             values = {
                 "number": number, "event_at": item.event_at, "sha256": item.sha256, "chain": last, "received_at": 5,
                 "repeats": 0, "readable": item.readable, "event_code": item.event_code,
