@@ -22,7 +22,8 @@ help:
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
 	@echo "make soak      kill -9 under load for a quarter of an hour, then many writers of the same few objects for ten"
 	@echo "               minutes on each engine, then 10,000 documents into a store that fails: nothing acknowledged is"
-	@echo "               lost (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, SEED)"
+	@echo "               lost; then 10,000 transactions without an audit service, and every record there in the end"
+	@echo "               (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, TRANSACTIONS, SEED)"
 	@echo "make histories random histories of the registry against a model of the framework's rules (HISTORIES)"
 
 # --- set-up: a stamp for each group of packages, renewed when pyproject.toml changes
@@ -79,8 +80,8 @@ THREADS ?= 16
 WRITER_SECONDS ?= 600
 DOCUMENTS ?= 10000
 FAULTS ?= 5
-.PHONY: soak soak-kills soak-writers soak-documents
-soak: soak-kills soak-writers soak-documents
+.PHONY: soak soak-kills soak-writers soak-documents soak-deliveries
+soak: soak-kills soak-writers soak-documents soak-deliveries
 soak-kills: $(VENV)/.test
 	$(BIN)/python -m tests.soak --kills $(KILLS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
@@ -91,6 +92,11 @@ soak-writers: $(VENV)/.test
 # DOCUMENTS into a repository whose store fails in FAULTS percent of its operations
 soak-documents: $(VENV)/.test
 	$(BIN)/python -m tests.soak documents --documents $(DOCUMENTS) --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+
+# TRANSACTIONS while the audit service is down, then it is killed 100 times while it takes their records
+TRANSACTIONS ?= 10000
+soak-deliveries: $(VENV)/.test
+	$(BIN)/python -m tests.soak deliveries --transactions $(TRANSACTIONS) $(if $(SEED),--seed $(SEED))
 
 # that many random histories on each engine
 HISTORIES ?= 2000
