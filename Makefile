@@ -108,6 +108,7 @@ ifneq ($(wildcard bench/__main__.py),)
 .PHONY: bench
 bench: $(VENV)/.test
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.audit
 
 # FOLDER keeps the data, and goes on where a run was broken off
 ENTRIES ?= 10000000

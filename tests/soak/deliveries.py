@@ -17,7 +17,7 @@ from tests.soak.ledger import Ledger
 from tests.soak.server import Server
 from tests.soak.soaking import Report, counts, judge, settle
 from tests.soak.source import Clients, GivenUp, compose, patient_id
-from tests.soak.stores import backlog
+from tests.soak.stores import backlog, oldest_waiting
 from wire.mllp_client import MllpClient
 
 __all__ = ["DeliveriesPlan", "DeliveriesReport", "deliver"]
@@ -26,6 +26,9 @@ PER_PATIENT = 100
 SENDERS = ("registry-single", "repository-single")
 SENDER_EVERY = 4
 """One of so many kills is of a sender."""
+
+AT_WORK_S = 15.0
+"""Longer than a killed sender keeps others away, and than a service takes to start."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +103,25 @@ def _strike(plan, server, source, urls, say):
         while struck["audit-1"] < plan.kills and time.monotonic() < began + plan.load_s:
             # As often as that a sender dies in its place; the records it had sent it sends again.
             kind = rng.choice(SENDERS) if rng.randrange(SENDER_EVERY) == 0 else "audit-1"
-            # Either into the silence of its start, or into a batch: this is how long a few of them take.
-            time.sleep(rng.uniform(0, 0.5))
+            _delivering(urls)
+            time.sleep(rng.uniform(0, 0.15))  # at any point of a batch: this is about how long one takes
             if backlog(urls) and server.kill(kind):
                 struck[kind] += 1
             if time.monotonic() > next_word:
                 say(f"kills: {counts(struck)}; {backlog(urls)} records wait")
                 next_word += 30
     return struck
+
+
+def _delivering(urls):
+    """Wait until records leave: what was killed before is at work again, or another one is."""
+    until, before = time.monotonic() + AT_WORK_S, oldest_waiting(urls)
+    while time.monotonic() < until:
+        now = oldest_waiting(urls)
+        if any(one is not None and other is not None and one > other for one, other in zip(now, before, strict=True)):
+            return
+        before = [one if one is not None else other for one, other in zip(now, before, strict=True)]
+        time.sleep(0.02)
 
 
 class _Source:
