@@ -34,7 +34,8 @@ class AuditSettings(BaseModel):
     syslog_udp_listen   RFC 5426, kept for a later version: not opened by this one
     database_url        of the audit service: ``sqlite:///…`` or ``postgresql+psycopg://…``
     sinks               where every service sends its records; each record goes to each sink. One or more of
-                        ``https://host:port/records`` (a Dossier audit service), ``tls://host:port`` (syslog, RFC 5425),
+                        ``https://host:port/records`` (a Dossier audit service), ``tls://host:port`` (syslog, RFC 5425;
+                        ``?close=tcp`` for receivers that never send a close_notify),
                         ``tcp://127.0.0.1:port``, ``udp://host:port`` (RFC 5426), ``fhir+https://host:port/fhir``
     allow_udp_sinks     send records off this machine by ``udp://``: in the clear, and lost where the network loses them
     retention_days      kept for a later version; ``None``: records are kept for ever, which is what this one does
