@@ -22,8 +22,9 @@ help:
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
 	@echo "make soak      kill -9 under load for a quarter of an hour, then many writers of the same few objects for ten"
 	@echo "               minutes on each engine, then 10,000 documents into a store that fails: nothing acknowledged is"
-	@echo "               lost; then 10,000,000 random and mutated octets into the syslog receiver: all stored or counted"
-	@echo "               (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, OCTETS, SEED)"
+	@echo "               lost; then 10,000,000 random and mutated octets into the syslog receiver: all stored or counted; then"
+	@echo "               10,000 transactions without an audit service, and every record there in the end"
+	@echo "               (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, OCTETS, TRANSACTIONS, SEED)"
 	@echo "make pictures  the pictures of docs/security_officer.md, drawn anew by Chromium"
 	@echo "make histories random histories of the registry against a model of the framework's rules (HISTORIES)"
 
@@ -86,8 +87,8 @@ WRITER_SECONDS ?= 600
 DOCUMENTS ?= 10000
 FAULTS ?= 5
 OCTETS ?= 10000000
-.PHONY: soak soak-kills soak-writers soak-documents soak-hostile
-soak: soak-kills soak-writers soak-documents soak-hostile
+.PHONY: soak soak-kills soak-writers soak-documents soak-hostile soak-deliveries
+soak: soak-kills soak-writers soak-documents soak-hostile soak-deliveries
 soak-kills: $(VENV)/.test
 	$(BIN)/python -m tests.soak --kills $(KILLS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
@@ -104,6 +105,11 @@ soak-documents: $(VENV)/.test
 soak-hostile: $(VENV)/.test
 	$(BIN)/python -m tests.soak hostile --octets $(OCTETS) $(if $(SEED),--seed $(SEED))
 
+# TRANSACTIONS while the audit service is down, then it is killed 100 times while it takes their records
+TRANSACTIONS ?= 10000
+soak-deliveries: $(VENV)/.test
+	$(BIN)/python -m tests.soak deliveries --transactions $(TRANSACTIONS) $(if $(SEED),--seed $(SEED))
+
 # that many random histories on each engine
 HISTORIES ?= 2000
 .PHONY: histories
@@ -114,6 +120,7 @@ ifneq ($(wildcard bench/__main__.py),)
 .PHONY: bench
 bench: $(VENV)/.test
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.audit
 
 # FOLDER keeps the data, and goes on where a run was broken off
 ENTRIES ?= 10000000

@@ -37,6 +37,9 @@ IDLE_FIRST_S: Final = 0.02
 IDLE_LONGEST_S: Final = 0.1
 """Pauses between looks into an empty outbox; the longest bounds the delay of the first record after silence."""
 
+BUSY_ROWS: Final = 8
+"""A batch that has so many is one of many."""
+
 MOST_REFUSED: Final = 100
 """Records set aside per sink; a sink that refuses more than these is broken, and is waited for."""
 
@@ -76,11 +79,22 @@ class BatchRefused(NotDelivered):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The most ``rows`` of a batch, the pause after one that was not full (the next fills), and after a full one."""
+    """The most ``rows`` of a batch, the pause after one that was not full (the next fills), and after a full one.
+
+    ``busy_s``: the pause after one of ``BUSY_ROWS`` and more, if it is longer: a batch costs the same however many
+    records it has, and under load this is what the sender takes from the transactions.
+    """
 
     rows: int = 500
     gather_s: float = 0.05
     pause_s: float = 0.0
+    busy_s: float = 0.0
+
+    def after(self, sent: int, most: int) -> float:
+        """The pause after a batch of ``sent`` records of ``most``."""
+        if sent >= most:
+            return self.pause_s
+        return max(self.gather_s, self.busy_s) if sent >= BUSY_ROWS else self.gather_s
 
 
 class Sender:
@@ -177,7 +191,7 @@ class _Lane:
                 idle = min(idle * 2, IDLE_LONGEST_S)
                 continue
             idle = IDLE_FIRST_S
-            stop.wait(self._pace.gather_s if sent < most else self._pace.pause_s)
+            stop.wait(self._pace.after(sent, most))
 
     def _send_batch(self) -> int:
         rows = self._outbox.claim(self._sink, self._most, skip=self._refused | self._suspects.keys())

@@ -58,7 +58,8 @@ class AuditSettings(BaseModel):
     syslog_max_waiting_bytes    memory of messages not yet committed, of each worker; then no more is read
     database_url        of the audit service: ``sqlite:///…`` or ``postgresql+psycopg://…``
     sinks               where every service sends its records; each record goes to each sink. One or more of
-                        ``https://host:port/records`` (a Dossier audit service), ``tls://host:port`` (syslog, RFC 5425),
+                        ``https://host:port/records`` (a Dossier audit service), ``tls://host:port`` (syslog, RFC 5425;
+                        ``?close=tcp`` for receivers that never send a close_notify),
                         ``tcp://127.0.0.1:port``, ``udp://host:port`` (RFC 5426), ``fhir+https://host:port/fhir``
     allow_udp_sinks     send records off this machine by ``udp://``: in the clear, and lost where the network loses them
     retention_days      partitions (months) that ended longer ago than this may be removed, by hand: ``dossier audit

@@ -11,7 +11,9 @@ text                                   what it is                               
                                        ``https://host:port/fhir/AuditEvent``
 =====================================  ==========================================================  =====================
 
-``http://…/records`` and ``fhir+http://…`` are for loopback. Over UDP nothing tells whether a record came.
+``tls://host:port?close=tcp`` is for receivers that end the connection after us but never send a close_notify (rsyslog
+with its gtls driver): there the end of the TCP connection counts, which also a receiver gives that dies with what it
+has read. ``http://…/records`` and ``fhir+http://…`` are for loopback. Over UDP nothing tells whether a record came.
 """
 
 import ipaddress
@@ -23,6 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 __all__ = ["Kind", "Sink", "loopback", "parse_sink"]
 
 RECORDS_PATH: Final = "/records"
+CLOSE_BY_TCP: Final = "close=tcp"
 KNOWN: Final = (
     "https://host:port/records, tls://host:port, tcp://127.0.0.1:port, udp://host:port or fhir+https://host:port/fhir"
 )
@@ -43,13 +46,17 @@ _SYSLOG_PORTS: Final = {Kind.TLS: 6514, Kind.TCP: None, Kind.UDP: 514}
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """``text`` is the setting, which names the sink in outbox, log and metrics; ``url`` what is posted to, else ""."""
+    """``text`` is the setting, which names the sink in outbox, log and metrics; ``url`` what is posted to, else "".
+
+    ``close_notify``: whether the peer's is waited for, or the end of the TCP connection is enough.
+    """
 
     text: str
     kind: Kind
     host: str
     port: int
     url: str = ""
+    close_notify: bool = True
 
 
 def parse_sink(text: str) -> Sink:
@@ -59,7 +66,8 @@ def parse_sink(text: str) -> Sink:
         host, port = place.hostname or "", place.port
     except ValueError as error:
         raise ValueError(f"should be a URL: {KNOWN}") from error
-    if place.username or place.password or place.query or place.fragment:
+    closing = place.scheme == "tls" and place.query == CLOSE_BY_TCP
+    if place.username or place.password or place.fragment or (place.query and not closing):
         raise ValueError("should have no user, password, query or fragment: who we are says the certificate of [tls]")
     if port == 0:
         raise ValueError("should have a port from 1 to 65535")
@@ -87,7 +95,7 @@ def _syslog(text: str, place: SplitResult, host: str, port: int | None) -> Sink:
         raise ValueError(f"should be {place.scheme}://host:port and nothing more")
     if kind is Kind.TCP and not loopback(host):
         raise ValueError("tcp:// is for loopback only: audit records hold patient identifiers; use tls://")
-    return Sink(text, kind, host, port)
+    return Sink(text, kind, host, port, close_notify=place.query != CLOSE_BY_TCP)
 
 
 def loopback(host: str) -> bool:

@@ -118,8 +118,8 @@ def free_base_port() -> int:
 
 
 @contextmanager
-def dossier(folder: Path, actor: str = "all", **settings: str) -> Iterator[Dossier]:
-    """``dossier serve ACTOR`` with these settings (``REGISTRY__WORKERS="2"``)."""
+def dossier(folder: Path, actor: str = "all", *, module: str = "dossier", **settings: str) -> Iterator[Dossier]:
+    """``dossier serve ACTOR`` with these settings (``REGISTRY__WORKERS="2"``); ``module`` is run in place of dossier."""
     base = free_base_port()
     environment = os.environ | {f"DOSSIER_{name}": value for name, value in settings.items()}
     environment["DOSSIER_ADMIN__LOG_FORMAT"] = "json"
@@ -127,7 +127,7 @@ def dossier(folder: Path, actor: str = "all", **settings: str) -> Iterator[Dossi
     command = [
         sys.executable,
         "-m",
-        "dossier",
+        module,
         "serve",
         actor,
         "--data",

@@ -23,7 +23,7 @@ class SyslogPeer:
     silent          reads everything and never closes
     ragged          reads to the sender's close, then closes beneath TLS only
     deaf            does not read at all
-    talks           sends an octet, then behaves
+    talks           sends an octet, and goes away a little later
     slow            reads in small pieces, with pauses; orderly
     breaks TEXT     resets when TEXT has come; orderly without it
 
@@ -93,9 +93,10 @@ class SyslogPeer:
                     connection.settimeout(0)
                     connection.unwrap()
             self._stop.wait(0.5)
+        elif end == "talks":
+            connection.sendall(b"!")
+            self._stop.wait(0.3)
         else:
-            if end == "talks":
-                connection.sendall(b"!")
             self._to_the_end(connection, data, end, argument)
 
     def _to_the_end(self, connection, data, end, argument):

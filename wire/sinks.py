@@ -19,7 +19,7 @@ __all__ = ["Sinks"]
 _STREAM: Final = Pace(rows=1000, gather_s=2.0)
 _PACES: Final = {
     Kind.FHIR: Pace(rows=100, gather_s=0.05),
-    Kind.RECORDS: Pace(rows=500, gather_s=0.05),
+    Kind.RECORDS: Pace(rows=500, gather_s=0.05, busy_s=0.3),
     Kind.TLS: _STREAM,
     Kind.TCP: _STREAM,
     Kind.UDP: Pace(rows=50, gather_s=0.05, pause_s=0.01),  # at most 5,000 a second: a receiver's buffer is not endless

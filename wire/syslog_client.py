@@ -2,7 +2,8 @@
 
 TLS, TCP  octet-counted frames, one connection a batch. The batch counts as delivered when we have closed in order and
           the peer's own close followed: what was only written may still lie in a buffer of a peer that has died. A peer
-          that closes first, resets or stays silent has confirmed nothing, and the whole batch is sent again.
+          that closes first, resets or stays silent has confirmed nothing, and the whole batch is sent again. Where
+          the sink says so, the end of TCP after our close_notify is enough.
 UDP       one datagram a record, confirmed by nobody. A record above the largest datagram is truncated, as ITI TF-2:
           3.20 lets a transport do; that is logged and counted.
 """
@@ -33,6 +34,9 @@ BATCH_TIMEOUT_S: Final = 300.0
 END_TIMEOUT_S: Final = 2.0
 """Wait for the end of the connection beneath TLS, after the peer has closed it in order."""
 
+_ENDED: Final = "UNEXPECTED_EOF_WHILE_READING"
+"""OpenSSL's word for a connection whose end came without close_notify; a reset is another."""
+
 CHUNK_BYTES: Final = 128 * 2**10
 MOST_DATAGRAM_BYTES: Final = 65_507
 """RFC 5426: 3.2: what IPv4 can carry."""
@@ -59,7 +63,7 @@ def send_stream(sink: Sink, messages: Sequence[bytes], tls: Callable[[], ssl.SSL
                     raise Interrupted("takes records too slowly")
                 connection.sendall(chunk)
             _still_listening(connection)
-            _closed_in_order(connection)
+            _closed_in_order(connection, sink)
         except OSError as error:  # ssl.SSLError is one
             raise Interrupted(f"broke the connection ({_reason(error)})") from error
 
@@ -106,10 +110,18 @@ def _still_listening(connection: socket.socket) -> None:
     raise Interrupted("answers where nothing is due" if said else "closed the connection before we did")
 
 
-def _closed_in_order(connection: socket.socket) -> None:
+def _closed_in_order(connection: socket.socket, sink: Sink) -> None:
     """Close, and wait for the peer to do so too: close_notify under TLS, else FIN."""
     if isinstance(connection, ssl.SSLSocket):
-        beneath = connection.unwrap()
+        try:
+            beneath = connection.unwrap()
+        except ssl.SSLError as error:
+            if error.reason != _ENDED and not isinstance(error, ssl.SSLEOFError):
+                raise
+            if sink.close_notify:
+                text = "ends the connection without close_notify; for a receiver that never sends one: ?close=tcp"
+                raise Interrupted(text) from error
+            return
         with suppress(TimeoutError):  # its close_notify has come; how long it keeps the connection is its own affair
             beneath.settimeout(END_TIMEOUT_S)
             beneath.shutdown(socket.SHUT_WR)

@@ -202,6 +202,12 @@ def test_batches_have_the_pace_of_their_sink(room, running):
     assert times[3] - times[2] >= 0.4
 
 
+def test_under_load_batches_fill():
+    pace = Pace(rows=100, gather_s=0.1, pause_s=0.0, busy_s=0.5)
+    assert [pace.after(sent, 100) for sent in (1, 7, 8, 99, 100)] == [0.1, 0.1, 0.5, 0.5, 0.0]
+    assert Pace(gather_s=2.0).after(50, 500) == 2.0
+
+
 def test_only_the_holder_of_the_lease_sends(room, running):
     first, second = Sink(), Sink()
     assert room.outbox.hold_lease("somebody else", 60)

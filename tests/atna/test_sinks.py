@@ -5,6 +5,14 @@ import pytest
 from atna.sinks import Kind, parse_sink
 
 
+def test_a_receiver_without_close_notify():
+    assert parse_sink("tls://audit").close_notify
+    assert not parse_sink("tls://audit?close=tcp").close_notify
+    for text in ("tls://audit?close=never", "udp://127.0.0.1?close=tcp", "https://audit/records?close=tcp"):
+        with pytest.raises(ValueError, match="no user, password, query"):
+            parse_sink(text)
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "host", "port", "url"),
     [

@@ -21,7 +21,7 @@ from repository.store import tables as repository_tables
 from repository.store.vault import sealed_size
 from tests.builders import REPOSITORY
 
-__all__ = ["Trail", "answered_faults", "audit_faults", "backlog", "store_faults", "waiting"]
+__all__ = ["Trail", "answered_faults", "audit_faults", "backlog", "oldest_waiting", "store_faults", "waiting"]
 
 _CREATED = re.compile(rb'CreationTimeFrom".*?(\d{14})', re.DOTALL)
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -44,6 +44,15 @@ def backlog(urls):
         with _asking(urls[name], tables.metadata) as connection:
             rows += connection.execute(select(func.count()).select_from(tables.outbox)).scalar_one()
     return rows
+
+
+def oldest_waiting(urls):
+    """The id of the first row of each outbox; while a sender delivers they grow."""
+    found = []
+    for name, tables in (("registry", registry_tables), ("repository", repository_tables)):
+        with _asking(urls[name], tables.metadata) as connection:
+            found.append(connection.execute(select(func.min(tables.outbox.c.id))).scalar_one())
+    return found
 
 
 def waiting(urls):

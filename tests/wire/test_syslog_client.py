@@ -71,11 +71,24 @@ def test_a_peer_that_does_not_answer_is_given_up(peer, end, monkeypatch):
         receiver.send(MESSAGES * 20)
 
 
-def test_a_peer_that_closes_without_close_notify_has_confirmed_nothing(pki):
-    with SyslogPeer("ragged", context=server_context(settings_for(pki, pki.server))) as receiver:
-        sink = parse_sink(f"tls://127.0.0.1:{receiver.port}")
-        with pytest.raises(Interrupted):
-            send_stream(sink, MESSAGES, lambda: client_context(settings_for(pki, pki.client)))
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_peer_that_closes_without_close_notify_has_confirmed_nothing_unless_it_is_known_for_that(pki, version):
+    context = server_context(settings_for(pki, pki.server))
+    context.maximum_version = version
+    ends = ["ragged", "ragged", "orderly", "abrupt 10", "reset 300000"]
+    with SyslogPeer(*ends, context=context) as receiver:
+
+        def send(text="", messages=MESSAGES):
+            sink = parse_sink(f"tls://127.0.0.1:{receiver.port}{text}")
+            send_stream(sink, messages, lambda: client_context(settings_for(pki, pki.client)))
+
+        with pytest.raises(Interrupted, match="close=tcp"):
+            send()
+        send("?close=tcp")
+        send("?close=tcp")
+        for _ in range(2):
+            with pytest.raises(Interrupted):
+                send("?close=tcp", MESSAGES * 20)
 
 
 def test_a_peer_that_takes_it_drop_by_drop_is_given_up(peer, monkeypatch):
