@@ -116,7 +116,7 @@ def main() -> None:
 
         with (
             dossier(benches[0].folder, **settings(benches[0]), AUDIT__SINKS=f'["{sink}"]') as audited,
-            dossier(benches[1].folder, "bench.unaudited", **settings(benches[1])) as unaudited,
+            dossier(benches[1].folder, module="bench.unaudited", **settings(benches[1])) as unaudited,
         ):
             compare((benches[0], benches[1]), (audited, unaudited), seconds)
         with dossier(benches[2].folder, **settings(benches[2])) as server:

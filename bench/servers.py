@@ -119,7 +119,7 @@ def free_base_port() -> int:
 
 @contextmanager
 def dossier(folder: Path, actor: str = "all", *, module: str = "dossier", **settings: str) -> Iterator[Dossier]:
-    """``dossier serve ACTOR`` with these settings (``REGISTRY__WORKERS="2"``); ``module`` is run in place of dossier."""
+    """``dossier serve ACTOR`` with these settings (``REGISTRY__WORKERS="2"``); ``module`` runs in place of dossier."""
     base = free_base_port()
     environment = os.environ | {f"DOSSIER_{name}": value for name, value in settings.items()}
     environment["DOSSIER_ADMIN__LOG_FORMAT"] = "json"
