@@ -17,8 +17,8 @@ from atna.fhir_audit_event import audit_event
 from atna.iti20_record_audit_event import SyslogError, decode_message
 from atna.message import UnreadableError, parse
 from atna.sender import BatchRefused, NotDelivered
+from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
-from wire.tls import client_context
 
 __all__ = ["FhirClient", "resource_of"]
 
@@ -39,7 +39,7 @@ class FhirClient:
     """
 
     def __init__(self, tls: TlsSettings | None) -> None:
-        verify = client_context(tls) if tls is not None and tls.enabled else True
+        verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
         timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self._client = httpx2.Client(verify=verify, timeout=timeout, trust_env=False, follow_redirects=False)
 
