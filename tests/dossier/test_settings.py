@@ -179,7 +179,7 @@ def test_datagrams_off_loopback_are_in_the_clear_whatever_the_certificates(toml,
     text = '[audit]\nsyslog_tls_listen = "0.0.0.0:6514"\nsyslog_udp_listen = "0.0.0.0:514"\n'
     (fault,) = faults(toml(text + secured))
     assert fault.startswith("audit.syslog_udp_listen: is not a loopback address")
-    assert fault.endswith("needs tls.allow_plaintext = true")
+    assert fault.endswith("needs audit.syslog_tls.allow_plaintext = true")
     assert load(toml(text + secured + "allow_plaintext = true\n"), environ={}).tls["audit"].enabled
 
 

@@ -35,7 +35,8 @@ def version_1(url, messages):
             octets = last + number.to_bytes(8, "big") + at.to_bytes(8, "big") + item.sha256
             last = hashlib.sha256(octets).digest()
             row = {"number": number, "event_at": item.event_at, "sha256": item.sha256, "chain": last}
-            row |= {"received_at": at, "repeats": 0, "message": message} | columns_of(item)
+            row |= {"received_at": at, "repeats": 0, "message": message}
+            row |= {name: value for name, value in columns_of(item).items() if name in known}
             connection.execute(statement, row)
             for table, rows in side_rows(item, number):
                 for values in rows if inspect(connection).has_table(table.name) else ():
