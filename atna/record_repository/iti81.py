@@ -21,8 +21,6 @@ from urllib.parse import parse_qsl, urlencode
 
 from atna.fhir_reading import Form
 from atna.message import Outcome
-from atna.node_events import audit_log_used
-from atna.participants import serving
 from atna.record_repository.capability import capability_statement
 from atna.record_repository.fhir import VERSION, resource_of
 from atna.record_repository.fhir_answers import (
@@ -36,7 +34,7 @@ from atna.record_repository.fhir_answers import (
     rendered,
 )
 from atna.record_repository.formats import NotAcceptable
-from atna.record_repository.indexing import index
+from atna.record_repository.log_used import record_use
 from atna.record_repository.reading_rights import ITI_81, reading_decision
 from atna.record_repository.search_parameters import ParameterError, Search, parse_search
 from atna.record_repository.store.protocol import Records, Stored, StoreUnavailable
@@ -154,20 +152,8 @@ class Reading:
         text = f"the audit log is for partners whose settings list {ITI_81} (affinity_domain.partners)"
         return problem(FORBIDDEN, "forbidden", text)
 
-    def _recorded(
-        self,
-        request: RestRequest,
-        outcome: Outcome,
-        *,
-        search: str | None = None,
-        reason: str | None = None,
-        decision: str | None = None,
-    ) -> None:
-        parties = serving(request.caller, request.url, self.recorder.process_id)
-        message = audit_log_used(
-            parties, log_uri=request.url, outcome=outcome, search=search, reason=reason, decision=decision
-        )
-        self.records.keep([index(self.recorder.record(message))])
+    def _recorded(self, request: RestRequest, outcome: Outcome, **said: str | None) -> None:
+        record_use(self.records, self.recorder, request, outcome, **said)
 
 
 def routes(reading: Reading) -> tuple[RestRoute, ...]:

@@ -22,9 +22,7 @@ from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 from atna.message import Outcome
-from atna.node_events import audit_log_used
-from atna.participants import serving
-from atna.record_repository.indexing import index
+from atna.record_repository.log_used import record_use
 from atna.record_repository.page.asked import (
     EMERGENCIES,
     FAILED,
@@ -207,20 +205,8 @@ class LogPage:
         self._recorded(request, Outcome.SERIOUS_FAILURE, reason="no such record")
         return problem(frame, HTTPStatus.NOT_FOUND)
 
-    def _recorded(
-        self,
-        request: RestRequest,
-        outcome: Outcome,
-        *,
-        search: str | None = None,
-        reason: str | None = None,
-        decision: str | None = None,
-    ) -> None:
-        parties = serving(request.caller, request.url, self.recorder.process_id)
-        message = audit_log_used(
-            parties, log_uri=request.url, outcome=outcome, search=search, reason=reason, decision=decision
-        )
-        self.log.keep([index(self.recorder.record(message))])
+    def _recorded(self, request: RestRequest, outcome: Outcome, **said: str | None) -> None:
+        record_use(self.log, self.recorder, request, outcome, **said)
 
     def framed(self, request: RestRequest) -> Frame:
         """What stands around any page, in the language of the address, else of the browser."""
