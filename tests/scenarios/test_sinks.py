@@ -89,6 +89,7 @@ def served(tmp_path_factory, certs):
     sinks = Sinks(certs, server.base_port)
     server.environment["DOSSIER_AUDIT__SINKS"] = json.dumps(sinks.texts)
     server.environment["DOSSIER_AUDIT__MAX_OUTBOX_ROWS"] = str(BOUND)
+    server.environment["DOSSIER_AFFINITY_DOMAIN__PARTNERS"] = json.dumps({"CN=lab": {"transactions": ["ITI-81"]}})
     try:
         server.start()
         yield server, sinks

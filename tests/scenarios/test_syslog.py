@@ -29,6 +29,7 @@ def secured(tmp_path_factory, run_command):
     config = folder / "server.toml"
     config.write_text(
         f'[tls]\ncertificate = "{certs}/server.pem"\nkey = "{certs}/server.key"\nca = "{certs}/ca.pem"\n[audit]\nworkers = 2\n'
+        '[affinity_domain.partners."CN=ward"]\ntransactions = ["ITI-81"]\n'
     )
     data = folder / "data"
     data.mkdir()
