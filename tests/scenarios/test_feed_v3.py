@@ -166,7 +166,9 @@ def test_matricules_of_a_domain_in_production(tmp_path, run_command):
     config = tmp_path / "dossier.toml"
     (tmp_path / "keys").write_text(new_line("k1"))
     agreed = f'[affinity_domain]\nenvironment = "production"\nmatricule_authority = "{AUTHORITY}"\n'
-    config.write_text(f'{agreed}[repository]\nkeyring = "{tmp_path / "keys"}"\n')
+    assert run_command("audit", "key", "--new", str(tmp_path / "audit_key"))[0] == 0
+    sealed = f'[repository]\nkeyring = "{tmp_path / "keys"}"\n[audit]\ncheckpoint_key = "{tmp_path / "audit_key"}"\n'
+    config.write_text(agreed + sealed)
     data = tmp_path / "data"
     data.mkdir()
     with serving(data, config=config) as running:
