@@ -11,37 +11,29 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
-import httpx2
-
 from atna.fhir_audit_event import audit_event
 from atna.iti20_record_audit_event import SyslogError, decode_message
 from atna.message import UnreadableError, parse
-from atna.sender import BatchRefused, NotDelivered
-from wire.reloading import ReloadingClientContext
+from atna.sender import BatchRefused
 from wire.settings import TlsSettings
+from wire.sink_client import SinkClient
 
 __all__ = ["FhirClient", "resource_of"]
 
 MEDIA_TYPE: Final = "application/fhir+json"
-CONNECT_TIMEOUT_S: Final = 5.0
-ANSWER_TIMEOUT_S: Final = 60.0
 
 _TAKEN: Final = {HTTPStatus.OK, HTTPStatus.CREATED}
-_REFUSALS: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FhirClient:
     """Call it with (address of AuditEvent, messages), from any thread; it keeps its connections until ``close``.
 
-    Raises NotDelivered and BatchRefused with the number of those ``taken`` before. ``tls`` ``None`` or without
-    certificate: loopback, or servers of public authorities that ask for none.
+    Raises NotDelivered and BatchRefused with the number of those ``taken`` before.
     """
 
     def __init__(self, tls: TlsSettings | None) -> None:
-        verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
-        timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._client = httpx2.Client(verify=verify, timeout=timeout, trust_env=False, follow_redirects=False)
+        self._client = SinkClient(tls)
 
     def __call__(self, url: str, messages: Sequence[bytes]) -> None:
         for number, message in enumerate(messages):
@@ -49,13 +41,7 @@ class FhirClient:
                 body = resource_of(message)
             except (SyslogError, UnreadableError) as error:
                 raise BatchRefused(f"not sent: {error}", taken=number) from error
-            try:
-                answer = self._client.post(url, content=body, headers={"content-type": MEDIA_TYPE})
-            except httpx2.HTTPError as error:
-                raise NotDelivered(f"no answer ({type(error).__name__})", taken=number) from error
-            if answer.status_code not in _TAKEN:
-                refused = answer.status_code in _REFUSALS
-                raise (BatchRefused if refused else NotDelivered)(f"answered {answer.status_code}", taken=number)
+            self._client.post(url, body, MEDIA_TYPE, _TAKEN, taken=number)
 
     def close(self) -> None:
         """Close the connections it kept."""

@@ -21,9 +21,9 @@ from typing import Any, Final
 from ihe.hl7v2 import AckCode, ErrorCode, Problem, read_header
 from ihe.hl7v2_print import print_acknowledgement
 from ihe.xua import Caller
+from wire.accepting import accept_until
 from wire.handshake import HandshakeFailed, Tls, endpoint, open_transport
 from wire.mllp_framing import Frame, Framer, Garbage, Whole, frame
-from wire.reloading import keep_fresh
 from wire.tls import peer_of, reason_of
 
 __all__ = ["MessageHandler", "MllpLimits", "serve_mllp"]
@@ -68,20 +68,10 @@ async def serve_mllp(
     threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="mllp")
     listener = _Listener(handler, limits, tls, threads, handshake_failed)
     sock.setblocking(False)
-    accepting = asyncio.create_task(listener.accept(sock))
-    stopping = asyncio.create_task(stop.wait())
-    looking = asyncio.create_task(keep_fresh(tls))
     try:
-        started()
-        await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await accept_until(stop, listener.accept(sock), drain=listener.drain, tls=tls, started=started)
     finally:
-        for task in (stopping, accepting, looking):
-            task.cancel()
-        await asyncio.wait({stopping, accepting, looking})
-        await listener.drain()
         threads.shutdown(wait=False, cancel_futures=True)
-    if not accepting.cancelled():
-        accepting.result()
 
 
 class _Listener:

@@ -8,7 +8,7 @@ from atna.iti20_record_audit_event import encode_frame
 from atna.sender import Pace
 from atna.sinks import Kind, parse_sink
 from wire.fhir_client import FhirClient
-from wire.records_client import records_client
+from wire.records_client import RecordsClient
 from wire.settings import TlsSettings
 from wire.syslog_client import send_datagrams, send_stream
 from wire.tls import client_context
@@ -35,7 +35,7 @@ class Sinks:
 
     def __init__(self, tls: TlsSettings | None) -> None:
         self._tls = tls
-        self._records = records_client(tls)
+        self._records = RecordsClient(tls)
         self._fhir = FhirClient(tls)
 
     def __call__(self, sink: str, messages: Sequence[bytes]) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from wire.accepting import accept_until
 from wire.handshake import HandshakeFailed, Tls, report
 from wire.secure_stream import NoTls, PlainStream, SecureStream, Stream
 from wire.syslog_framing import Framer, Piece
@@ -64,18 +65,7 @@ async def serve_syslog(
     """Serve on the listening socket ``sock`` (not closed here) until ``stop``, then drain and return."""
     listener = _Listener(intake, rooms, limits, tls, handshake_failed)
     sock.setblocking(False)
-    accepting = asyncio.create_task(listener.accept(sock))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        started()
-        await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (stopping, accepting):
-            task.cancel()
-        await asyncio.wait({stopping, accepting})
-        await listener.drain()
-    if not accepting.cancelled():
-        accepting.result()
+    await accept_until(stop, listener.accept(sock), drain=listener.drain, tls=tls, started=started)
 
 
 class _Listener:

@@ -3,14 +3,14 @@
 import logging
 from typing import Any, Final
 
-from atna.fhir_audit_event import audit_event, code_system, instant
+from atna.fhir_audit_event import audit_event, instant
 from atna.fhir_reading import Form, ResourceRefused, form_of, read_resource
 from atna.iti20_record_audit_event import SyslogError
 from atna.message import UnreadableError
 from atna.record_repository.indexing import read
 from atna.record_repository.store.protocol import Stored
 
-__all__ = ["audit_event", "code_system", "instant", "resource_of", "unreadable"]
+__all__ = ["VERSION", "resource_of"]
 
 OWN_SYSTEM: Final = "urn:dossier:audit"
 VERSION: Final = "1"

@@ -27,7 +27,7 @@ from atna.settings import AuditSettings
 from atna.store.engine import begin_write, open_engine
 from atna.store.outbox import Outbox, add, outbox_table
 from tests.certificates import issue
-from wire.records_client import records_client
+from wire.records_client import RecordsClient
 from wire.settings import AffinityDomainSettings, LimitSettings, PartnerSettings, TlsSettings
 
 LIMITS = LimitSettings(threads=4)
@@ -97,7 +97,7 @@ def store(sqlite_url, service):
 def client():
     """Makes clients of the feed and closes them in the end."""
     with ExitStack() as stack:
-        yield lambda tls=None: stack.enter_context(closing(records_client(tls)))
+        yield lambda tls=None: stack.enter_context(closing(RecordsClient(tls)))
 
 
 def frames(*messages):
