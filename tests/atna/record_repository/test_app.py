@@ -8,14 +8,12 @@ import threading
 import time
 from contextlib import ExitStack, closing
 from http.client import HTTPSConnection
-from urllib.error import HTTPError
-from urllib.parse import urlencode
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import pytest
 from sqlalchemy import MetaData
 
-from atna.iti20_record_audit_event import decode_message, encode_frame
+from atna.iti20_record_audit_event import decode_message
 from atna.message import parse
 from atna.record_repository.app import single, worker
 from atna.record_repository.indexing import index
@@ -26,57 +24,10 @@ from atna.sender import BatchRefused, NotDelivered, Sender
 from atna.settings import AuditSettings
 from atna.store.engine import begin_write, open_engine
 from atna.store.outbox import Outbox, add, outbox_table
+from tests.atna.record_repository.audit_service import LIMITS, Service, frames
 from tests.certificates import issue
 from wire.records_client import RecordsClient
-from wire.settings import AffinityDomainSettings, LimitSettings, PartnerSettings, TlsSettings
-
-LIMITS = LimitSettings(threads=4)
-
-
-class Service:
-    """A worker of the audit service in a thread."""
-
-    def __init__(self, url, tls=None, main=worker, name="http", partners=None, **settings):
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.url = url
-        self.address = f"127.0.0.1:{listener.getsockname()[1]}"
-        self.base = f"{'https' if tls else 'http'}://{self.address}"
-        self.sink = f"{self.base}/records"
-        self.stop, ready = threading.Event(), threading.Event()
-        arguments = {
-            "audit": AuditSettings(database_url=url, **settings),
-            "domain": AffinityDomainSettings(environment="test", partners=partners or {}),
-            "tls": tls or TlsSettings(),
-            "limits": LIMITS,
-            "sockets": {name: listener},
-            "started": ready.set,
-            "stop": self.stop,
-        }
-        self.thread = threading.Thread(target=main, kwargs=arguments)
-        self.thread.start()
-        assert ready.wait(10)
-
-    def close(self):
-        self.stop.set()
-        self.thread.join(10)
-        assert not self.thread.is_alive()
-
-    def get(self, path, **parameters):
-        return self.ask(Request(f"{self.base}{path}?{urlencode(parameters, doseq=True)}"))
-
-    def form(self, **parameters):
-        return self.ask(Request(f"{self.base}/fhir/AuditEvent/_search", urlencode(parameters).encode()))
-
-    def feed(self, body):
-        return self.ask(Request(self.sink, body, {"content-type": "application/octet-stream"}))
-
-    def ask(self, request):
-        try:
-            with urlopen(request, timeout=10) as answer:
-                return answer.status, json.load(answer)
-        except HTTPError as error:
-            with error:
-                return error.code, json.load(error)
+from wire.settings import AffinityDomainSettings, PartnerSettings, TlsSettings
 
 
 @pytest.fixture
@@ -98,10 +49,6 @@ def client():
     """Makes clients of the feed and closes them in the end."""
     with ExitStack() as stack:
         yield lambda tls=None: stack.enter_context(closing(RecordsClient(tls)))
-
-
-def frames(*messages):
-    return b"".join(encode_frame(message) for message in messages)
 
 
 def resources(bundle):

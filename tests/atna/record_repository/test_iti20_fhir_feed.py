@@ -15,7 +15,7 @@ from atna.record_repository.indexing import index, read
 from atna.record_repository.store.protocol import Criteria
 from atna.record_repository.store.records import RecordStore
 from tests.atna.fhir_samples import balp, everything, hostile
-from tests.atna.record_repository.test_app import Service, frames
+from tests.atna.record_repository.audit_service import Service, frames
 from tests.atna.record_repository.test_iti81 import rich
 
 DAY = {"date": "2026-03-01"}
@@ -23,19 +23,6 @@ JSON, XML = "application/fhir+json", "application/fhir+xml"
 ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """Where it does not matter which database it is."""
 WRITERS = {JSON: as_json, XML: as_xml}
-
-
-@pytest.fixture
-def service(database_url):
-    service = Service(database_url)
-    yield service
-    service.close()
-
-
-@pytest.fixture
-def http(service):
-    with closing(httpx2.Client(base_url=service.base, timeout=20, trust_env=False)) as client:
-        yield client
 
 
 @pytest.fixture

@@ -25,24 +25,11 @@ from atna.record_repository.store.protocol import Criteria
 from atna.record_repository.store.records import RecordStore
 from ihe.xua import Caller
 from tests.atna.conftest import Writer
-from tests.atna.record_repository.test_app import Service, frames
+from tests.atna.record_repository.audit_service import Service, frames
 
 DAY = {"date": "2026-03-01"}
 JSON, XML = "application/fhir+json", "application/fhir+xml"
 OFFICER = CodedValue("EMERGENCY", "urn:purposes", "Emergency")
-
-
-@pytest.fixture
-def service(database_url):
-    service = Service(database_url)
-    yield service
-    service.close()
-
-
-@pytest.fixture
-def http(service):
-    with closing(httpx2.Client(base_url=service.base, timeout=20, trust_env=False)) as client:
-        yield client
 
 
 def rich(writer):

@@ -1,22 +1,18 @@
 """A log to look at: a week of a small hospital, with refused and emergency accesses. All names are invented."""
 
 import random
-import socket
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from atna import events, node_events, participants
 from atna.message import CodedValue, Outcome, Participant
-from atna.record_repository.app import worker
 from atna.record_repository.indexing import index
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
-from atna.settings import AuditSettings
 from ihe.transactions import ITI_18
 from ihe.xua import Caller
-from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+from tests.atna.record_repository import audit_service
 
 AUTHORITY = "1.3.182.4.4"
 NOW = datetime(2026, 3, 9, 15, 20, tzinfo=UTC)
@@ -125,34 +121,13 @@ class SampleLog:
         return messages
 
 
-class Service:
+class Service(audit_service.Service):
     """A worker of the audit service in a thread, over a log of its own."""
 
-    def __init__(self, folder, messages=(), tls=None, partners=None, environment="test", **settings):
+    def __init__(self, folder, messages=(), tls=None, partners=None, **settings):
         url = f"sqlite:///{folder}/audit.db"
         store = RecordStore.open(url)
         for start in range(0, len(messages), 500):
             store.keep([index(message) for message in messages[start : start + 500]])
         store.close()
-        self.url = url
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.port = listener.getsockname()[1]
-        self.base = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        self.stop, ready = threading.Event(), threading.Event()
-        arguments = {
-            "audit": AuditSettings(database_url=url, **{"time_zone": "Europe/Luxembourg", **settings}),
-            "domain": AffinityDomainSettings(environment=environment, partners=partners or {}),
-            "tls": tls or TlsSettings(),
-            "limits": LimitSettings(threads=4),
-            "sockets": {"http": listener},
-            "started": ready.set,
-            "stop": self.stop,
-        }
-        self.thread = threading.Thread(target=worker, kwargs=arguments)
-        self.thread.start()
-        assert ready.wait(10)
-
-    def close(self):
-        self.stop.set()
-        self.thread.join(10)
-        assert not self.thread.is_alive()
+        super().__init__(url, tls, partners=partners, **{"time_zone": "Europe/Luxembourg", **settings})
