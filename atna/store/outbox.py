@@ -36,8 +36,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from atna.store.engine import DRIVER_ERRORS, reading, write
-from atna.store.prepared import insert_rows, insertion
-from atna.store.quick import Quick, StatementRows
+from atna.store.prepared import TableRows, insert_rows
+from atna.store.quick import Quick
 
 __all__ = ["Backlog", "GroupCommit", "NotRecorded", "Outbox", "OutboxUnavailable", "Row", "add", "outbox_table"]
 
@@ -47,8 +47,6 @@ Clock = Callable[[], float]
 TABLE: Final = "outbox"
 LEASE_TABLE: Final = "outbox_lease"
 MICROSECONDS: Final = 1_000_000
-
-_COLUMNS: Final = ("sink", "created_at", "message")
 
 FULL_CHECK_S: Final = 0.5
 """How long the answer of ``Outbox.full`` is believed, in seconds."""
@@ -239,7 +237,7 @@ class _Ticket:
     """One caller of ``GroupCommit.commit``: woken when its records are settled, or when its turn to lead has come."""
 
     messages: Sequence[bytes]
-    beside: Sequence[StatementRows] = ()
+    beside: Sequence[TableRows] = ()
     wake: threading.Event = field(default_factory=threading.Event)
     settled: bool = False
     error: Exception | None = None
@@ -254,14 +252,14 @@ class GroupCommit:
 
     def __init__(self, engine: Engine, table: Table, sinks: Sequence[str], clock: Clock = time.time) -> None:
         self._quick = Quick(engine)
-        self._statement = insertion(table, _COLUMNS, engine.dialect)
+        self._table = table
         self._sinks = tuple(sinks)
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: list[_Ticket] = []
         self._led = False
 
-    def commit(self, messages: Sequence[bytes], beside: Sequence[StatementRows] = ()) -> None:
+    def commit(self, messages: Sequence[bytes], beside: Sequence[TableRows] = ()) -> None:
         """Return when the records, and the few rows ``beside`` them, are durable in one commit.
 
         Raises NotRecorded when the database refuses.
@@ -284,10 +282,9 @@ class GroupCommit:
         error: Exception | None = NotRecorded("the commit did not return")
         try:
             rows = rows_of([message for ticket in group for message in ticket.messages], self._sinks, self._clock)
-            insertions = [(self._statement, rows), *(one for ticket in group for one in ticket.beside)]
-            wanted = [one for one in insertions if one[1]]
-            if wanted:
-                self._quick.insert(*wanted)
+            wanted = [(self._table, rows), *(one for ticket in group for one in ticket.beside)]
+            if any(rows for _table, rows in wanted):
+                self._quick.insert(wanted)
             error = None
         except DRIVER_ERRORS as refused:
             error = refused

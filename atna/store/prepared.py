@@ -55,39 +55,66 @@ _TOGETHER: Final = 64
 """Rows in one statement; more go one by one: the server keeps few plans, and no statement grows without bound."""
 
 Rows = Sequence[Mapping[str, Any]]
+TableRows = tuple[Table, Rows]
+"""A table and rows for it, each of which names the same columns."""
+
 Shape = tuple[tuple[Table, tuple[str, ...], int], ...]
 
 
-def insert_rows(connection: Connection, tables: Iterable[tuple[Table, Rows]], *, commit: bool = False) -> None:
+def insert_rows(connection: Connection, tables: Iterable[TableRows], *, commit: bool = False) -> None:
     """Insert rows of several tables; PostgreSQL gets them in one statement, and with ``commit`` the end along with it.
 
-    Every row of a table names the same columns. Raises what SQLAlchemy or, on PostgreSQL, the driver raises. What is
-    committed here is not committed twice when the connection's transaction ends.
+    Raises what SQLAlchemy or, on PostgreSQL, the driver raises. What is committed here is not committed twice when the
+    connection's transaction ends.
     """
-    found = [(table, tuple(rows[0]), rows) for table, rows in tables if rows]
+    found = _not_empty(tables)
     if connection.dialect.name == "postgresql":
-        _at_once(connection, found, commit=commit)
+        driver: Any = connection.connection.driver_connection
+        with driver.pipeline():
+            _write(driver, found, connection.dialect)
+            if commit:
+                driver.commit()
         return
     for table, columns, rows in found:
         statement = insertion(table, columns, connection.dialect)
         connection.exec_driver_sql(statement.sql, [statement.bound(row) for row in rows])
 
 
-def _at_once(connection: Connection, found: list[tuple[Table, tuple[str, ...], Rows]], *, commit: bool) -> None:
-    driver: Any = connection.connection.driver_connection
-    together = sum(len(rows) for _, _, rows in found) <= _TOGETHER
-    # The driver would look for placeholders in a statement as long as this each time: RawCursor takes the server's own.
-    with driver.pipeline(), psycopg.RawCursor(driver) if together else driver.cursor() as cursor:
-        if found and together:
-            shape = tuple((table, columns, len(rows)) for table, columns, rows in found)
-            cursor.execute(_joined(shape, connection.dialect), _texts(found))
-        else:
-            for table, columns, rows in found:
-                statement = insertion(table, columns, connection.dialect)
-                for row in rows:
-                    cursor.execute(statement.sql, statement.bound(row))
-        if commit:
-            driver.commit()
+def insert_in_autocommit(driver: psycopg.Connection[Any], tables: Iterable[TableRows], dialect: Dialect) -> None:
+    """``insert_rows`` on a connection of PostgreSQL's driver that is in autocommit: all rows in one commit."""
+    found = _not_empty(tables)
+    if _fit_together(found):
+        _write(driver, found, dialect)
+        return
+    with driver.transaction(), driver.pipeline():
+        _write(driver, found, dialect)
+
+
+Found = Sequence[tuple[Table, tuple[str, ...], Rows]]
+
+
+def _not_empty(tables: Iterable[TableRows]) -> Found:
+    return [(table, tuple(rows[0]), rows) for table, rows in tables if rows]
+
+
+def _fit_together(found: Found) -> bool:
+    return sum(len(rows) for _, _, rows in found) <= _TOGETHER
+
+
+def _write(driver: psycopg.Connection[Any], found: Found, dialect: Dialect) -> None:
+    if not found:
+        return
+    if _fit_together(found):
+        shape = tuple((table, columns, len(rows)) for table, columns, rows in found)
+        # The driver would look for placeholders in a statement as long as this each time: RawCursor takes the server's.
+        with psycopg.RawCursor(driver) as raw:
+            raw.execute(_joined(shape, dialect), _texts(found))
+        return
+    with driver.cursor() as cursor:
+        for table, columns, rows in found:
+            statement = insertion(table, columns, dialect)
+            for row in rows:
+                cursor.execute(statement.sql, statement.bound(row))
 
 
 @lru_cache(maxsize=1024)
@@ -103,7 +130,7 @@ def _joined(shape: Shape, dialect: Dialect) -> bytes:
     return f"WITH {', '.join(parts)} SELECT 1".encode()
 
 
-def _texts(found: list[tuple[Table, tuple[str, ...], Rows]]) -> list[Any]:
+def _texts(found: Found) -> list[Any]:
     """Parameters in order; integers as text, or the driver would name a type by their size and none be prepared."""
     values = (row[name] for _, columns, rows in found for row in rows for name in columns)
     return [str(value) if value.__class__ is int else value for value in values]

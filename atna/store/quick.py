@@ -12,12 +12,9 @@ from typing import Any, Final, TypeVar
 import psycopg
 
 from atna.store.engine import POSTGRESQL_OPTIONS, POSTGRESQL_SESSION, Engine, begin_write, has_something_to_say
-from atna.store.prepared import Prepared
+from atna.store.prepared import Prepared, TableRows, insert_in_autocommit, insert_rows
 
-__all__ = ["Quick", "StatementRows"]
-
-StatementRows = tuple[Prepared, Sequence[Mapping[str, Any]]]
-"""An insertion and the rows for it."""
+__all__ = ["Quick"]
 
 T = TypeVar("T")
 _MOST_IDLE: Final = 40
@@ -46,14 +43,13 @@ class Quick:
         finally:
             connection.close()
 
-    def insert(self, *insertions: StatementRows) -> None:
+    def insert(self, tables: Sequence[TableRows]) -> None:
         """Insert rows, of one table or several, in one commit, durable when it returns."""
         if self._postgresql:
-            self._with_connection(lambda connection: _inserted(connection, insertions))
+            self._with_connection(lambda connection: insert_in_autocommit(connection, tables, self.dialect))
             return
         with begin_write(self._engine) as connection:
-            for statement, rows in insertions:
-                connection.exec_driver_sql(statement.sql, [statement.bound(row) for row in rows])
+            insert_rows(connection, tables)
 
     def _with_connection(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         connection, fresh = self._lent()
@@ -109,17 +105,3 @@ def _close_all(connections: list[psycopg.Connection[Any]]) -> None:
 def _selected(connection: psycopg.Connection[Any], statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
     with connection.cursor(binary=True) as cursor:
         return cursor.execute(statement.sql, values).fetchall()
-
-
-def _inserted(connection: psycopg.Connection[Any], insertions: Sequence[StatementRows]) -> None:
-    if len(insertions) > 1:
-        with connection.transaction():
-            for one in insertions:
-                _inserted(connection, [one])
-        return
-    ((statement, rows),) = insertions
-    with connection.cursor(binary=True) as cursor:
-        if len(rows) == 1:
-            cursor.execute(statement.sql, rows[0])
-        else:
-            cursor.executemany(statement.sql, rows)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from sqlalchemy import Connection, Dialect, Table, exists, func, select
+from sqlalchemy import Connection, Table, exists, func, select
 
 from atna.store.engine import (
     DRIVER_ERRORS,
@@ -17,8 +17,7 @@ from atna.store.engine import (
     reading,
 )
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, rows_of
-from atna.store.prepared import insert_rows, insertion
-from atna.store.quick import StatementRows
+from atna.store.prepared import insert_rows
 from consent.policy import Visibility
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
@@ -148,7 +147,7 @@ class SqlRegistryStore:
     def record_alone(self, messages: Sequence[bytes], let_pass: LetPass | None = None) -> None:
         """Write audit records of a request that changes nothing, together with those of its neighbours in time."""
         with named_failures():
-            self._group_commit.commit(messages, [] if let_pass is None else [_defects(self._engine.dialect, let_pass)])
+            self._group_commit.commit(messages, [] if let_pass is None else [(t.defect, _defect_rows(let_pass))])
 
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""
@@ -292,10 +291,6 @@ class SqlUnitOfWork:
         """Write a registration; LostRace when a replaced entry is no longer Approved or an id was taken meanwhile."""
         change(self._connection, registration)
         self._rows += new_rows(registration, self._codec, self._keys)
-
-
-def _defects(dialect: Dialect, let_pass: LetPass) -> StatementRows:
-    return insertion(t.defect, ("found_at", "partner", "code", "context"), dialect), _defect_rows(let_pass)
 
 
 def _defect_rows(let_pass: LetPass) -> list[dict[str, Any]]:

@@ -94,6 +94,21 @@ def test_ids_are_never_used_again(room):
     assert [row.message for row in outbox.claim(SINK, 10)] == [b"b"]
 
 
+def test_a_crowd_too_large_for_one_statement_is_kept_whole_with_what_belongs_beside_it(room):
+    lease = room.table.metadata.tables["outbox_lease"]
+    beside = (lease, [{"name": "other work", "holder": "me", "expires_at": 5}])
+    messages = [b"%d" % number for number in range(150)]
+    room.group(SINK, OTHER).commit(messages, [beside, (lease, [])])
+    outbox = room.outbox(SINK, OTHER)
+    for sink in (SINK, OTHER):
+        assert [row.message for row in outbox.claim(sink, 1000)] == messages
+    room.now = 0.0
+    assert not outbox.hold_lease("another", 1, name="other work")
+    with pytest.raises(NotRecorded):  # the row beside is there already: nothing of this is kept
+        room.group(SINK, OTHER).commit(messages, [beside])
+    assert len(outbox.claim(SINK, 1000)) == 150
+
+
 def test_many_threads_commit_in_groups_and_every_record_is_there(room):
     group, errors = room.group(), []
 
