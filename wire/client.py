@@ -152,16 +152,13 @@ class SoapClient:
         verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
-        self._client = httpx2.Client(
-            transport=DeadlineTransport(verify, max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S),
-            timeout=httpx2.Timeout(timeout_s, connect=connect_timeout_s),
-            trust_env=False,
-            follow_redirects=False,
-        )
+        # The transport itself: what a whole httpx2.Client adds (cookies, redirects, environment) is of no use here, and
+        # costs a third of the time of a short call.
+        self._transport = DeadlineTransport(verify, max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S)
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._client.close()
+        self._transport.close()
 
     def call(
         self,
@@ -201,9 +198,9 @@ class SoapClient:
             response.close()
             raise
 
-    def _timeout(self, deadline: float | None) -> httpx2.Timeout:
+    def _timeout(self, deadline: float | None) -> dict[str, float | None]:
         each = remaining(deadline, self._timeout_s)
-        return httpx2.Timeout(each, connect=remaining(deadline, self._connect_timeout_s))
+        return httpx2.Timeout(each, connect=remaining(deadline, self._connect_timeout_s)).as_dict()
 
     def _send(
         self, url: str, headers: dict[str, str], content: bytes | Iterator[bytes], deadline: float | None
@@ -212,11 +209,10 @@ class SoapClient:
             raise NotSent("no time is left for it")
         headers |= {"accept-encoding": "identity", "accept": "*/*", "user-agent": "Dossier"}
         try:
-            request = self._client.build_request(
-                "POST", url, headers=headers, content=content, timeout=self._timeout(deadline)
-            )
+            extensions = {"timeout": self._timeout(deadline)}
+            request = httpx2.Request("POST", url, headers=headers, content=content, extensions=extensions)
             with until(deadline):
-                return self._client.send(request, stream=True)
+                return self._transport.handle_request(request)
         except (
             httpx2.ConnectError,
             httpx2.ConnectTimeout,
