@@ -21,6 +21,7 @@ from ihe import mtom
 from ihe import vocabulary as v
 from ihe.errors import SoapFault
 from ihe.mtom import MimeError, href_content_id, multipart_content_type, multipart_overhead, multipart_writer
+from ihe.objects_as_bytes import cut
 from ihe.soap import CONTENT_TYPE, Envelope, envelope, read_envelope, read_fault
 from ihe.transactions import Transaction
 from schemas import Refusal, XmlRefused, parse_xml
@@ -94,6 +95,9 @@ class Answer:
 
     Belongs to the thread that called. Documents are cheapest in the order they arrive, which is that of the message.
     """
+
+    objects: bytes | None = None
+    """Where it was asked for and the bytes allow it: the objects, which are not in ``body`` then."""
 
     def __init__(self, opened: Envelope, response: httpx2.Response, package: Package | None) -> None:
         self.body = opened.body
@@ -171,12 +175,14 @@ class SoapClient:
         deadline: float | None = None,
         max_bytes: int | None = None,
         plain_only: bool = False,
+        objects_as_bytes: bool = False,
     ) -> Answer:
         """Send ``body`` (one serialised element) and wait for the answer; close it, or use it as a context manager.
 
         MTOM where the transaction is MTOM or there are parts. ``deadline`` (``time.monotonic``) is that of the whole
         call, from the connection to the last byte of the last document, however slowly the peer goes on talking;
-        ``max_bytes`` bounds the envelope of the answer; ``plain_only``: an MTOM answer is none.
+        ``max_bytes`` bounds the envelope of the answer; ``plain_only``: an MTOM answer is none. ``objects_as_bytes``:
+        the objects of a plain query answer may be left unread (``Answer.objects``), which is for a trusted registry.
         Raises NotSent, OutcomeUnknown, TooLarge, PeerFault; an exception of a part's own iterator passes through, the
         peer then saw a message without its end.
         """
@@ -190,7 +196,7 @@ class SoapClient:
             extra_headers=extra_headers,
         )
         headers, content = _package(root, parts) if transaction.mtom or parts else _plain(root)
-        bounds = _Bounds(deadline, max_bytes, plain_only=plain_only)
+        bounds = _Bounds(deadline, max_bytes, plain_only, objects_as_bytes)
         response = self._send(url, headers, content, deadline)
         try:
             return _read(response, transaction, message_id, bounds)
@@ -281,6 +287,7 @@ class _Bounds:
     deadline: float | None
     asked_bytes: int | None
     plain_only: bool
+    objects_as_bytes: bool
 
     @property
     def max_bytes(self) -> int:
@@ -294,6 +301,7 @@ class _Bounds:
 def _read(response: httpx2.Response, transaction: Transaction, message_id: str, bounds: _Bounds) -> Answer:
     status = response.status_code
     package: Package | None = None
+    objects: bytes | None = None
     try:
         content_type = mtom.parse_content_type(response.headers.get("content-type", ""))
         pieces = read_until(bounds.deadline, _pieces(response))
@@ -305,6 +313,8 @@ def _read(response: httpx2.Response, transaction: Transaction, message_id: str, 
         else:
             data, charset = _bounded(pieces, bounds.max_bytes), content_type.parameters.get("charset")
             response.close()
+            if bounds.objects_as_bytes and (charset or "utf-8").lower() == "utf-8":
+                data, objects = cut(data) or (data, None)
         opened = read_envelope(_parsed(data, charset, bounds))
     except (MimeError, XmlRefused, SoapFault) as error:
         raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
@@ -314,7 +324,9 @@ def _read(response: httpx2.Response, transaction: Transaction, message_id: str, 
     if fault is not None:
         raise PeerFault(fault)
     _check(opened, status, transaction, message_id)
-    return Answer(opened, response, package)
+    answer = Answer(opened, response, package)
+    answer.objects = objects
+    return answer
 
 
 def _parsed(data: bytes, charset: str | None, bounds: _Bounds) -> Any:
