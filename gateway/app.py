@@ -36,6 +36,7 @@ from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.sinks import Sinks
 from wire.soap_app import Asgi, soap_app
+from wire.spool import Spool
 
 __all__ = ["single", "worker"]
 
@@ -77,6 +78,7 @@ def _joined(
         communities=communities,
         patients=PatientMap(gateway),
         granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
+        spool=Spool(gateway.spool_directory, gateway.spool_total_bytes, "spool_total_bytes"),
     )
     try:
         yield _Joined(room, store, recorder, alerts)
