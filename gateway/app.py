@@ -17,6 +17,7 @@ from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
 from gateway.communities import Communities
+from gateway.fan_out import FanOut
 from gateway.initiating import InitiatingGateway
 from gateway.patients import PatientMap
 from gateway.records import Records
@@ -69,6 +70,7 @@ def _joined(
     alerts = Alerts(recorder, store.record_alone)
     local = SoapClient(tls, timeout_s=gateway.deadline_s, handshake_failed=alerts.handshake_failed)
     communities = Communities(gateway, tls, alerts.handshake_failed)
+    fan_out = FanOut(gateway.max_calls)
     room = Room(
         settings=gateway,
         home=domain.home_community_id,
@@ -76,6 +78,7 @@ def _joined(
         records=Records(recorder),
         local=local,
         communities=communities,
+        fan_out=fan_out,
         patients=PatientMap(gateway),
         granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
         spool=Spool(gateway.spool_directory, gateway.spool_total_bytes, "spool_total_bytes"),
@@ -83,6 +86,7 @@ def _joined(
     try:
         yield _Joined(room, store, recorder, alerts)
     finally:
+        fan_out.close()
         communities.close()
         local.close()
         alerts.close()

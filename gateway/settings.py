@@ -110,6 +110,8 @@ class GatewaySettings(BaseModel):
     stream_s              how long an answer with larger documents may take in all
     max_retrieve_documents  one ITI-39 or ITI-43: documents that are asked for, each as often as it is
     max_answer_bytes      envelope of an answer of a community
+    max_calls             calls to communities at once, of one process
+    breaker_failures      so many in a row, and a community is not asked for breaker_pause_s; then one call tries again
     max_request_bytes     envelope of a request
     """
 
@@ -129,6 +131,9 @@ class GatewaySettings(BaseModel):
     stream_s: Seconds = 3600.0
     max_retrieve_documents: Count = 1000
     max_answer_bytes: Count = 32 * _MIB
+    max_calls: Count = 128
+    breaker_failures: Count = 5
+    breaker_pause_s: Seconds = 30.0
     max_request_bytes: Count = 4 * _MIB
     max_inline_bytes: Count = 32 * _MIB
 
