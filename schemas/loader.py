@@ -18,7 +18,7 @@ from lxml import etree
 _compiling: Final = threading.Lock()
 
 _FILES: Final = Path(__file__).parent
-_ACTORS: Final = ("registry", "repository")
+_ACTORS: Final = ("registry", "repository", "responding_gateway", "initiating_gateway")
 _PUBLISHED: Final = ("xml.xsd", "rim.xsd", "rs.xsd", "lcm.xsd", "query.xsd", "xdsb.xsd", "rmd.xsd", "hl7v3.xsd")
 _LOCATION: Final = re.compile(rb'schemaLocation="(?:strict/)?([a-z0-9]+\.xsd)"')
 _ADDRESS: Final = re.compile(rb'(<soap12:address location=)"[^"]*"')
