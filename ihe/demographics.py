@@ -2,8 +2,8 @@
 
 Folding: case, accents and the marks between parts of a name do not count: ``Müller-Lüdenscheidt``, ``MULLER
 LUDENSCHEIDT`` and ``müller  lüdenscheidt`` are one name. ``Mueller`` is another: which of two spellings is meant cannot
-be told from a name. Letters that Unicode takes for letters of their own (ø, ł, đ, ß, æ …) are folded as travel documents
-without them are written.
+be told from a name. Letters that Unicode takes for letters of their own (ø, ł, đ, ß, æ …) are folded to those they are
+written with where they are missing.
 """
 
 import unicodedata

@@ -60,6 +60,7 @@ _ISSUE_KIND: Final = "_ActAdministrativeDetectedIssueManagementCode"
 """As the framework has it; others send others, and nobody should look."""
 _GENDERS: Final = "2.16.840.1.113883.5.1"
 _MOST_TEXT: Final = 256
+_MOST_DIGITS: Final = 6
 _EVENT: Final = "controlActProcess/subject/registrationEvent"
 _ISSUE: Final = "controlActProcess/reasonOf/detectedIssueEvent"
 
@@ -94,7 +95,8 @@ class FoundPatient:
 class PatientAnswer:
     """An answer as its receiver reads it: ``acknowledgement`` AA, AE or AR; ``texts`` are for the log, bounded.
 
-    ``wanted`` are codes of attributes the responder wants too, ``reasons`` codes why it did not answer.
+    ``wanted`` are codes of attributes the responder wants too, ``reasons`` codes why it did not answer; ``total`` is
+    how many match, where that is told.
     """
 
     acknowledgement: str | None = None
@@ -104,6 +106,7 @@ class PatientAnswer:
     patients: tuple[FoundPatient, ...] = ()
     wanted: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    total: int | None = None
     texts: tuple[str, ...] = ()
 
 
@@ -122,6 +125,7 @@ def read_patient_answer(body: Any) -> PatientAnswer:
         patients=tuple(map(_found, body.findall(path(_EVENT), NS))),
         wanted=_codes(issues, "triggerFor/actOrderRequired/code"),
         reasons=_codes(issues, "mitigatedBy/detectedIssueManagement/code"),
+        total=_number(body.find(path("controlActProcess/queryAck/resultTotalQuantity"), NS)),
         texts=tuple(_texts(body)),
     )
 
@@ -131,14 +135,17 @@ def _found(event: Any) -> FoundPatient:
     home = instance_of(event.find(path("custodian/assignedEntity/id"), NS))
     if patient is None:
         return FoundPatient((), home=home.root if home else None)
-    observed = patient.find(path("subjectOf1/queryMatchObservation/value"), NS)
-    value = word(observed, "value") or ""
     return FoundPatient(
         identifiers=identifiers_of(patient.findall("h:id", NS)),
         demographics=demographics_of(patient.find("h:patientPerson", NS)),
         home=home.root if home else None,
-        match=int(value) if value.isascii() and value.isdigit() and len(value) <= 3 else None,
+        match=_number(patient.find(path("subjectOf1/queryMatchObservation/value"), NS)),
     )
+
+
+def _number(element: Any) -> int | None:
+    value = word(element, "value") or ""
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS else None
 
 
 def _codes(issues: Iterable[Any], names: str) -> tuple[str, ...]:

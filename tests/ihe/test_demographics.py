@@ -25,7 +25,9 @@ def test_one_name_in_two_spellings(one, other):
     assert fold(one) == fold(other) != ""
 
 
-@pytest.mark.parametrize(("one", "other"), [("Müller", "Mueller"), ("Anna", "Anne"), ("Jean Paul", "Jean"), ("王", "汪")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("Müller", "Mueller"), ("Anna", "Anne"), ("Jean Paul", "Jean"), ("王", "汪")]
+)
 def test_two_names(one, other):
     assert fold(one) != fold(other)
 

@@ -60,6 +60,7 @@ def test_each_case_is_written_and_read_again(case):
         tuple(told.get("patients", ())),
         tuple(told.get("wanted", ())),
         (str(told["reason"]),) if "reason" in told else (),
+        told.get("total", len(told.get("patients", ()))),
         tuple(f"{one.code} {one.text}" for one in told.get("details", ())),
     )
 
