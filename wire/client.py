@@ -7,7 +7,9 @@ have done: NotSent (nothing reached it), OutcomeUnknown (it may have acted), Pee
 import base64
 import binascii
 import ssl
+import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,20 +23,25 @@ from ihe.errors import SoapFault
 from ihe.mtom import MimeError, href_content_id, multipart_content_type, multipart_overhead, multipart_writer
 from ihe.soap import CONTENT_TYPE, Envelope, envelope, read_envelope, read_fault
 from ihe.transactions import Transaction
-from schemas import XmlRefused, parse_xml
+from schemas import Refusal, XmlRefused, parse_xml
 from wire.client_package import Package
+from wire.deadline import DeadlineTransport, read_until, remaining, until
 from wire.handshake import HandshakeFailed
 from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
 from wire.tls import NotListed, handshake_fault, reason_of
 
-__all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient"]
+__all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient", "TooLarge"]
 
 CONNECT_TIMEOUT_S: Final = 5.0
 KEEP_ALIVE_S: Final = 15.0
 """Shorter than any server's, so that a request is not written to a connection that is just being closed."""
 MAX_ENVELOPE_BYTES: Final = 64 * 2**20
 HTTPS_PORT: Final = 443
+_LEAST_MARKUP: Final = 500_000
+_BYTES_PER_MARKUP: Final = 16
+"""An ebRIM object has an element or attribute for every 20 bytes or so; each takes some hundred bytes once parsed."""
+_GZIP_OR_ZLIB: Final = 47
 _AT_ONCE: Final = 2**18
 _BLOCK: Final = 2**16
 _ROOT_ID: Final = "root@dossier"
@@ -54,6 +61,10 @@ class OutcomeUnknown(Exception):  # noqa: N818 - says what happened
     def __init__(self, reason: str, http_status: int | None = None) -> None:
         super().__init__(reason)
         self.http_status = http_status
+
+
+class TooLarge(OutcomeUnknown):
+    """The envelope of the answer is over its bound (``max_bytes``, or the markup that such a bound allows)."""
 
 
 class PeerFault(Exception):  # noqa: N818 - says what happened
@@ -123,7 +134,7 @@ class Answer:
 
 
 class SoapClient:
-    """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, not the whole call.
+    """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, a deadline the whole call.
 
     ``handshake_failed`` is told, in the thread that called, of a server whose certificate does not count (ITI-19).
     """
@@ -139,10 +150,11 @@ class SoapClient:
     ) -> None:
         self._handshake_failed = handshake_failed
         verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
+        self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
         self._client = httpx2.Client(
-            verify=verify,
+            transport=DeadlineTransport(verify, max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S),
             timeout=httpx2.Timeout(timeout_s, connect=connect_timeout_s),
-            limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S),
             trust_env=False,
             follow_redirects=False,
         )
@@ -159,11 +171,17 @@ class SoapClient:
         *,
         parts: Sequence[OutPart] = (),
         extra_headers: bytes = b"",
+        deadline: float | None = None,
+        max_bytes: int | None = None,
+        plain_only: bool = False,
     ) -> Answer:
         """Send ``body`` (one serialised element) and wait for the answer; close it, or use it as a context manager.
 
-        MTOM where the transaction is MTOM or there are parts. Raises NotSent, OutcomeUnknown, PeerFault; an exception
-        of a part's own iterator passes through, the peer then saw a message without its end.
+        MTOM where the transaction is MTOM or there are parts. ``deadline`` (``time.monotonic``) is that of the whole
+        call, from the connection to the last byte of the last document, however slowly the peer goes on talking;
+        ``max_bytes`` bounds the envelope of the answer; ``plain_only``: an MTOM answer is none.
+        Raises NotSent, OutcomeUnknown, TooLarge, PeerFault; an exception of a part's own iterator passes through, the
+        peer then saw a message without its end.
         """
         message_id = uuid.uuid4().urn
         root = envelope(
@@ -175,18 +193,30 @@ class SoapClient:
             extra_headers=extra_headers,
         )
         headers, content = _package(root, parts) if transaction.mtom or parts else _plain(root)
-        response = self._send(url, headers, content)
+        bounds = _Bounds(deadline, max_bytes, plain_only=plain_only)
+        response = self._send(url, headers, content, deadline)
         try:
-            return _read(response, transaction, message_id)
+            return _read(response, transaction, message_id, bounds)
         except BaseException:
             response.close()
             raise
 
-    def _send(self, url: str, headers: dict[str, str], content: bytes | Iterator[bytes]) -> httpx2.Response:
+    def _timeout(self, deadline: float | None) -> httpx2.Timeout:
+        each = remaining(deadline, self._timeout_s)
+        return httpx2.Timeout(each, connect=remaining(deadline, self._connect_timeout_s))
+
+    def _send(
+        self, url: str, headers: dict[str, str], content: bytes | Iterator[bytes], deadline: float | None
+    ) -> httpx2.Response:
+        if deadline is not None and deadline <= time.monotonic():
+            raise NotSent("no time is left for it")
         headers |= {"accept-encoding": "identity", "accept": "*/*", "user-agent": "Dossier"}
         try:
-            request = self._client.build_request("POST", url, headers=headers, content=content)
-            return self._client.send(request, stream=True)
+            request = self._client.build_request(
+                "POST", url, headers=headers, content=content, timeout=self._timeout(deadline)
+            )
+            with until(deadline):
+                return self._client.send(request, stream=True)
         except (
             httpx2.ConnectError,
             httpx2.ConnectTimeout,
@@ -248,17 +278,38 @@ def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _read(response: httpx2.Response, transaction: Transaction, message_id: str) -> Answer:
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Of one answer, see ``SoapClient.call``."""
+
+    deadline: float | None
+    asked_bytes: int | None
+    plain_only: bool
+
+    @property
+    def max_bytes(self) -> int:
+        return self.asked_bytes or MAX_ENVELOPE_BYTES
+
+    @property
+    def max_markup(self) -> int:
+        return max(_LEAST_MARKUP, (self.asked_bytes or 0) // _BYTES_PER_MARKUP)
+
+
+def _read(response: httpx2.Response, transaction: Transaction, message_id: str, bounds: _Bounds) -> Answer:
     status = response.status_code
     package: Package | None = None
     try:
         content_type = mtom.parse_content_type(response.headers.get("content-type", ""))
+        pieces = read_until(bounds.deadline, _pieces(response))
         if content_type.media_type == "multipart/related":
-            package = Package(content_type, response.iter_bytes())
-            data, charset = package.root(MAX_ENVELOPE_BYTES)
+            if bounds.plain_only:
+                raise MimeError("it is an MTOM package")  # noqa: TRY301 - one place says what is unreadable
+            package = Package(content_type, pieces)
+            data, charset = package.root(bounds.max_bytes)
         else:
-            data, charset = _bounded(response), content_type.parameters.get("charset")
-        opened = read_envelope(parse_xml(data, max_bytes=MAX_ENVELOPE_BYTES, encoding=charset))
+            data, charset = _bounded(pieces, bounds.max_bytes), content_type.parameters.get("charset")
+            response.close()
+        opened = read_envelope(_parsed(data, charset, bounds))
     except (MimeError, XmlRefused, SoapFault) as error:
         raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
     except httpx2.HTTPError as error:
@@ -270,6 +321,39 @@ def _read(response: httpx2.Response, transaction: Transaction, message_id: str) 
     return Answer(opened, response, package)
 
 
+def _parsed(data: bytes, charset: str | None, bounds: _Bounds) -> Any:
+    try:
+        return parse_xml(data, max_bytes=bounds.max_bytes, max_markup=bounds.max_markup, encoding=charset)
+    except XmlRefused as refused:
+        if refused.kind is Refusal.SIZE:
+            raise TooLarge(f"the answer has {refused.reason}") from refused
+        raise
+
+
+def _pieces(response: httpx2.Response) -> Iterator[bytes]:
+    """The bytes of the answer; a peer may compress them though it was told not to, and what comes out is not small."""
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding == "identity":
+        return response.iter_raw()
+    if coding in ("gzip", "x-gzip", "deflate"):
+        return _inflated(response.iter_raw())
+    raise MimeError("it is compressed though that was not asked for")
+
+
+def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    engine = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
+    try:
+        for piece in pieces:
+            data, rest = engine.decompress(piece, _BLOCK), engine.unconsumed_tail
+            while data:
+                yield data
+                data, rest = engine.decompress(rest, _BLOCK), engine.unconsumed_tail
+    except zlib.error as error:
+        raise MimeError("it is damaged") from error
+    if not engine.eof:
+        raise MimeError("its compressed bytes break off")
+
+
 def _check(opened: Envelope, status: int, transaction: Transaction, message_id: str) -> None:
     relates_to = opened.addressing.relates_to
     if relates_to and message_id not in relates_to:
@@ -278,13 +362,12 @@ def _check(opened: Envelope, status: int, transaction: Transaction, message_id: 
         raise OutcomeUnknown(f"HTTP {status} with {opened.body.tag} instead of {transaction.response_root}", status)
 
 
-def _bounded(response: httpx2.Response) -> bytes:
+def _bounded(pieces: Iterator[bytes], max_bytes: int) -> bytes:
     data = bytearray()
-    for piece in response.iter_bytes():
+    for piece in pieces:
         data += piece
-        if len(data) > MAX_ENVELOPE_BYTES:
-            raise MimeError(f"the answer has more than {MAX_ENVELOPE_BYTES} bytes")
-    response.close()
+        if len(data) > max_bytes:
+            raise TooLarge(f"the answer has more than {max_bytes} bytes")
     return bytes(data)
 
 
