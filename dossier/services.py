@@ -288,7 +288,7 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
     syslog = "tls" if settings.tls["audit.syslog"].enabled else "tcp"
     rows = {
         "registry": [
-            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44 (?wsdl)"),
+            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44, ITI-47 (?wsdl)"),
             ("patient feed", f"{feed}://{settings.registry.feed_listen}", "ITI-8"),
             ("registry admin", f"http://{settings.admin.registry_listen}", "/health/live /health/ready /metrics"),
         ],
