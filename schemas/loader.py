@@ -18,7 +18,7 @@ from lxml import etree
 _compiling: Final = threading.Lock()
 
 _FILES: Final = Path(__file__).parent
-_ACTORS: Final = ("registry", "repository")
+_ACTORS: Final = ("registry", "repository", "responding_gateway", "initiating_gateway")
 _PUBLISHED: Final = ("xml.xsd", "rim.xsd", "rs.xsd", "lcm.xsd", "query.xsd", "xdsb.xsd", "rmd.xsd", "hl7v3.xsd")
 _LOCATION: Final = re.compile(rb'schemaLocation="(?:strict/)?([a-z0-9]+\.xsd)"')
 _ADDRESS: Final = re.compile(rb'(<soap12:address location=)"[^"]*"')
@@ -34,10 +34,10 @@ def compiled(kind: str) -> etree.XMLSchema:
 
 
 def wsdl(actor: str, address: str) -> bytes:
-    """The WSDL of the actor ``registry`` or ``repository`` for the endpoint ``address``.
+    """The WSDL of the actor ``registry``, ``repository``, ``responding_gateway`` or ``initiating_gateway``.
 
-    ``address`` is the URL without query; the schemas are imported from ``address?xsd=NAME``. Raises ValueError for
-    another actor.
+    ``address`` is the endpoint's URL without query; the schemas are imported from ``address?xsd=NAME``. Raises
+    ValueError for another actor.
     """
     if actor not in _ACTORS:
         raise ValueError(f"no WSDL for {actor!r}")
