@@ -86,6 +86,7 @@ __all__ = [
     "patient_changed_by_operator",
     "patient_feed",
     "patient_feed_v3",
+    "patients_found",
     "provided",
     "registered",
     "removed",
@@ -232,18 +233,48 @@ def retrieved(
     patient_id: str | None = None,
     reason: str | None = None,
     decision: str | None = None,
+    transaction: Transaction = ITI_43,
 ) -> AuditMessage:
-    """ITI-43 Retrieve Document Set (ITI TF-2: 3.43.5.1). ``documents`` are those with this one outcome."""
+    """ITI-43 Retrieve Document Set (ITI TF-2: 3.43.5.1) and ITI-39; ``documents`` are those with this one outcome."""
     asked = parties.writer is Writer.REQUESTER
     event = EventIdentification(
         IMPORT if asked else EXPORT,
         Action.CREATE if asked else Action.READ,
         outcome,
-        (transaction_code(ITI_43.code, ITI_43.name),),
+        (transaction_code(transaction.code, transaction.name),),
         reason,
     )
     objects = (document_object(document, decision) for document in documents)
     return about(event, parties, (*patients(patient_id), *objects), retrieving=True)
+
+
+def patients_found(
+    parties: Parties,
+    *,
+    transaction: Transaction,
+    query_id: str,
+    request: bytes,
+    patient_ids: Sequence[str],
+    outcome: Outcome,
+    reason: str | None = None,
+    decision: str | None = None,
+    home_community_id: str | None = None,
+) -> AuditMessage:
+    """ITI-47 Patient Demographics Query HL7 v3 and ITI-55 Cross Gateway Patient Discovery (ITI TF-2: 3.47.5, 3.55.5).
+
+    ``query_id`` is the queryId of the message, ``request`` its queryByParameter as UTF-8; ``patient_ids`` (CX) are the
+    patients returned, which the side that asks ITI-55 leaves out.
+    """
+    event_type = transaction_code(transaction.code, transaction.name)
+    details = [Detail("QueryEncoding", b"UTF-8")]
+    if home_community_id is not None:
+        details.append(Detail("ihe:homeCommunityID", home_community_id.encode()))
+    query = ParticipantObject(
+        query_id, event_type, SYSTEM, ROLE_QUERY, query=request, details=(*details, *decided(decision))
+    )
+    event = EventIdentification(QUERY, Action.EXECUTE, outcome, (event_type,), reason)
+    found = (one for patient_id in patient_ids for one in patients(patient_id))
+    return about(event, parties, (*found, query))
 
 
 def retrieved_partly(

@@ -72,6 +72,7 @@ SERVICES: Final[Mapping[str, Service]] = MappingProxyType(
             Service(
                 "repository", "repository.app", {"soap": "repository.listen"}, {"admin": "admin.repository_listen"}
             ),
+            Service("gateway", "gateway.app", {"soap": "gateway.listen"}, {"admin": "admin.gateway_listen"}),
             Service(
                 "audit",
                 "atna.record_repository.app",
@@ -282,7 +283,7 @@ def _folders(settings: Settings, services: list[Service], *, stores: bool) -> It
 
 def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str]]:
     """The endpoint table: service, address, what is spoken there."""
-    registry, repository, audit = (settings.scheme(name) for name in ("registry", "repository", "audit"))
+    registry, repository, gateway, audit = (settings.scheme(name) for name in SERVICES)
     feed = "mllps" if settings.tls["registry.feed"].enabled else "mllp"
     syslog = "tls" if settings.tls["audit.syslog"].enabled else "tcp"
     rows = {
@@ -294,6 +295,11 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
         "repository": [
             ("repository", f"{repository}://{settings.repository.listen}/repository", "ITI-41, ITI-43, ITI-86 (?wsdl)"),
             ("repository admin", f"http://{settings.admin.repository_listen}", "/health/live /health/ready /metrics"),
+        ],
+        "gateway": [
+            ("responding gateway", f"{gateway}://{settings.gateway.listen}/responding", "ITI-38, ITI-39 (?wsdl)"),
+            ("initiating gateway", f"{gateway}://{settings.gateway.listen}/initiating", "ITI-18, ITI-43 (?wsdl)"),
+            ("gateway admin", f"http://{settings.admin.gateway_listen}", "/health/live /health/ready /metrics"),
         ],
         "audit": [
             ("audit", f"{audit}://{settings.audit.listen}/fhir/AuditEvent", "ITI-81"),

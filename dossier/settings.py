@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from atna.settings import AuditSettings
+from gateway.settings import GatewaySettings
 from registry.settings import RegistrySettings
 from repository.settings import KEYS_WANTED, RepositorySettings
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
@@ -44,7 +45,7 @@ DEFAULT_DATA: Final = Path("var")
 PREFIX: Final = "DOSSIER_"
 NOT_SETTINGS: Final = frozenset({"DOSSIER_CONFIG", "DOSSIER_DATA", "DOSSIER_BASE_PORT"})
 """Environment variables of the command line itself."""
-SERVICES: Final = ("registry", "repository", "audit")
+SERVICES: Final = ("registry", "repository", "gateway", "audit")
 LISTENERS: Final[Mapping[str, tuple[str, str]]] = {
     "registry.feed": ("registry", "feed_tls"),
     "audit.syslog": ("audit", "syslog_tls"),
@@ -54,20 +55,22 @@ LISTENING: Final = (
     ("registry.listen", "registry", "registry.tls"),
     ("registry.feed_listen", "registry.feed", "registry.feed_tls"),
     ("repository.listen", "repository", "repository.tls"),
+    ("gateway.listen", "gateway", "gateway.tls"),
     ("audit.listen", "audit", "audit.tls"),
     ("audit.syslog_tls_listen", "audit.syslog", "audit.syslog_tls"),
     ("audit.syslog_udp_listen", "audit.syslog", "audit.syslog_tls"),
     ("admin.registry_listen", "registry", "registry.tls"),
     ("admin.repository_listen", "repository", "repository.tls"),
+    ("admin.gateway_listen", "gateway", "gateway.tls"),
     ("admin.audit_listen", "audit", "audit.tls"),
 )
 """Every address of the settings, whose TLS settings hold for it, and where an operator writes them."""
 DATAGRAMS: Final = frozenset({"audit.syslog_udp_listen"})
 """UDP: in the clear whatever certificates there are, and with ports of its own."""
-SENDERS: Final = ("registry", "repository")
+SENDERS: Final = ("registry", "repository", "gateway")
 """Services with an outbox."""
 SQLITE_WORKERS: Final = 2
-LATER: Final = ("gateway", "xua")
+LATER: Final = ("xua",)
 
 
 class SettingsError(Exception):
@@ -85,6 +88,7 @@ class AdminSettings(BaseModel):
 
     registry_listen: str = "127.0.0.1:8019"
     repository_listen: str = "127.0.0.1:8029"
+    gateway_listen: str = "127.0.0.1:8039"
     audit_listen: str = "127.0.0.1:8049"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "text"
@@ -94,6 +98,7 @@ MODELS: Final[Mapping[str, type[BaseModel]]] = {
     "affinity_domain": AffinityDomainSettings,
     "registry": RegistrySettings,
     "repository": RepositorySettings,
+    "gateway": GatewaySettings,
     "audit": AuditSettings,
     "tls": TlsSettings,
     "admin": AdminSettings,
@@ -135,6 +140,7 @@ class Settings:
     affinity_domain: AffinityDomainSettings
     registry: RegistrySettings
     repository: RepositorySettings
+    gateway: GatewaySettings
     audit: AuditSettings
     admin: AdminSettings
     limits: LimitSettings
@@ -180,6 +186,7 @@ def room_arguments(settings: Settings, service: str, function: str = "worker") -
     own: dict[str, dict[str, Any]] = {
         "registry": {"registry": settings.registry, "audit": settings.audit},
         "repository": {"repository": settings.repository, "audit": settings.audit},
+        "gateway": {"gateway": settings.gateway, "audit": settings.audit},
         "audit": {"audit": settings.audit},
     }
     listeners: dict[tuple[str, str], dict[str, Any]] = {
@@ -212,6 +219,10 @@ class _RepositoryShape(RepositorySettings):
     tls: TlsSettings | None = None
 
 
+class _GatewayShape(GatewaySettings):
+    tls: TlsSettings | None = None
+
+
 class _AuditShape(AuditSettings):
     tls: TlsSettings | None = None
     syslog_tls: TlsSettings | None = None
@@ -223,6 +234,7 @@ class _Shape(BaseSettings):
     affinity_domain: AffinityDomainSettings | None = None
     registry: _RegistryShape | None = None
     repository: _RepositoryShape | None = None
+    gateway: _GatewayShape | None = None
     audit: _AuditShape | None = None
     tls: TlsSettings | None = None
     admin: AdminSettings | None = None
@@ -298,6 +310,9 @@ def _defaults(given: Mapping[str, Any], data: Path, base_port: int) -> dict[str,
 
     registry = given.get("registry")
     shared = {}
+    repository = given.get("repository")
+    named = repository.get("unique_id") if isinstance(repository, Mapping) else None
+    own_repository = named or RepositorySettings.model_fields["unique_id"].default
     if isinstance(registry, Mapping) and "max_registration_s" in registry:
         shared["max_registration_s"] = registry["max_registration_s"]
     return {
@@ -313,6 +328,12 @@ def _defaults(given: Mapping[str, Any], data: Path, base_port: int) -> dict[str,
             "registry_url": url("registry", 10, "/registry"),
             **shared,
         },
+        "gateway": {
+            "listen": address(30),
+            "database_url": f"sqlite:///{here / 'gateway.db'}",
+            "registry_url": url("registry", 10, "/registry"),
+            "repositories": [{"unique_id": own_repository, "url": url("repository", 20, "/repository")}],
+        },
         "audit": {
             "listen": address(40),
             "syslog_tls_listen": address(41),
@@ -325,6 +346,7 @@ def _defaults(given: Mapping[str, Any], data: Path, base_port: int) -> dict[str,
         "admin": {
             "registry_listen": address(19),
             "repository_listen": address(29),
+            "gateway_listen": address(39),
             "audit_listen": address(49),
         },
     }

@@ -15,7 +15,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ihe.matricule import MatriculePolicy
 
-__all__ = ["AffinityDomainSettings", "LimitSettings", "PartnerSettings", "Strictness", "TlsSettings"]
+__all__ = [
+    "AffinityDomainSettings",
+    "ExistingFile",
+    "HomeCommunityId",
+    "LimitSettings",
+    "Oid",
+    "PartnerKey",
+    "PartnerSettings",
+    "Strictness",
+    "TlsSettings",
+]
 
 Strictness = Literal["reject", "warn"]
 

@@ -40,6 +40,8 @@ class Room:
 def _rooms(settings: Settings) -> Iterator[Room]:
     import atna.record_repository.store.migrations as audit_migrations
     import atna.record_repository.store.tables as audit_tables
+    import gateway.store.migrations as gateway_migrations
+    import gateway.store.tables as gateway_tables
     import registry.store.migrations as registry_migrations
     import registry.store.tables as registry_tables
     import repository.store.migrations as repository_migrations
@@ -66,6 +68,7 @@ def _rooms(settings: Settings) -> Iterator[Room]:
 
     yield room("registry", settings.registry.database_url, registry_tables.metadata, registry_migrations.FOLDER)
     yield room("repository", settings.repository.database_url, repository_tables.metadata, repository_migrations.FOLDER)
+    yield room("gateway", settings.gateway.database_url, gateway_tables.metadata, gateway_migrations.FOLDER)
     yield room("audit", settings.audit.database_url, audit_tables.metadata, audit_migrations.FOLDER)
 
 

@@ -19,7 +19,7 @@ from dossier.settings import Address, AdminSettings, SettingsError, reachable
 
 __all__ = ["health"]
 
-SERVICES: Final = ("registry", "repository", "audit")
+SERVICES: Final = ("registry", "repository", "gateway", "audit")
 TIMEOUT_S: Final = 8.0
 """More than the admin port gives a check (``wire.admin``), less than a container's health check usually may take."""
 MAX_ANSWER_BYTES: Final = 64 * 2**10
@@ -31,6 +31,7 @@ class Whose(StrEnum):
     ALL = "all"
     REGISTRY = "registry"
     REPOSITORY = "repository"
+    GATEWAY = "gateway"
     AUDIT = "audit"
 
 

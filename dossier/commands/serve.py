@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from dossier.console import CommandError
 from dossier.logs import set_up_logging
 from dossier.options import BasePort, Config, Data, load_settings
 from dossier.services import (
@@ -44,8 +43,6 @@ def serve(
     table: Annotated[bool, typer.Option("--table", help="Print the table of endpoints on standard error.")] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; prints "ready" on standard output when every service answers."""
-    if actor is ActorName.GATEWAY:
-        raise CommandError("the gateway is not in this version", status=2)
     settings = load_settings(config, data, base_port)
     check_certificates(settings)
     check_keyring(settings)

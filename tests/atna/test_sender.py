@@ -102,7 +102,7 @@ def test_a_record_after_silence_leaves_within_a_moment(room, running):
     start = time.monotonic()
     room.add(b"a")
     until(lambda: sink.taken)
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 5  # BACKLOG_EVERY_S: it did not wait for anything slower than its idle turn
 
 
 def test_a_sink_that_is_down_is_asked_again_and_delays_no_other(sqlite_url, running):

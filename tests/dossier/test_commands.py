@@ -11,6 +11,7 @@ from cryptography import x509
 
 from atna.record_repository.store import tables as audit_tables
 from dossier.services import sqlite_file
+from gateway.store import tables as gateway_tables
 from registry.store import tables as registry_tables
 from repository.store import tables as repository_tables
 from wire.settings import TlsSettings
@@ -20,6 +21,7 @@ PATIENT = "P1^^^&1.2.3&ISO"
 SCHEMAS = {
     "registry": registry_tables.metadata,
     "repository": repository_tables.metadata,
+    "gateway": gateway_tables.metadata,
     "audit": audit_tables.metadata,
 }
 
@@ -127,11 +129,6 @@ def test_faults_of_certificates_and_code_file_are_told_together(run_command, tmp
     assert "settings: repository.store_ca: cannot be read" in err
 
 
-def test_the_gateway_is_not_there_yet(run_command):
-    status, _out, err = run_command("serve", "gateway")
-    assert (status, err) == (2, "dossier: the gateway is not in this version\n")
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -201,7 +198,7 @@ def test_db_status_says_what_is_there(run_command, tmp_path):
     data = ("--data", str(tmp_path / "data"))
     status, out, _err = run_command("db", "status", *data)
     assert status == 1
-    assert [line.split("\t")[3].partition(":")[0] for line in out.splitlines()] == ["empty"] * 3
+    assert [line.split("\t")[3].partition(":")[0] for line in out.splitlines()] == ["empty"] * 4
     assert not (tmp_path / "data").exists()
     run_command("db", "upgrade", *data)
     status, out, _err = run_command("db", "status", *data, "--json")
@@ -341,7 +338,7 @@ def test_settings_with_these_certificates_serve_https(run_command, tmp_path):
     report = json.loads(run_command("config", "check", "--config", str(path), "--json")[1])
     assert [(one["tls"], one["file"], one["days"]) for one in report["certificates"]] == [
         (f"{service}.tls", file, 89)
-        for service in ("registry", "repository", "audit")
+        for service in ("registry", "repository", "gateway", "audit")
         for file in ("certificate", "ca")
     ]
     (tmp_path / "server.key").write_text("not a key")

@@ -40,6 +40,7 @@ def test_every_service_of_a_running_dossier_is_ready(dossier_server):
     assert [(row["service"], row["state"], row["well"]) for row in rows] == [
         ("registry", "ready", True),
         ("repository", "ready", True),
+        ("gateway", "ready", True),
         ("audit", "ready", True),
     ]
     assert dossier_server.run("health", "audit", "--live")[0]["state"] == "live"
@@ -70,7 +71,7 @@ def test_nobody_there_is_one_line_and_1(run_command):
     assert (status, err) == (1, "")
     lines = out.splitlines()
     assert lines[0] == f"registry: does not answer on 127.0.0.1:{base_port + 19} (ConnectionRefusedError)"
-    assert len(lines) == 3
+    assert len(lines) == 4
 
 
 def test_settings_at_fault_end_with_1_too(run_command, tmp_path):

@@ -120,7 +120,9 @@ def test_every_fault_at_once_with_its_path_and_what_is_allowed(toml):
         [portal]
         a = 1
         [gateway]
-        deadline_s = 3
+        deadline_s = 0
+        [xua]
+        a = 1
         """
     )
     found = "\n".join(faults(path, environ={"DOSSIER_NONSENSE__KEY": "1"}))
@@ -131,7 +133,8 @@ def test_every_fault_at_once_with_its_path_and_what_is_allowed(toml):
         "repository.max_document_bytes: input should be greater than 0",
         "admin.log_format: input should be 'json' or 'text'",
         "portal: no such section",
-        "gateway: not in this version",
+        "gateway.deadline_s: input should be greater than 0",
+        "xua: not in this version",
         "DOSSIER_NONSENSE__KEY: no such section",
     ):
         assert expected in found, expected
@@ -207,7 +210,10 @@ def test_whoever_sends_syslog_over_tls_shows_a_certificate(toml, tmp_path):
     pem.write_text("x")
     text = '[audit]\nsinks = ["tls://audit.example.org"]\n'
     own = f'[registry.tls]\ncertificate = "{pem}"\nkey = "{pem}"\nca = "{pem}"\n'
-    assert faults(toml(text + own)) == ["audit.sinks: tls:// needs certificate, key and ca in tls or repository.tls"]
+    assert faults(toml(text + own)) == [
+        f"audit.sinks: tls:// needs certificate, key and ca in tls or {service}.tls"
+        for service in ("repository", "gateway")
+    ]
     assert load(toml(text + own.replace("registry.", "")), environ={}).audit.sinks == ("tls://audit.example.org",)
 
 

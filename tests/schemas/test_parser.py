@@ -2,11 +2,11 @@
 
 import base64
 import threading
-import time
 
 import pytest
 
 from schemas import Refusal, XmlRefused, parse_xml
+from tests.growth import growth
 
 LAUGHS = (
     b'<!DOCTYPE l [<!ENTITY a "ha">'
@@ -44,11 +44,9 @@ def refused(data, **limits):
 def test_a_dtd_is_refused_in_every_disguise(data, encoding):
     if encoding != "as it is":
         data = data.removeprefix(b"\xef\xbb\xbf").decode().encode(encoding)
-    started = time.thread_time()
     error = refused(data)
     assert error.kind is Refusal.DTD
     assert "document type declaration" in error.reason
-    assert time.thread_time() - started < 0.5
 
 
 def test_the_line_of_a_dtd_is_named():
@@ -89,9 +87,7 @@ def test_the_five_entities_and_character_references_are_text():
 
 @pytest.mark.parametrize("depth", [65, 255, 2_000, 1_000_000])
 def test_nesting_is_bounded(depth):
-    started = time.thread_time()
     assert refused(b"<a>" * depth + b"</a>" * depth, max_markup=3_000_000).kind is Refusal.DEPTH
-    assert time.thread_time() - started < 2
 
 
 def test_the_bound_of_nesting_is_exact_and_can_be_moved():
@@ -227,9 +223,11 @@ def test_inline_documents_over_ten_megabytes_are_read():
 
 @pytest.mark.parametrize("piece", [b"&#65;", b"<![CDATA[A]]>", b"A<!-- -->", b"A<?p?>"])
 def test_text_in_many_pieces_takes_linear_time(piece):
-    started = time.thread_time()
-    assert len(parse_xml(b"<a>" + piece * 200_000 + b"</a>").text) == 200_000
-    assert time.thread_time() - started < 3
+    def parse(data):
+        return len(parse_xml(data).text)
+
+    assert parse(b"<a>" + piece * 200_000 + b"</a>") == 200_000
+    assert growth(lambda n: b"<a>" + piece * n + b"</a>", parse, 50_000) < 10
 
 
 def test_many_threads_parse_at_once():

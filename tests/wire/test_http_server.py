@@ -249,7 +249,7 @@ class TestHeadBounds:
 
 class TestStalls:
     def test_fifty_silent_clients_disturb_nobody_and_are_closed(self, serve, exchange):
-        with serve(header_timeout_s=1) as server:
+        with serve(header_timeout_s=3) as server:
             silent = [server.connect() for _ in range(25)]
             begun = [server.connect() for _ in range(25)]
             for connection in begun:
@@ -257,7 +257,7 @@ class TestStalls:
             before = time.monotonic()
             for _ in range(20):
                 assert status(exchange(server, post())) == 200
-            assert time.monotonic() - before < 0.9
+            assert time.monotonic() - before < 2.9
             assert [connection.recv(100) for connection in silent] == [b""] * 25
             assert [status(connection.recv(200)) for connection in begun] == [408] * 25
             for connection in (*silent, *begun):

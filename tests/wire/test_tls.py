@@ -294,13 +294,13 @@ def rsa_server(pki):
 
 class TestHandshakeStalls:
     def test_silent_clients_disturb_nobody_and_are_reported(self, pki, secured):
-        with secured(tls_handshake_timeout_s=1) as server:
+        with secured(tls_handshake_timeout_s=3) as server:
             silent = [server.connect() for _ in range(50)]
             before = time.monotonic()
             context = client_context(settings_for(pki, pki.client))
             for _ in range(5):
                 assert ask(server, context)
-            assert time.monotonic() - before < 0.9
+            assert time.monotonic() - before < 2.9
             assert [connection.recv(10) for connection in silent] == [b""] * 50
             server.wait_for(lambda: len(server.failures) == 50)
             assert {reason for _address, _port, reason in server.failures} == {"time-out"}

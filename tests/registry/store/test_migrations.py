@@ -6,11 +6,13 @@ import pytest
 from sqlalchemy import MetaData, bindparam, create_engine, insert, inspect, select, text
 
 import atna.record_repository.store.migrations as audit_migrations
+import gateway.store.migrations as gateway_migrations
 import registry.store.migrations as registry_migrations
 import repository.store.migrations as repository_migrations
 from atna.record_repository.store import tables as audit_tables
 from atna.store.engine import DatabaseRefused, begin_write, new_engine, open_engine, reading, schema_version
 from atna.store.migrating import Schema, upgrade
+from gateway.store import tables as gateway_tables
 from ihe import vocabulary as v
 from registry.criteria import Query
 from registry.store import tables
@@ -23,6 +25,7 @@ from tests.registry.test_iti18_sets_folders_relations import ask
 ROOMS = {
     "registry": (tables.metadata, registry_migrations.FOLDER),
     "repository": (repository_tables.metadata, repository_migrations.FOLDER),
+    "gateway": (gateway_tables.metadata, gateway_migrations.FOLDER),
     "audit": (audit_tables.metadata, audit_migrations.FOLDER),
 }
 

@@ -1,0 +1,3 @@
+"""gateway."""
+
+__all__: list[str] = []

@@ -1,0 +1,187 @@
+"""Joins the parts of a gateway process; the only place that picks the real ones.
+
+``worker`` serves SOAP: the Responding Gateway at ``/responding``, the Initiating Gateway at ``/initiating``; ``single``
+is what there must be only one of: the sender of audit records, the admin port. Both block until ``stop``.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from atna import node_events
+from atna.alerts import Alerts
+from atna.recorder import Recorder
+from atna.sender import Sender
+from atna.settings import AuditSettings
+from gateway.communities import Communities
+from gateway.initiating import InitiatingGateway
+from gateway.patients import PatientMap
+from gateway.records import Records
+from gateway.responding import RespondingGateway
+from gateway.room import Room
+from gateway.settings import GatewaySettings
+from gateway.store.sql import SqlGatewayStore, open_store
+from schemas import wsdl
+from wire.admin import admin_app
+from wire.by_path import by_path
+from wire.client import SoapClient
+from wire.forwarded import Forwarded
+from wire.http_server import serve_http
+from wire.messages import Actor
+from wire.reloading import listener_context
+from wire.running import run_listeners
+from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+from wire.sinks import Sinks
+from wire.soap_app import Asgi, soap_app
+
+__all__ = ["single", "worker"]
+
+RESPONDING = "/responding"
+INITIATING = "/initiating"
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """What every process of a gateway has."""
+
+    room: Room
+    store: SqlGatewayStore
+    recorder: Recorder
+    alerts: Alerts
+
+
+@contextmanager
+def _joined(
+    gateway: GatewaySettings, domain: AffinityDomainSettings, audit: AuditSettings, tls: TlsSettings
+) -> Iterator[_Joined]:
+    recorder = Recorder(
+        f"gateway@{domain.home_community_id}",
+        domain.home_community_id,
+        "dossier-gateway",
+        socket.gethostname() or "localhost",
+        environment=domain.environment,
+    )
+    store = open_store(gateway.database_url, audit.sinks, audit.max_outbox_rows)
+    alerts = Alerts(recorder, store.record_alone)
+    local = SoapClient(tls, timeout_s=gateway.deadline_s, handshake_failed=alerts.handshake_failed)
+    communities = Communities(gateway, tls, alerts.handshake_failed)
+    room = Room(
+        settings=gateway,
+        home=domain.home_community_id,
+        store=store,
+        records=Records(recorder),
+        local=local,
+        communities=communities,
+        patients=PatientMap(gateway),
+        granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
+    )
+    try:
+        yield _Joined(room, store, recorder, alerts)
+    finally:
+        communities.close()
+        local.close()
+        alerts.close()
+        store.close()
+
+
+def worker(
+    gateway: GatewaySettings,
+    domain: AffinityDomainSettings,
+    audit: AuditSettings,
+    tls: TlsSettings,
+    limits: LimitSettings,
+    *,
+    sockets: Mapping[str, socket.socket],
+    started: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Serve both gateways on ``sockets["soap"]``."""
+    with _joined(gateway, domain, audit, tls) as joined:
+
+        def served(actor: Actor, path: str, name: str) -> Asgi:
+            return soap_app(
+                actor,
+                path=path,
+                wsdl=lambda address: wsdl(name, address),
+                limits=limits,
+                max_request_bytes=gateway.max_request_bytes,
+                max_document_bytes=gateway.max_request_bytes,
+                max_inline_bytes=gateway.max_inline_bytes,
+                action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
+            )
+
+        app = by_path(
+            {
+                RESPONDING: served(RespondingGateway(joined.room), RESPONDING, "responding_gateway"),
+                INITIATING: served(InitiatingGateway(joined.room), INITIATING, "initiating_gateway"),
+            }
+        )
+        context, forwarded = listener_context(tls, "gateway.tls"), Forwarded(tls)
+
+        async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
+            await serve_http(
+                app,
+                [sockets["soap"]],
+                limits=limits,
+                tls=context,
+                stop=ending,
+                started=ready,
+                allow_plaintext=tls.allow_plaintext,
+                forwarded=forwarded,
+                handshake_failed=joined.alerts.handshake_failed,
+            )
+
+        run_listeners([serve], started, stop)
+
+
+def single(
+    gateway: GatewaySettings,
+    domain: AffinityDomainSettings,
+    audit: AuditSettings,
+    tls: TlsSettings,
+    limits: LimitSettings,
+    *,
+    sockets: Mapping[str, socket.socket],
+    started: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Send audit records, and serve the admin port on ``sockets["admin"]``."""
+    with _joined(gateway, domain, audit, tls) as joined:
+        _note_activity(joined, started=True)
+        sinks = Sinks(tls)
+        sender = Sender(joined.store.outbox, sinks, pace=sinks.pace)
+        sending = threading.Thread(target=sender.run, args=(stop,), name="audit sender")
+        sending.start()
+
+        async def serve_admin(ending: asyncio.Event, ready: Callable[[], None]) -> None:
+            app = admin_app({"database": joined.store.check, "outbox": lambda: not joined.store.outbox.full()})
+            await serve_http(
+                app,
+                [sockets["admin"]],
+                limits=limits,
+                tls=None,
+                stop=ending,
+                started=ready,
+                allow_plaintext=tls.allow_plaintext,
+            )
+
+        try:
+            run_listeners([serve_admin], started, stop)
+        finally:
+            stop.set()
+            _note_activity(joined, started=False)
+            sending.join()
+            sinks.close()
+
+
+def _note_activity(joined: _Joined, *, started: bool) -> None:
+    message = node_events.application_activity(
+        started=started,
+        application="gateway",
+        process_id=joined.recorder.process_id,
+        address=joined.recorder.host,
+    )
+    joined.store.record_alone([joined.recorder.record(message)])

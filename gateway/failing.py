@@ -1,0 +1,60 @@
+"""The answer to a defect of our own, in the form of the transaction, and its record."""
+
+from atna.message import Outcome
+from atna.participants import UNKNOWN, DocumentReference
+from gateway.room import Room
+from gateway.store.protocol import StoreUnavailable
+from ihe import ebrs
+from ihe import vocabulary as v
+from ihe.errors import ErrorCode, RegistryError
+from wire.messages import Reply, Request
+
+__all__ = ["failed"]
+
+_QUERY_ANSWER = f"{{{v.QUERY}}}AdhocQueryResponse"
+_RETRIEVED = f"{{{v.XDSB}}}RetrieveDocumentSetResponse"
+
+
+def failed(room: Room, request: Request, error: Exception) -> Reply:
+    """XDSRegistryError or XDSRepositoryError with the request id; busy or unavailable where the database is."""
+    retrieving = request.transaction.response_root == _RETRIEVED
+    code = ErrorCode.REPOSITORY_ERROR if retrieving else ErrorCode.REGISTRY_ERROR
+    if isinstance(error, StoreUnavailable):
+        # Without its database nothing can be recorded, and nothing is answered that is not recorded.
+        told = RegistryError(code, "the gateway's database does not answer; try again later", location=room.home)
+    else:
+        told = RegistryError(code, f"internal error, request {request.request_id}", location=room.home)
+        room.store.record_alone([_record(room, request, str(told.code))])
+    return Reply((refusal(request, [told]),))
+
+
+def _record(room: Room, request: Request, reason: str) -> bytes:
+    parties = room.records.received(request)
+    if request.transaction.response_root == _RETRIEVED:
+        return room.records.retrieved(
+            parties,
+            transaction=request.transaction,
+            documents=[DocumentReference(UNKNOWN)],
+            outcome=Outcome.SERIOUS_FAILURE,
+            reason=reason,
+        )
+    return room.records.queried(
+        parties,
+        patient_id=None,
+        transaction=request.transaction,
+        query_id=UNKNOWN,
+        request=b"",
+        outcome=Outcome.SERIOUS_FAILURE,
+        reason=reason,
+    )
+
+
+def refusal(request: Request, errors: list[RegistryError]) -> bytes:
+    """Failure with these errors, as the body of this transaction's answer."""
+    if request.transaction.response_root == _QUERY_ANSWER:
+        return ebrs.adhoc_query_response(v.FAILURE, errors, [])
+    body = ebrs.registry_response(v.FAILURE, errors)
+    if request.transaction.response_root == _RETRIEVED:
+        root = "xdsb:RetrieveDocumentSetResponse"
+        body = f'<{root} xmlns:xdsb="{v.XDSB}">'.encode() + body + f"</{root}>".encode()
+    return body

@@ -1,0 +1,34 @@
+"""The Initiating Gateway as the wire sees it: what consumers of this community ask of all others."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.failing import failed
+from gateway.room import Room
+from ihe.errors import FaultCode, SoapFault
+from ihe.transactions import Transaction
+from wire.messages import Handler, Reply, Request, StagedPart
+
+__all__ = ["InitiatingGateway"]
+
+
+class InitiatingGateway:
+    """``wire.messages.Actor`` at ``/initiating``."""
+
+    def __init__(self, room: Room) -> None:
+        self._room: Final = room
+        self._handlers: Final[Mapping[Transaction, Handler]] = {}
+
+    @property
+    def handlers(self) -> Mapping[Transaction, Handler]:
+        """What is served here."""
+        return self._handlers
+
+    def stage(self, request_id: str, wanted: int | None) -> StagedPart:
+        """Refuse: nothing that is sent to a gateway carries documents."""
+        del request_id, wanted
+        raise SoapFault(FaultCode.SENDER, "no transaction of this address carries documents")
+
+    def failure(self, request: Request, error: Exception) -> Reply:
+        """Answer when a handler failed by our own defect, with the request id, audited."""
+        return failed(self._room, request, error)

@@ -1,0 +1,142 @@
+"""``[gateway]``: the cross-community gateways' own settings. Units stand in the names."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from wire.settings import ExistingFile, HomeCommunityId, Oid, PartnerKey, TlsSettings
+
+__all__ = ["Community", "GatewaySettings", "PatientIdRule", "RepositoryAddress"]
+
+PatientIdRule = Literal["discover", "same", "table"]
+
+_MIB: Final = 2**20
+_HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
+EXCHANGED: Final = ("ITI-38", "ITI-39", "ITI-55", "ITI-92")
+
+Count = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _http_url(url: str) -> str:
+    if _HTTP.fullmatch(url) is None:
+        raise ValueError("should be an address like https://gateway.example/responding")
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Exchanged = Literal["ITI-38", "ITI-39", "ITI-55", "ITI-92"]
+
+
+class RepositoryAddress(BaseModel):
+    """``[[gateway.repositories]]``: a repository of this community, and where it answers ITI-43."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unique_id: Oid
+    url: HttpUrl
+
+
+class Community(BaseModel):
+    """``[[gateway.communities]]``: a community of partners and its gateway.
+
+    home_community_id      its id, ``urn:oid:`` or the bare OID
+    query_url              where its responding gateway answers ITI-38
+    retrieve_url           where it answers ITI-39; without it, at query_url
+    discovery_url          where it answers ITI-55
+    patient_id             how our patient is named there: ``discover`` asks ITI-55, ``same`` uses our identifier,
+                           ``table`` looks into ``patients``
+    patients               for ``table``: our identifier to theirs, both as CX (``7^^^&1.2.3&ISO``)
+    deadline_s             what it may take for one answer; without it, ``gateway.deadline_s``
+    certificate, key, ca   what we show to it and whom we trust there; without them those of the gateway
+    transactions           what is exchanged with it, both ways: what we send to it and what it may send us
+    subjects               its nodes, as they call us: RFC 4514 subject or ``sha256:`` fingerprint of the certificate
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home_community_id: HomeCommunityId
+    query_url: HttpUrl | None = None
+    retrieve_url: HttpUrl | None = None
+    discovery_url: HttpUrl | None = None
+    patient_id: PatientIdRule = "same"
+    patients: dict[str, str] = Field(default_factory=dict)
+    deadline_s: Seconds | None = None
+    certificate: ExistingFile | None = None
+    key: ExistingFile | None = None
+    ca: ExistingFile | None = None
+    transactions: tuple[Exchanged, ...] = ("ITI-38", "ITI-39", "ITI-55")
+    subjects: tuple[PartnerKey, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.patient_id == "discover" and self.discovery_url is None:
+            raise ValueError("patient_id = discover asks ITI-55 of the community: it needs discovery_url")
+        if self.patient_id == "table" and not self.patients:
+            raise ValueError("patient_id = table needs patients, our identifiers with theirs")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together")
+        return self
+
+    @property
+    def retrieving_url(self) -> str | None:
+        """Where ITI-39 is sent to."""
+        return self.retrieve_url or self.query_url
+
+    def tls(self, gateway: TlsSettings) -> TlsSettings:
+        """What holds for calls to this community, where it differs from the rest of the gateway."""
+        own = {name: getattr(self, name) for name in ("certificate", "key", "ca") if getattr(self, name) is not None}
+        return gateway.model_copy(update=own) if own else gateway
+
+
+class GatewaySettings(BaseModel):
+    """``[gateway]``.
+
+    listen                where both gateways listen: ``/responding`` and ``/initiating``
+    workers               processes that answer
+    database_url          of its own database: the audit outbox, correlations of patients
+    registry_url          of this community's registry (ITI-18, ITI-47)
+    repositories          of this community: unique_id and url
+    communities           partners: see Community
+    callers               who may send ITI-38, 39 and 55: every ``trusted`` node, or only nodes ``listed`` as subjects
+                          of a community
+    deadline_s            what one community may take, unless it has its own, and all of them together
+    spool_bytes           documents up to this size are read to their end before the answer begins
+    spool_directory       where they are kept meanwhile; without it, the system's directory for temporary files
+    spool_total_bytes     all such documents of one process
+    max_answer_bytes      envelope of an answer of a community
+    max_request_bytes     envelope of a request
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listen: str = "127.0.0.1:8030"
+    workers: Count = 1
+    database_url: str = "sqlite:///var/gateway.db"
+    registry_url: HttpUrl = "http://127.0.0.1:8010/registry"
+    repositories: tuple[RepositoryAddress, ...] = ()
+    communities: tuple[Community, ...] = ()
+    callers: Literal["trusted", "listed"] = "trusted"
+    deadline_s: Seconds = 15.0
+    spool_bytes: Count = 16 * _MIB
+    spool_directory: Path | None = None
+    spool_total_bytes: Count = 512 * _MIB
+    max_answer_bytes: Count = 32 * _MIB
+    max_request_bytes: Count = 4 * _MIB
+    max_inline_bytes: Count = 32 * _MIB
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        homes = Counter(community.home_community_id for community in self.communities)
+        repositories = Counter(repository.unique_id for repository in self.repositories)
+        twice = [name for name, times in (homes + repositories).items() if times > 1]
+        if twice:
+            raise ValueError(f"listed more than once: {', '.join(sorted(twice))}")
+        return self
+
+    def deadline_of(self, community: Community) -> float:
+        """What this community may take for one answer, in seconds; never more than all may take."""
+        return min(community.deadline_s or self.deadline_s, self.deadline_s)

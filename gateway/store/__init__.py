@@ -1,0 +1,3 @@
+"""gateway.store."""
+
+__all__: list[str] = []
