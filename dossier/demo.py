@@ -27,7 +27,7 @@ PATIENT: Final = "DEMO-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
 START_S: Final = 120
 DELIVERY_S: Final = 30
 """How long the audit records may take from the outboxes to the audit service."""
-OFFSETS: Final = (10, 11, 19, 20, 29, 40, 41, 42, 49)
+OFFSETS: Final = (10, 11, 19, 20, 29, 30, 39, 40, 41, 42, 49)
 CCDA: Final = "urn:hl7-org:sdwg:ccda-structuredBody:2.1"
 # What each file is: typeCode and further options.
 OWN: Final[Mapping[str, tuple[str, ...]]] = {
@@ -129,9 +129,9 @@ def _until(ask: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
 
 
 @contextmanager
-def serving(data: Path, config: Path | None = None) -> Iterator[RunningDossier]:
+def serving(data: Path, config: Path | None = None, base_port: int | None = None) -> Iterator[RunningDossier]:
     """``dossier serve all`` on free ports with its data in ``data``; stopped, and its end judged, on the way out."""
-    base_port = free_base_port()
+    base_port = free_base_port() if base_port is None else base_port
     more = ["--config", str(config)] if config else []
     command = _command("serve", "all", "--data", str(data), "--base-port", str(base_port), *more)
     log_path = data / "server.log"
