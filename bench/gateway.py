@@ -67,7 +67,8 @@ def _domain(folder: Path, number: int, known: dict[str, str]) -> Iterator[Dossie
         {"home_community_id": home, "query_url": url, "retrieve_url": url, "patient_id": "same"}
         for home, url in known.items()
     ]
-    settings = {"AFFINITY_DOMAIN__HOME_COMMUNITY_ID": f"{HOME}{number}", "GATEWAY__COMMUNITIES": json.dumps(communities)}
+    home, partners = f"{HOME}{number}", json.dumps(communities)
+    settings = {"AFFINITY_DOMAIN__HOME_COMMUNITY_ID": home, "GATEWAY__COMMUNITIES": partners}
     with dossier(folder, **settings) as server:
         yield server
 
