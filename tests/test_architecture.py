@@ -32,6 +32,7 @@ LIBRARY_LIVES_IN = {
     "starlette": ("wire",),
     "httptools": ("wire",),
     "httpx2": ("wire",),
+    "httpcore2": ("wire",),
     "uvloop": ("wire",),
     "OpenSSL": ("wire",),
     "sqlalchemy": ("*.store",),

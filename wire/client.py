@@ -7,11 +7,14 @@ have done: NotSent (nothing reached it), OutcomeUnknown (it may have acted), Pee
 import base64
 import binascii
 import ssl
+import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import httpx2
 
@@ -21,24 +24,32 @@ from ihe.errors import SoapFault
 from ihe.mtom import MimeError, href_content_id, multipart_content_type, multipart_overhead, multipart_writer
 from ihe.soap import CONTENT_TYPE, Envelope, envelope, read_envelope, read_fault
 from ihe.transactions import Transaction
-from schemas import XmlRefused, parse_xml
+from schemas import Refusal, XmlRefused, parse_xml
 from wire.client_package import Package
+from wire.deadline import Deadline, DeadlineTransport, read_until, remaining, until
 from wire.handshake import HandshakeFailed
 from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
+from wire.spool import Spool
 from wire.tls import NotListed, handshake_fault, reason_of
 
-__all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient"]
+__all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient", "TooLarge"]
 
 CONNECT_TIMEOUT_S: Final = 5.0
 KEEP_ALIVE_S: Final = 15.0
 """Shorter than any server's, so that a request is not written to a connection that is just being closed."""
 MAX_ENVELOPE_BYTES: Final = 64 * 2**20
 HTTPS_PORT: Final = 443
+_LEAST_MARKUP: Final = 500_000
+_BYTES_PER_MARKUP: Final = 16
+"""An ebRIM object has an element or attribute for every 20 bytes or so; each takes some hundred bytes once parsed."""
+_GZIP_OR_ZLIB: Final = 47
 _AT_ONCE: Final = 2**18
 _BLOCK: Final = 2**16
 _ROOT_ID: Final = "root@dossier"
 _INCLUDE: Final = f"{{{v.XOP}}}Include"
+
+T = TypeVar("T")
 
 
 class NotSent(Exception):  # noqa: N818 - says what happened
@@ -54,6 +65,10 @@ class OutcomeUnknown(Exception):  # noqa: N818 - says what happened
     def __init__(self, reason: str, http_status: int | None = None) -> None:
         super().__init__(reason)
         self.http_status = http_status
+
+
+class TooLarge(OutcomeUnknown):
+    """The envelope of the answer is over its bound (``max_bytes``, or the markup that such a bound allows)."""
 
 
 class PeerFault(Exception):  # noqa: N818 - says what happened
@@ -81,14 +96,28 @@ class OutPart:
 class Answer:
     """A reply that is no fault; ``body`` is the child of soap:Body. Use as a context manager when documents follow.
 
-    Belongs to the thread that called. Documents are cheapest in the order they arrive, which is that of the message.
+    ``body`` belongs to the thread that called; what ``arriving`` gives may be read by others, one at a time.
+    ``deadline`` (``time.monotonic``) is that of the call and may be moved. Documents are cheapest in the order they
+    arrive, which is that of the message.
     """
 
-    def __init__(self, opened: Envelope, response: httpx2.Response, package: Package | None) -> None:
+    def __init__(
+        self, opened: Envelope, response: httpx2.Response, package: Package | None, deadline: Deadline
+    ) -> None:
         self.body = opened.body
         self.message_id = opened.addressing.message_id
         self._response = response
         self._package = package
+        self._deadline = deadline
+
+    @property
+    def deadline(self) -> float | None:
+        """When the last byte must have come."""
+        return self._deadline.at
+
+    @deadline.setter
+    def deadline(self, at: float | None) -> None:
+        self._deadline.at = at
 
     def part(self, element: Any) -> Iterator[bytes]:
         """The bytes of a Document element of ``body``, attached or inline; OutcomeUnknown when they break off."""
@@ -100,10 +129,33 @@ class Answer:
         except (MimeError, binascii.Error, httpx2.HTTPError) as error:
             raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})") from error
 
+    def content_id(self, element: Any) -> str | None:
+        """The part that a Document element refers to, percent-decoded; None: it is inline. Raises OutcomeUnknown."""
+        if len(element) == 0:
+            return None
+        try:
+            return href_content_id(_reference(element))
+        except MimeError as error:
+            raise OutcomeUnknown(f"a document cannot be found: {error}") from error
+
+    def arriving(self, names: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The parts with these content ids in the order they arrive, as (content id, bytes).
+
+        What of a part is left unread when the next one is asked for is dropped. Raises OutcomeUnknown, also while the
+        bytes are read.
+        """
+        if self._package is None:
+            return
+        self._package.refer(names)
+        parts = self._package.arriving()
+        while (found := _next(parts)) is not None:
+            name, pieces = found
+            yield name, _told(pieces)
+
     def _attached(self, element: Any) -> Iterator[bytes]:
-        if self._package is None or len(element) != 1 or element[0].tag != _INCLUDE:
-            raise MimeError("a Document holds neither base64 nor a reference to a part")
-        href = element[0].get("href") or ""
+        href = _reference(element)
+        if self._package is None:
+            raise MimeError("the answer has no attachments")
         again = sum(1 for include in self.body.iter(_INCLUDE) if include.get("href") == href) > 1
         return self._package.part(href_content_id(href), keep=again)
 
@@ -122,8 +174,28 @@ class Answer:
         self.close()
 
 
+def _reference(element: Any) -> str:
+    if len(element) != 1 or element[0].tag != _INCLUDE:
+        raise MimeError("a Document holds neither base64 nor a reference to a part")
+    href: str = element[0].get("href") or ""
+    return href
+
+
+def _next(pieces: Iterator[T]) -> T | None:
+    """The next of ``pieces``, None at their end; OutcomeUnknown when they break off."""
+    try:
+        return next(pieces, None)
+    except (MimeError, httpx2.HTTPError) as error:
+        raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})") from error
+
+
+def _told(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    while (piece := _next(pieces)) is not None:
+        yield piece
+
+
 class SoapClient:
-    """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, not the whole call.
+    """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, a deadline the whole call.
 
     ``handshake_failed`` is told, in the thread that called, of a server whose certificate does not count (ITI-19).
     """
@@ -139,10 +211,11 @@ class SoapClient:
     ) -> None:
         self._handshake_failed = handshake_failed
         verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
+        self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
         self._client = httpx2.Client(
-            verify=verify,
+            transport=DeadlineTransport(verify, max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S),
             timeout=httpx2.Timeout(timeout_s, connect=connect_timeout_s),
-            limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S),
             trust_env=False,
             follow_redirects=False,
         )
@@ -159,11 +232,19 @@ class SoapClient:
         *,
         parts: Sequence[OutPart] = (),
         extra_headers: bytes = b"",
+        deadline: float | None = None,
+        max_bytes: int | None = None,
+        plain_only: bool = False,
+        spool: Spool | None = None,
     ) -> Answer:
         """Send ``body`` (one serialised element) and wait for the answer; close it, or use it as a context manager.
 
-        MTOM where the transaction is MTOM or there are parts. Raises NotSent, OutcomeUnknown, PeerFault; an exception
-        of a part's own iterator passes through, the peer then saw a message without its end.
+        MTOM where the transaction is MTOM or there are parts. ``deadline`` (``time.monotonic``) is that of the whole
+        call, from the connection to the last byte of the last document, however slowly the peer goes on talking;
+        ``max_bytes`` bounds the envelope of the answer; ``plain_only``: an MTOM answer is none.
+        ``spool`` keeps attachments that come before the envelope.
+        Raises NotSent, OutcomeUnknown, TooLarge, PeerFault; an exception of a part's own iterator passes through, the
+        peer then saw a message without its end.
         """
         message_id = uuid.uuid4().urn
         root = envelope(
@@ -175,18 +256,30 @@ class SoapClient:
             extra_headers=extra_headers,
         )
         headers, content = _package(root, parts) if transaction.mtom or parts else _plain(root)
-        response = self._send(url, headers, content)
+        bounds = _Bounds(deadline, max_bytes, plain_only, spool)
+        response = self._send(url, headers, content, deadline)
         try:
-            return _read(response, transaction, message_id)
+            return _read(response, transaction, message_id, bounds)
         except BaseException:
             response.close()
             raise
 
-    def _send(self, url: str, headers: dict[str, str], content: bytes | Iterator[bytes]) -> httpx2.Response:
+    def _timeout(self, deadline: float | None) -> httpx2.Timeout:
+        each = remaining(deadline, self._timeout_s)
+        return httpx2.Timeout(each, connect=remaining(deadline, self._connect_timeout_s))
+
+    def _send(
+        self, url: str, headers: dict[str, str], content: bytes | Iterator[bytes], deadline: float | None
+    ) -> httpx2.Response:
+        if deadline is not None and deadline <= time.monotonic():
+            raise NotSent("no time is left for it")
         headers |= {"accept-encoding": "identity", "accept": "*/*", "user-agent": "Dossier"}
         try:
-            request = self._client.build_request("POST", url, headers=headers, content=content)
-            return self._client.send(request, stream=True)
+            request = self._client.build_request(
+                "POST", url, headers=headers, content=content, timeout=self._timeout(deadline)
+            )
+            with until(deadline):
+                return self._client.send(request, stream=True)
         except (
             httpx2.ConnectError,
             httpx2.ConnectTimeout,
@@ -248,26 +341,89 @@ def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _read(response: httpx2.Response, transaction: Transaction, message_id: str) -> Answer:
-    status = response.status_code
-    package: Package | None = None
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Of one answer, see ``SoapClient.call``."""
+
+    deadline: float | None
+    asked_bytes: int | None
+    plain_only: bool
+    spool: Spool | None
+
+    @property
+    def max_bytes(self) -> int:
+        return self.asked_bytes or MAX_ENVELOPE_BYTES
+
+    @property
+    def max_markup(self) -> int:
+        return max(_LEAST_MARKUP, (self.asked_bytes or 0) // _BYTES_PER_MARKUP)
+
+
+def _read(response: httpx2.Response, transaction: Transaction, message_id: str, bounds: _Bounds) -> Answer:
+    status, deadline = response.status_code, Deadline(bounds.deadline)
+    with ExitStack() as undo:
+        try:
+            data, charset, package = _root(response, read_until(deadline, _pieces(response)), bounds, undo)
+            opened = read_envelope(_parsed(data, charset, bounds))
+        except (MimeError, XmlRefused, SoapFault) as error:
+            raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
+        except httpx2.HTTPError as error:
+            raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})", status) from error
+        fault = read_fault(opened.body, status)
+        if fault is not None:
+            raise PeerFault(fault)
+        _check(opened, status, transaction, message_id)
+        undo.pop_all()
+        return Answer(opened, response, package, deadline)
+
+
+def _root(
+    response: httpx2.Response, pieces: Iterator[bytes], bounds: _Bounds, undo: ExitStack
+) -> tuple[bytes, str | None, Package | None]:
+    """The envelope, its charset, and the package it came in."""
+    content_type = mtom.parse_content_type(response.headers.get("content-type", ""))
+    if content_type.media_type == "multipart/related":
+        if bounds.plain_only:
+            raise MimeError("it is an MTOM package")
+        package = Package(content_type, pieces, bounds.spool)
+        undo.callback(package.close)
+        return *package.root(bounds.max_bytes), package
+    data = _bounded(pieces, bounds.max_bytes)
+    response.close()
+    return data, content_type.parameters.get("charset"), None
+
+
+def _parsed(data: bytes, charset: str | None, bounds: _Bounds) -> Any:
     try:
-        content_type = mtom.parse_content_type(response.headers.get("content-type", ""))
-        if content_type.media_type == "multipart/related":
-            package = Package(content_type, response.iter_bytes())
-            data, charset = package.root(MAX_ENVELOPE_BYTES)
-        else:
-            data, charset = _bounded(response), content_type.parameters.get("charset")
-        opened = read_envelope(parse_xml(data, max_bytes=MAX_ENVELOPE_BYTES, encoding=charset))
-    except (MimeError, XmlRefused, SoapFault) as error:
-        raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
-    except httpx2.HTTPError as error:
-        raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})", status) from error
-    fault = read_fault(opened.body, status)
-    if fault is not None:
-        raise PeerFault(fault)
-    _check(opened, status, transaction, message_id)
-    return Answer(opened, response, package)
+        return parse_xml(data, max_bytes=bounds.max_bytes, max_markup=bounds.max_markup, encoding=charset)
+    except XmlRefused as refused:
+        if refused.kind is Refusal.SIZE:
+            raise TooLarge(f"the answer has {refused.reason}") from refused
+        raise
+
+
+def _pieces(response: httpx2.Response) -> Iterator[bytes]:
+    """The bytes of the answer; a peer may compress them though it was told not to, and what comes out is not small."""
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding == "identity":
+        return response.iter_raw()
+    if coding in ("gzip", "x-gzip", "deflate"):
+        return _inflated(response.iter_raw())
+    raise MimeError("it is compressed though that was not asked for")
+
+
+def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    engine = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
+    try:
+        for piece in pieces:
+            data, rest = engine.decompress(piece, _BLOCK), engine.unconsumed_tail
+            while data:
+                yield data
+                data, rest = engine.decompress(rest, _BLOCK), engine.unconsumed_tail
+    except zlib.error as error:
+        raise MimeError("it is damaged") from error
+    if not engine.eof:
+        raise MimeError("its compressed bytes break off")
 
 
 def _check(opened: Envelope, status: int, transaction: Transaction, message_id: str) -> None:
@@ -278,13 +434,12 @@ def _check(opened: Envelope, status: int, transaction: Transaction, message_id: 
         raise OutcomeUnknown(f"HTTP {status} with {opened.body.tag} instead of {transaction.response_root}", status)
 
 
-def _bounded(response: httpx2.Response) -> bytes:
+def _bounded(pieces: Iterator[bytes], max_bytes: int) -> bytes:
     data = bytearray()
-    for piece in response.iter_bytes():
+    for piece in pieces:
         data += piece
-        if len(data) > MAX_ENVELOPE_BYTES:
-            raise MimeError(f"the answer has more than {MAX_ENVELOPE_BYTES} bytes")
-    response.close()
+        if len(data) > max_bytes:
+            raise TooLarge(f"the answer has more than {max_bytes} bytes")
     return bytes(data)
 
 

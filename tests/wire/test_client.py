@@ -1,8 +1,12 @@
 """The SOAP client against a served actor and against peers that misbehave (wire/client.py)."""
 
+import contextlib
+import gzip
 import hashlib
 import socket
 import threading
+import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,7 +15,7 @@ from ihe.errors import FaultCode, SoapFault
 from ihe.mtom import xop_include
 from ihe.transactions import ITI_18, ITI_41, ITI_43
 from tests.wire.soap_peer import MIB, PATH, QUERY, EchoActor, message, multipart, part, served
-from wire.client import NotSent, OutcomeUnknown, OutPart, PeerFault, SoapClient
+from wire.client import NotSent, OutcomeUnknown, OutPart, PeerFault, SoapClient, TooLarge
 from wire.messages import Reply
 
 PROVIDE = f'<x:ProvideAndRegisterDocumentSetRequest xmlns:x="{v.XDSB}">%s</x:ProvideAndRegisterDocumentSetRequest>'
@@ -265,3 +269,227 @@ def test_the_environment_names_no_proxy(client, endpoint, monkeypatch):
     fresh = SoapClient(None)
     fresh.call(url(endpoint), ITI_18, QUERY.encode()).close()
     fresh.close()
+
+
+# ------------------------------------------------------------------------------------- deadlines and bounds
+
+BUDGET_S = 0.5
+HANGS_S = 15
+"""Of a call whose peer would go on for minutes: only one that never ends is as late as this."""
+
+
+class Performer:
+    """A peer that lets ``play`` do what it wants with each connection, in a thread of its own."""
+
+    def __init__(self, play) -> None:
+        self.play = play
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+        self.ended = threading.Event()
+        self.threads = [threading.Thread(target=self._serve)]
+        self.threads[0].start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.threads.append(threading.Thread(target=self._perform, args=(connection,)))
+                self.threads[-1].start()
+
+    def _perform(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            self.play(connection, self.ended)
+
+    def close(self) -> None:
+        self.ended.set()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join()
+
+
+@contextmanager
+def performing(play):
+    peer = Performer(play)
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+def drip(connection, ended, data: bytes) -> None:
+    """A byte every 50 ms: each wait of the client is short, all together would take a minute."""
+    for at in range(len(data)):
+        connection.sendall(data[at : at + 1])
+        if ended.wait(0.05):
+            return
+
+
+def silent(connection, ended):
+    connection.recv(65536)
+    ended.wait()
+
+
+def dripping_headers(connection, ended):
+    connection.recv(65536)
+    drip(connection, ended, b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000)
+
+
+def dripping_body(connection, ended):
+    connection.recv(65536)
+    connection.sendall(http("200 OK", SOAP, b"", length=2000))
+    drip(connection, ended, GOOD + b" " * 2000)
+
+
+def dripping_chunks(connection, ended):
+    connection.recv(65536)
+    connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: {SOAP}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    drip(connection, ended, b"1\r\n<\r\n" * 1000)
+
+
+@pytest.mark.parametrize("play", [silent, dripping_headers, dripping_body, dripping_chunks])
+def test_a_call_ends_at_its_deadline_however_the_peer_goes_on(play):
+    client = SoapClient(None, timeout_s=60)
+    with performing(play) as peer:
+        begun = time.monotonic()
+        with pytest.raises(OutcomeUnknown, match="ReadTimeout"):
+            client.call(peer.url, ITI_18, QUERY.encode(), deadline=begun + BUDGET_S)
+        ended = time.monotonic()
+    client.close()
+    assert BUDGET_S <= ended - begun < HANGS_S
+
+
+def test_a_request_that_nobody_takes_ends_at_the_deadline():
+    def deaf(_connection, ended):
+        ended.wait()
+
+    client = SoapClient(None, timeout_s=60)
+    with performing(deaf) as peer:
+        begun = time.monotonic()
+        body = QUERY.encode().replace(b"/>", b">" + b"x" * (32 * MIB) + b"</q:AdhocQueryRequest>")
+        with pytest.raises(OutcomeUnknown, match="WriteTimeout"):
+            client.call(peer.url, ITI_18, body, deadline=begun + BUDGET_S)
+        assert time.monotonic() - begun < HANGS_S
+    client.close()
+
+
+def test_a_document_that_drips_ends_at_the_deadline_in_whichever_thread_it_is_read():
+    inside = '<x:DocumentResponse><x:Document><i:Include xmlns:i="http://www.w3.org/2004/08/xop/include" href="cid:d"/></x:Document></x:DocumentResponse>'
+    body = f'<x:RetrieveDocumentSetResponse xmlns:x="{v.XDSB}">{inside}</x:RetrieveDocumentSetResponse>'
+    package = multipart(part(message(None, body, header=""), "Content-ID: <r>"), part(b"x" * 5000, "Content-ID: <d>"))
+
+    def dripping_document(connection, ended):
+        connection.recv(65536)
+        at = package.index(b"x" * 5000)
+        connection.sendall(http("200 OK", "multipart/related; boundary=b1", package[:at], length=len(package)))
+        drip(connection, ended, package[at:])
+
+    failed = []
+
+    def read(pieces):
+        try:
+            list(pieces)
+        except OutcomeUnknown as error:
+            failed.append(str(error))
+
+    client = SoapClient(None, timeout_s=60)
+    with performing(dripping_document) as peer:
+        begun = time.monotonic()
+        with client.call(peer.url, ITI_43, retrieve("a"), deadline=begun + 2 * BUDGET_S) as answer:
+            thread = threading.Thread(target=read, args=(answer.part(answer.body.find(DOCUMENTS)),))
+            thread.start()
+            thread.join(HANGS_S)
+        assert failed == ["the answer broke off (ReadTimeout)"]
+    client.close()
+
+
+def test_no_connection_in_time_is_told_apart_from_no_answer():
+    client = SoapClient(None, timeout_s=60, max_connections=1)
+    with performing(silent) as peer:
+        begun = time.monotonic()
+
+        def wait():
+            with pytest.raises(OutcomeUnknown):
+                client.call(peer.url, ITI_18, QUERY.encode(), deadline=begun + 1.5)
+
+        busy = threading.Thread(target=wait)
+        busy.start()
+        while not client._client._transport._pool.connections:
+            time.sleep(0.01)
+        with pytest.raises(NotSent, match="PoolTimeout"):
+            client.call(peer.url, ITI_18, QUERY.encode(), deadline=begun + BUDGET_S)
+        assert busy.is_alive()
+        busy.join()
+    client.close()
+
+
+def test_nothing_is_sent_when_the_time_is_over(client, endpoint, actor):
+    with pytest.raises(NotSent, match="no time"):
+        client.call(url(endpoint), ITI_18, QUERY.encode(), deadline=time.monotonic())
+    assert actor.seen == []
+
+
+def test_a_deadline_belongs_to_its_call_alone(client, endpoint):
+    client.call(url(endpoint), ITI_18, QUERY.encode(), deadline=time.monotonic() + 0.5).close()
+    time.sleep(0.6)
+    client.call(url(endpoint), ITI_18, QUERY.encode()).close()
+    assert len(client._client._transport._pool.connections) == 1
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_flood_is_cut_off_at_the_bound(compressed):
+    sent = []
+
+    def flood(connection, ended):
+        connection.recv(65536)
+        extra = "Content-Encoding: gzip\r\n" if compressed else ""
+        data = gzip.compress(b"x" * (100 * MIB)) if compressed else b"x" * (100 * MIB)
+        connection.sendall(http("200 OK", SOAP, b"", length=len(data), extra=extra))
+        try:
+            connection.sendall(data)
+            sent.append(len(data))
+        finally:
+            ended.wait()
+
+    client = SoapClient(None, timeout_s=60)
+    with performing(flood) as peer, pytest.raises(TooLarge, match=f"more than {MIB} bytes"):
+        client.call(peer.url, ITI_18, QUERY.encode(), max_bytes=MIB)
+    client.close()
+    assert compressed or not sent
+
+
+def test_markup_is_bounded_with_the_bytes(client):
+    answer = http("200 OK", SOAP, message(None, f"<q>{'<a/>' * 600_000}</q>", header=""))
+
+    def markup(connection, ended):
+        connection.recv(65536)
+        connection.sendall(answer)
+        ended.wait()
+
+    with performing(markup) as peer, pytest.raises(TooLarge, match="elements"):
+        client.call(peer.url, ITI_18, QUERY.encode(), max_bytes=4 * MIB)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip"])
+def test_a_compressed_answer_is_read_though_nobody_asked_for_it(client, coding):
+    peer = Scripted(http("200 OK", SOAP, gzip.compress(GOOD), extra=f"Content-Encoding: {coding}\r\n"))
+    with client.call(peer.url, ITI_18, QUERY.encode()) as answer:
+        assert answer.body.tag == ITI_18.response_root
+    peer.listener.close()
+
+
+@pytest.mark.parametrize("data", [gzip.compress(GOOD)[:-20], b"nonsense"])
+def test_a_damaged_compressed_answer_is_an_unknown_outcome(client, data):
+    peer = Scripted(http("200 OK", SOAP, data, extra="Content-Encoding: gzip\r\n"))
+    with pytest.raises(OutcomeUnknown):
+        client.call(peer.url, ITI_18, QUERY.encode())
+    peer.listener.close()
+
+
+def test_an_mtom_answer_can_be_refused_where_a_plain_one_is_due(client):
+    answer = multipart(part(GOOD, "Content-ID: <r>", "Content-Type: application/xop+xml"))
+    peer = Scripted(http("200 OK", "multipart/related; boundary=b1", answer))
+    client.call(peer.url, ITI_18, QUERY.encode()).close()
+    with pytest.raises(OutcomeUnknown, match="MTOM"):
+        client.call(peer.url, ITI_18, QUERY.encode(), plain_only=True)
+    peer.listener.close()

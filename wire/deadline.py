@@ -1,0 +1,153 @@
+"""Connections that obey a deadline of the whole call, however often the peer says a little.
+
+A time-out of httpx2 bounds each single wait: a peer that sends one byte a second is never late. Here every wait is cut
+to what is left until the deadline of the call that waits. The deadline belongs to the thread: ``until`` sets it around
+whatever reads or writes, so that an answer may be read on by another thread.
+
+What a name resolves to is asked of the system, which has its own time-out; no deadline cuts that one short.
+"""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpcore2
+import httpx2
+
+__all__ = ["Deadline", "DeadlineTransport", "read_until", "remaining", "until"]
+
+
+class _PerThread(threading.local):
+    deadline: float | None = None
+
+
+_this_thread: Final = _PerThread()
+
+
+@contextmanager
+def until(deadline: float | None) -> Iterator[None]:
+    """Whatever this thread reads or writes within ends at ``deadline`` (``time.monotonic``); ``None``: no deadline."""
+    outer, _this_thread.deadline = _this_thread.deadline, deadline
+    try:
+        yield
+    finally:
+        _this_thread.deadline = outer
+
+
+class Deadline:
+    """A point of time (``time.monotonic``; ``None``: never) that may be moved while something is still being read."""
+
+    def __init__(self, at: float | None) -> None:
+        self.at = at
+
+
+def read_until(deadline: Deadline, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces; each wait for one ends at ``deadline``, whichever thread asks for it."""
+    while True:
+        with until(deadline.at):
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
+def remaining(deadline: float | None, timeout: float | None) -> float | None:
+    """Seconds to wait at most, zero when the deadline has passed; ``None``: for ever."""
+    if deadline is None:
+        return timeout
+    left = max(deadline - time.monotonic(), 0.0)
+    return left if timeout is None else min(left, timeout)
+
+
+def _left(timeout: float | None, late: type[Exception]) -> float | None:
+    """What is left for one wait of this thread; raises ``late`` when nothing is."""
+    left = remaining(_this_thread.deadline, timeout)
+    if left is not None and left <= 0:
+        raise late("the deadline of the call has passed")
+    return left
+
+
+class _Stream(httpcore2.NetworkStream):
+    """A connection as httpcore2 made it."""
+
+    def __init__(self, inner: httpcore2.NetworkStream) -> None:
+        self._inner = inner
+        self._socket: socket.socket = inner.get_extra_info("socket")
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _left(timeout, httpcore2.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """As the inner stream does, but with what is left anew for each piece that the peer takes."""
+        if _this_thread.deadline is None:
+            self._inner.write(buffer, timeout)
+            return
+        rest = memoryview(buffer)
+        while rest:
+            self._socket.settimeout(_left(timeout, httpcore2.WriteTimeout))
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except TimeoutError as error:
+                raise httpcore2.WriteTimeout(str(error)) from error
+            except OSError as error:
+                raise httpcore2.WriteError(str(error)) from error
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        left = _left(timeout, httpcore2.ConnectTimeout)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Backend(httpcore2.SyncBackend):
+    """Opens connections; a name with several addresses has the time-out once, not once for each."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.NetworkStream:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        failed: Exception = httpcore2.ConnectError("the name has no address")
+        for address in _addresses(host, port):
+            left = _left(remaining(deadline, None), httpcore2.ConnectTimeout)
+            try:
+                return _Stream(super().connect_tcp(address, port, left, local_address, socket_options))
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failed = error
+        raise failed
+
+
+def _addresses(host: str, port: int) -> Iterator[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise httpcore2.ConnectError(str(error)) from error
+    yield from dict.fromkeys(str(where[4][0]) for where in found)
+
+
+class DeadlineTransport(httpx2.HTTPTransport):
+    """httpx2's own transport, on connections that obey ``until``."""
+
+    def __init__(self, verify: ssl.SSLContext | bool, *, max_connections: int, keepalive_expiry: float) -> None:
+        context = httpx2.create_ssl_context(verify=verify, trust_env=False)
+        super().__init__(verify=context, trust_env=False)
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=context,
+            max_connections=max_connections,
+            keepalive_expiry=keepalive_expiry,
+            network_backend=_Backend(),
+        )
