@@ -17,6 +17,7 @@ from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
 from gateway.communities import Communities
+from gateway.fan_out import FanOut
 from gateway.initiating import InitiatingGateway
 from gateway.patients import PatientMap
 from gateway.records import Records
@@ -68,6 +69,7 @@ def _joined(
     alerts = Alerts(recorder, store.record_alone)
     local = SoapClient(tls, timeout_s=gateway.deadline_s, handshake_failed=alerts.handshake_failed)
     communities = Communities(gateway, tls, alerts.handshake_failed)
+    fan_out = FanOut(gateway.max_calls)
     room = Room(
         settings=gateway,
         home=domain.home_community_id,
@@ -75,12 +77,14 @@ def _joined(
         records=Records(recorder),
         local=local,
         communities=communities,
+        fan_out=fan_out,
         patients=PatientMap(gateway),
         granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
     )
     try:
         yield _Joined(room, store, recorder, alerts)
     finally:
+        fan_out.close()
         communities.close()
         local.close()
         alerts.close()

@@ -1,25 +1,47 @@
-"""The communities of the settings: which has which home, and how it is called."""
+"""The communities of the settings: which has which home, how it is called, and whether that is worth trying now."""
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from prometheus_client import Counter, Gauge
+
+from gateway.breaker import Breaker, Open
 from gateway.settings import Community, GatewaySettings
-from wire.client import SoapClient
+from ihe.datatypes import normalise_oid_urn
+from ihe.errors import FaultCode
+from wire.client import PeerFault, SoapClient
 from wire.handshake import HandshakeFailed
 from wire.settings import TlsSettings
 
 __all__ = ["Communities", "Open"]
 
+CALLS: Final = Counter("dossier_community_calls", "Calls to the gateways of communities", ["community", "result"])
+"""``result``: answered, fault (SOAP), failed (silent, late or unreadable), skipped (the breaker was open)."""
 
-class Open(Exception):  # noqa: N818 - says what happened
-    """The community failed too often of late and is not asked now."""
+OPEN: Final = Gauge(
+    "dossier_community_open",
+    "1 while a community is not asked because it failed too often",
+    ["community"],
+    multiprocess_mode="livemax",
+)
+
+_log = logging.getLogger(__name__)
 
 
 class Communities:
-    """One for all threads of a process."""
+    """One for all threads of a process; ``clock`` gives seconds."""
 
-    def __init__(self, settings: GatewaySettings, tls: TlsSettings, handshake_failed: HandshakeFailed) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        tls: TlsSettings,
+        handshake_failed: HandshakeFailed,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._all: Final = {community.home_community_id: community for community in settings.communities}
         self._clients: Final = {
             community.home_community_id: SoapClient(
@@ -29,10 +51,15 @@ class Communities:
             )
             for community in settings.communities
         }
+        self._breakers: Final = {
+            home: Breaker(settings.breaker_failures, settings.breaker_pause_s, clock) for home in self._all
+        }
+        for home in self._all:
+            OPEN.labels(home).set(0)
 
     def by_home(self, home: str) -> Community | None:
         """The community with this home, ``urn:oid:`` before it or not."""
-        return self._all.get(f"urn:oid:{home.strip().removeprefix('urn:oid:')}")
+        return self._all.get(normalise_oid_urn(home))
 
     def all(self) -> tuple[Community, ...]:
         """In the order of the settings."""
@@ -44,9 +71,46 @@ class Communities:
 
     @contextmanager
     def guard(self, community: Community) -> Iterator[None]:
-        """Around each call; raises Open at once where calls to it are not worth trying."""
-        del community
-        yield
+        """Around each call, up to the point where its answer was judged; raises Open at once when it is not worth it.
+
+        Any exception within is a failure of the community, but for a SOAP fault with the code Sender: that is an
+        answer. One that is no ``Exception`` (a generator that is closed) says nothing.
+        """
+        home = community.home_community_id
+        breaker = self._breakers[home]
+        try:
+            trying = breaker.enter()
+        except Open:
+            CALLS.labels(home, "skipped").inc()
+            raise
+        try:
+            yield
+        except PeerFault as error:
+            CALLS.labels(home, "fault").inc()
+            if error.fault.code is FaultCode.SENDER:
+                self._succeeded(home)
+            else:
+                self._failed(home, trying=trying)
+            raise
+        except Exception:
+            CALLS.labels(home, "failed").inc()
+            self._failed(home, trying=trying)
+            raise
+        except BaseException:
+            breaker.left(trying=trying)
+            raise
+        CALLS.labels(home, "answered").inc()
+        self._succeeded(home)
+
+    def _succeeded(self, home: str) -> None:
+        if self._breakers[home].succeeded():
+            OPEN.labels(home).set(0)
+            _log.warning("community %s answers again", home)
+
+    def _failed(self, home: str, *, trying: bool) -> None:
+        if self._breakers[home].failed(trying=trying):
+            OPEN.labels(home).set(1)
+            _log.warning("community %s failed too often and is not asked for a while", home)
 
     def close(self) -> None:
         """Give all connections up."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway.communities import Communities
+from gateway.fan_out import FanOut
 from gateway.patients import PatientMap
 from gateway.records import Records
 from gateway.settings import GatewaySettings
@@ -27,5 +28,6 @@ class Room:
     records: Records
     local: SoapClient
     communities: Communities
+    fan_out: FanOut
     patients: PatientMap
     granted: Callable[[Caller], Collection[str]]

@@ -104,6 +104,8 @@ class GatewaySettings(BaseModel):
     spool_directory       where they are kept meanwhile; without it, the system's directory for temporary files
     spool_total_bytes     all such documents of one process
     max_answer_bytes      envelope of an answer of a community
+    max_calls             calls to communities at once, of one process
+    breaker_failures      so many in a row, and a community is not asked for breaker_pause_s; then one call tries again
     max_request_bytes     envelope of a request
     """
 
@@ -121,6 +123,9 @@ class GatewaySettings(BaseModel):
     spool_directory: Path | None = None
     spool_total_bytes: Count = 512 * _MIB
     max_answer_bytes: Count = 32 * _MIB
+    max_calls: Count = 128
+    breaker_failures: Count = 5
+    breaker_pause_s: Seconds = 30.0
     max_request_bytes: Count = 4 * _MIB
     max_inline_bytes: Count = 32 * _MIB
 

@@ -61,6 +61,8 @@ class ErrorCode(StrEnum):
     REFERENCES_EXIST = "ReferencesExistException"
     UNREFERENCED_OBJECT = "XDSUnreferencedObjectException"
     REMOVE_DOCUMENTS = "XDSRemoveDocumentsError"
+    UNAVAILABLE_COMMUNITY = "XDSUnavailableCommunity"
+    UNKNOWN_COMMUNITY = "XDSUnknownCommunity"
     UNKNOWN_PATIENT_ID = "XDSUnknownPatientId"
     UNKNOWN_REPOSITORY_ID = "XDSUnknownRepositoryId"
     UNKNOWN_STORED_QUERY = "XDSUnknownStoredQuery"

@@ -1,0 +1,73 @@
+"""Several calls at once, each with a deadline of its own; nobody is waited for longer than that."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Generic, TypeVar
+
+__all__ = ["Call", "FanOut"]
+
+T = TypeVar("T")
+
+GRACE_S: Final = 0.25
+"""For a call that ends at its deadline to say so itself, and for an answer that came in time to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """``run`` ends at ``deadline`` (``time.monotonic``) by itself if it can; it raises nothing but our own defects."""
+
+    run: Callable[[], T]
+    deadline: float
+
+
+class FanOut:
+    """The threads of one process for this; at most ``threads`` calls run at once, the next ones wait their turn."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool: Final = ThreadPoolExecutor(threads, thread_name_prefix="community")
+
+    def ask(self, calls: Sequence[Call[T]], *, discard: Callable[[T], None] = lambda _result: None) -> list[T | None]:
+        """What each call gave, in their order; ``None`` for one that was not ready a moment after its deadline.
+
+        The first call runs in this thread: put first what is always asked. ``discard`` is told what comes too late.
+        """
+        if not calls:
+            return []
+        futures = [self._pool.submit(call.run) for call in calls[1:]]
+        waiting = list(futures)
+        try:
+            results: list[T | None] = [calls[0].run()]
+            for call, future in zip(calls[1:], futures, strict=True):
+                results.append(_result(future, call.deadline, discard))
+                waiting.remove(future)
+        finally:
+            for future in waiting:  # after a defect of ours only
+                _leave(future, discard)
+        return results
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[T], deadline: float, discard: Callable[[T], None]) -> T | None:
+    try:
+        return future.result(max(deadline + GRACE_S - time.monotonic(), 0))
+    except TimeoutError:
+        if future.done() and not future.cancelled():
+            return future.result()
+        _leave(future, discard)
+        return None
+
+
+def _leave(future: Future[T], discard: Callable[[T], None]) -> None:
+    if not future.cancel():
+        future.add_done_callback(partial(_discarded, discard))
+
+
+def _discarded(discard: Callable[[T], None], future: Future[T]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        discard(future.result())
