@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
+from gateway import iti39_cross_gateway_retrieve as iti39
 from gateway.failing import failed
 from gateway.room import Room
 from ihe.errors import FaultCode, SoapFault
-from ihe.transactions import Transaction
+from ihe.transactions import ITI_39, Transaction
 from wire.messages import Handler, Reply, Request, StagedPart
 
 __all__ = ["RespondingGateway"]
@@ -17,7 +18,9 @@ class RespondingGateway:
 
     def __init__(self, room: Room) -> None:
         self._room: Final = room
-        self._handlers: Final[Mapping[Transaction, Handler]] = {}
+        self._handlers: Final[Mapping[Transaction, Handler]] = {
+            ITI_39: lambda request: iti39.answer(room, request),
+        }
 
     @property
     def handlers(self) -> Mapping[Transaction, Handler]:

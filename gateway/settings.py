@@ -102,7 +102,9 @@ class GatewaySettings(BaseModel):
     deadline_s            what one community may take, unless it has its own, and all of them together
     spool_bytes           documents up to this size are read to their end before the answer begins
     spool_directory       where they are kept meanwhile; without it, the system's directory for temporary files
-    spool_total_bytes     all such documents of one process
+    spool_total_bytes     all such documents of one process; what finds no room is streamed
+    stream_s              how long an answer with larger documents may take in all
+    max_retrieve_documents  one ITI-39 or ITI-43: documents that are asked for, each as often as it is
     max_answer_bytes      envelope of an answer of a community
     max_calls             calls to communities at once, of one process
     breaker_failures      so many in a row, and a community is not asked for breaker_pause_s; then one call tries again
@@ -122,6 +124,8 @@ class GatewaySettings(BaseModel):
     spool_bytes: Count = 16 * _MIB
     spool_directory: Path | None = None
     spool_total_bytes: Count = 512 * _MIB
+    stream_s: Seconds = 3600.0
+    max_retrieve_documents: Count = 1000
     max_answer_bytes: Count = 32 * _MIB
     max_calls: Count = 128
     breaker_failures: Count = 5
