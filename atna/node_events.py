@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 PORT_DETAIL: Final = "urn:dossier:peer-port"
+REPEATS_DETAIL: Final = "urn:dossier:repeats"
+"""Type of the detail that tells how many handshakes one record stands for."""
 
 
 def application_activity(
@@ -105,24 +107,27 @@ def audit_log_removed(
 
 
 def node_authentication_failed(
-    *, process_id: str, address: str, peer_address: str, peer_port: int, reason: str
+    *, process_id: str, address: str, peer_address: str, peer_port: int | None, reason: str, repeats: int = 1
 ) -> AuditMessage:
     """Security Alert, Node Authentication (DICOM PS3.15 A.5.3.11): a peer that could not prove who it is (ITI-19).
 
     The node is named by its address; a network access point has no place for a port, so that is a detail of the object.
+    ``repeats`` handshakes that failed alike take one record, without a port.
     """
     event = EventIdentification(SECURITY_ALERT, Action.EXECUTE, Outcome.SERIOUS_FAILURE, (NODE_AUTHENTICATION,), reason)
     own = participant(process_id, address, APPLICATION, is_requestor=False)
     peer = participant(peer_address, peer_address, None, is_requestor=True)
+    details = [Detail("Alert Description", reason.encode(errors="replace"))]
+    if peer_port is not None:
+        details.append(Detail(PORT_DETAIL, str(peer_port).encode()))
+    if repeats > 1:
+        details.append(Detail(REPEATS_DETAIL, str(repeats).encode()))
     node = ParticipantObject(
         peer_address,
         dcm("110182", "Node ID"),
         SYSTEM,
         ROLE_SECURITY_RESOURCE,
-        details=(
-            Detail("Alert Description", reason.encode(errors="replace")),
-            Detail(PORT_DETAIL, str(peer_port).encode()),
-        ),
+        details=tuple(details),
     )
     return AuditMessage(event, (own, peer), (node,))
 

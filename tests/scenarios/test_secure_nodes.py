@@ -316,11 +316,18 @@ def revoked_now(nodes, run_command):
     for listener in OFFSETS:
         source = "registry" if listener == "feed" else listener
 
-        def told(at=listener, by=source):
-            port, answer = nodes.attempt(at, nodes.context("gone"))
-            return not answer and nodes.alerts().get((by, "127.0.0.1", port)) == "certificate revoked"
+        refused = []
 
-        until(told, f"{listener} refuses it")
+        def knocks(at=listener, ports=refused):
+            port, answer = nodes.attempt(at, nodes.context("gone"))
+            ports.extend([] if answer else [port])
+            return not answer
+
+        until(knocks, f"{listener} refuses it")
+        until(
+            lambda by=source, at=refused[0]: nodes.alerts().get((by, "127.0.0.1", at)) == "certificate revoked",
+            f"the refusal of {listener} is on record",
+        )
 
 
 def called_as_renewed(nodes, run_command, folder):
