@@ -25,7 +25,7 @@ from schemas import violations
 from wire.client import Answer, NotSent, OutcomeUnknown, PeerFault
 from wire.spool import Spool, SpoolFile, SpoolFull
 
-__all__ = ["Broken", "Delivery", "Found", "Keeping", "Target", "Wanted", "deliver"]
+__all__ = ["Broken", "Delivery", "Found", "Keeping", "Target", "Wanted", "deliver", "late"]
 
 FAIR_BYTES_PER_S: Final = 128 * 2**10
 """A place that sends at least this fast is no slow one: its document is streamed when the time runs out."""
@@ -39,7 +39,7 @@ _X: Final = f"{{{v.XDSB}}}"
 
 
 class Broken(Exception):  # noqa: N818 - an outcome
-    """A document that has begun to leave does not come to its end."""
+    """A document that was to be streamed does not come to its end; the text may be told to whom asked for it."""
 
 
 class _Nonsense(Exception):  # noqa: N818 - says what happened
@@ -85,11 +85,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """``keep_bytes``: size up to which a document is kept; ``stream_s``: how long all streaming may take."""
+    """``keep_bytes``: size up to which a document is kept."""
 
     spool: Spool
     keep_bytes: int
-    stream_s: float
 
 
 @dataclass(slots=True)
@@ -250,11 +249,11 @@ class Delivery:
         while True:
             with self._lock:
                 if self._closed:
-                    raise Broken("it took too long")
+                    raise Broken(f"{self.target.name}: its documents took too long")
                 try:
                     block = next(blocks, None)
                 except (OutcomeUnknown, SpoolFull, OSError, _Nonsense) as error:
-                    raise Broken(f"{self.target.name}: {type(error).__name__}") from error
+                    raise Broken(f"{self.target.name}: a document broke off") from error
             if block is None:
                 return
             yield block
@@ -308,11 +307,10 @@ class Delivery:
 # ------------------------------------------------------------------------------------------------- asking and judging
 
 
-def deliver(target: Target, keeping: Keeping, whole_deadline: float) -> Delivery:
-    """Ask one target; never raises for what the target does. ``whole_deadline`` is that of the whole request."""
+def deliver(target: Target, keeping: Keeping, deadline: float) -> Delivery:
+    """Ask one target, whose answer has to come by ``deadline``; never raises for what the target does."""
     delivery = Delivery(target, keeping)
     began = time.monotonic()
-    deadline = min(began + target.deadline_s, whole_deadline)
     try:
         with target.guard():
             delivery.receive(target.call(deadline), began, deadline)
@@ -321,6 +319,14 @@ def deliver(target: Target, keeping: Keeping, whole_deadline: float) -> Delivery
     except BaseException:
         delivery.close()
         raise
+    return delivery
+
+
+def late(target: Target, keeping: Keeping) -> Delivery:
+    """What a target came to that was not ready when the time of all was over."""
+    delivery = Delivery(target, keeping)
+    text = f"{target.name}: the time for all answers is over"
+    delivery.failed(RegistryError(target.silent, text, location=target.home), reached=False)
     return delivery
 
 

@@ -2,7 +2,7 @@
 
 Request  xdsb:RetrieveDocumentSetRequest: 1..n DocumentRequest (HomeCommunityId, RepositoryUniqueId, DocumentUniqueId)
 Sent     for our own home ITI-43 to the repositories of this community, for others ITI-39 to each community, once, in
-         parallel
+         parallel; the caller's security header goes with it
 Reply    xdsb:RetrieveDocumentSetResponse in the order of the request, HomeCommunityId in every DocumentResponse as it
          was asked for. Status Success, PartialSuccess or Failure
 Errors   XDSMissingHomeCommunityId, XDSUnknownCommunity, XDSUnknownRepositoryId (of ours), XDSUnavailableCommunity: one
@@ -15,6 +15,7 @@ from functools import partial
 
 from consent.policy import decide
 from gateway.delivery import Target, Wanted
+from gateway.passed_on import security_header
 from gateway.retrieval import Plan, ask_repositories, asked_of, missing_home, retrieve, same_home, unknown_home
 from gateway.room import Room
 from gateway.settings import Community
@@ -29,10 +30,10 @@ __all__ = ["answer"]
 def answer(room: Room, request: Request) -> Reply:
     """Answer an ITI-43 request. The audit records are durable before the first byte of the answer."""
     decision = decide(request.caller, request.transaction.code, room.granted(request.caller))
-    return retrieve(request, room, decision, lambda asked: _plan(room, asked))
+    return retrieve(request, room, decision, lambda asked: _plan(room, request, asked))
 
 
-def _plan(room: Room, asked: Sequence[Wanted]) -> Plan:
+def _plan(room: Room, request: Request, asked: Sequence[Wanted]) -> Plan:
     plan, ours = Plan(), []
     by_home: dict[str, tuple[Community, list[Wanted]]] = {}
     for wanted in asked:
@@ -47,11 +48,11 @@ def _plan(room: Room, asked: Sequence[Wanted]) -> Plan:
             by_home.setdefault(community.home_community_id, (community, []))[1].append(wanted)
     ask_repositories(room, plan, ours)
     for community, of_it in by_home.values():
-        _ask_community(room, plan, community, tuple(of_it))
+        _ask_community(room, plan, community, tuple(of_it), security_header(request))
     return plan
 
 
-def _ask_community(room: Room, plan: Plan, community: Community, wanted: tuple[Wanted, ...]) -> None:
+def _ask_community(room: Room, plan: Plan, community: Community, wanted: tuple[Wanted, ...], header: bytes) -> None:
     home, url = community.home_community_id, community.retrieving_url
     if url is None or ITI_39.code not in community.transactions:
         text = f"community {home}: {ITI_39.code} is not exchanged with it"
@@ -64,7 +65,7 @@ def _ask_community(room: Room, plan: Plan, community: Community, wanted: tuple[W
         home=home,
         url=url,
         wanted=wanted,
-        call=partial(_call, room, community, url, asked_of(wanted, homes=True)),
+        call=partial(_call, room, community, (url, header), asked_of(wanted, homes=True)),
         deadline_s=room.settings.deadline_of(community),
         silent=ErrorCode.UNAVAILABLE_COMMUNITY,
         busy=ErrorCode.UNAVAILABLE_COMMUNITY,
@@ -73,7 +74,14 @@ def _ask_community(room: Room, plan: Plan, community: Community, wanted: tuple[W
     plan.targets.append((target, ITI_39))
 
 
-def _call(room: Room, community: Community, url: str, body: bytes, deadline: float) -> Answer:
+def _call(room: Room, community: Community, where: tuple[str, bytes], body: bytes, deadline: float) -> Answer:
+    url, header = where
     return room.communities.client(community).call(
-        url, ITI_39, body, deadline=deadline, max_bytes=room.settings.max_answer_bytes, spool=room.spool
+        url,
+        ITI_39,
+        body,
+        extra_headers=header,
+        deadline=deadline,
+        max_bytes=room.settings.max_answer_bytes,
+        spool=room.spool,
     )

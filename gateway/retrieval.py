@@ -13,7 +13,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -22,7 +21,8 @@ from xml.sax.saxutils import escape
 from atna.message import Outcome
 from atna.participants import UNKNOWN, DocumentReference, Parties
 from consent.policy import Decision
-from gateway.delivery import Delivery, Found, Keeping, Target, Wanted, deliver
+from gateway.delivery import Delivery, Found, Keeping, Target, Wanted, deliver, late
+from gateway.fan_out import Call
 from gateway.room import Room
 from gateway.store.protocol import StoreUnavailable
 from ihe import vocabulary as v
@@ -164,17 +164,14 @@ def _readable(request: Request, room: Room, decision: Decision) -> tuple[Wanted,
 
 def _asked_all(room: Room, targets: Sequence[Target]) -> list[Delivery]:
     settings = room.settings
-    keeping = Keeping(room.spool, settings.spool_bytes, settings.stream_s)
-    deadline = time.monotonic() + settings.deadline_s
-    if len(targets) < 2:
-        return [deliver(target, keeping, deadline) for target in targets]
-    with ThreadPoolExecutor(len(targets), thread_name_prefix="retrieval") as threads:
-        work = [threads.submit(deliver, target, keeping, deadline) for target in targets]
-    try:
-        return [one.result() for one in work]
-    except BaseException:
-        _close_all([one.result() for one in work if one.exception() is None])
-        raise
+    keeping = Keeping(room.spool, settings.spool_bytes)
+    until = time.monotonic() + settings.deadline_s
+    calls = [
+        Call(partial(deliver, target, keeping, min(time.monotonic() + target.deadline_s, until)), until)
+        for target in targets
+    ]
+    found = room.fan_out.ask(calls, discard=Delivery.close)
+    return [one or late(target, keeping) for one, target in zip(found, targets, strict=True)]
 
 
 def _reply(request: Request, room: Room, decision: Decision, plan: Plan, deliveries: Sequence[Delivery]) -> Reply:
@@ -248,11 +245,9 @@ class _Streaming:
         """The answer is sent or broken."""
         if self._timer is not None:
             self._timer.cancel()
-        try:
-            if not whole:
-                self._audit.broken()
-        finally:
-            _close_all(self._deliveries)
+        _close_all(self._deliveries)
+        if not whole:
+            self._audit.broken()
 
 
 def _close_all(deliveries: Sequence[Delivery]) -> None:

@@ -69,11 +69,13 @@ def test_documents_of_several_repositories_in_the_order_of_the_request(ours, hou
     assert texts(answer, "HomeCommunityId") == [HERE] * 5
     assert texts(answer, "RepositoryUniqueId") == [TWO, ONE, TWO, ONE, ONE]
     assert texts(answer, "mimeType") == ["text/plain"] * 5
-    assert ours.records() == [
-        ("ITI-39", "answered", 0, tuple(sorted([a, b, c, d]))),
-        ("ITI-43", "asked", 0, tuple(sorted([a, b]))),
-        ("ITI-43", "asked", 0, tuple(sorted([c, d]))),
-    ]
+    assert ours.records() == sorted(
+        [
+            ("ITI-39", "answered", 0, tuple(sorted([a, b, c, d]))),
+            ("ITI-43", "asked", 0, tuple(sorted([a, b]))),
+            ("ITI-43", "asked", 0, tuple(sorted([c, d]))),
+        ]
+    )
 
 
 def test_a_plain_request_gets_a_plain_answer(ours, houses):
