@@ -16,7 +16,7 @@ from cryptography import x509
 
 from gateway.settings import Community, GatewaySettings
 from ihe import vocabulary as v
-from ihe.ebrs import adhoc_query_request, read_adhoc_query_response, read_registry_response
+from ihe.ebrs import adhoc_query_request, read_adhoc_query_response, read_registry_response, retrieve_request
 from ihe.errors import ErrorCode, RegistryError
 from ihe.transactions import ITI_38, ITI_39
 from wire.client import Answer, NotSent, OutcomeUnknown, PeerFault, SoapClient
@@ -175,7 +175,8 @@ class _Probe:
     def _retrieve(self, client: SoapClient, url: str) -> Iterator[Finding]:
         """A document that nobody has, of a repository that nobody has."""
         home, began = self._community.home_community_id, time.monotonic()
-        with client.call(url, ITI_39, _nobodys_document(home), deadline=self._deadline()) as answer:
+        body = retrieve_request([(_oid(), _oid())], home)
+        with client.call(url, ITI_39, body, deadline=self._deadline()) as answer:
             took = _ms(began)
             response = answer.body.find(f"{{{v.RS}}}RegistryResponse")
             if response is None:
@@ -203,13 +204,6 @@ class _Probe:
         told = "; ".join(f"{error.code}: {error.context}" for error in errors)
         remedy = "what the partner says; with XDSRegistryError or XDSRepositoryError first whether it lets us ask"
         return _Wrong(_quoted(told or status), remedy)
-
-
-def _nobodys_document(home: str) -> bytes:
-    names = {"HomeCommunityId": home, "RepositoryUniqueId": _oid(), "DocumentUniqueId": _oid()}
-    row = "".join(f"<xdsb:{name}>{text}</xdsb:{name}>" for name, text in names.items())
-    root = "xdsb:RetrieveDocumentSetRequest"
-    return f'<{root} xmlns:xdsb="{v.XDSB}"><xdsb:DocumentRequest>{row}</xdsb:DocumentRequest></{root}>'.encode()
 
 
 def _oid() -> str:
