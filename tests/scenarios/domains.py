@@ -5,7 +5,7 @@ TLS with client certificates alone. Only its gateway knows the authorities of th
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -143,8 +143,8 @@ def _toml(value: Any) -> str:
 
 
 @contextmanager
-def served(domains: Mapping[str, Domain]) -> Iterator[None]:
-    """All of them up, started side by side; ended well, side by side, on the way out."""
+def served(domains: Mapping[str, Domain]) -> Iterator[Callable[[str], None]]:
+    """All of them up, started side by side; ended well, side by side, on the way out. Gives what ends one by name."""
     with ThreadPoolExecutor(len(domains)) as starting, ExitStack() as running:
         stacks = {name: ExitStack() for name in domains}
 
@@ -154,4 +154,4 @@ def served(domains: Mapping[str, Domain]) -> Iterator[None]:
 
         running.callback(lambda: list(starting.map(lambda stack: stack.close(), stacks.values())))
         list(starting.map(start, domains.values()))
-        yield
+        yield lambda name: stacks[name].close()
