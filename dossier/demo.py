@@ -129,7 +129,9 @@ def _until(ask: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
 
 
 @contextmanager
-def serving(data: Path, config: Path | None = None, base_port: int | None = None) -> Iterator[RunningDossier]:
+def serving(
+    data: Path, config: Path | None = None, base_port: int | None = None, start_s: float = START_S
+) -> Iterator[RunningDossier]:
     """``dossier serve all`` on free ports with its data in ``data``; stopped, and its end judged, on the way out."""
     base_port = free_base_port() if base_port is None else base_port
     more = ["--config", str(config)] if config else []
@@ -140,7 +142,7 @@ def serving(data: Path, config: Path | None = None, base_port: int | None = None
             command, stdout=subprocess.PIPE, stderr=log, env=_environment(), cwd=data
         )
     try:
-        _await_ready(server, log_path)
+        _await_ready(server, log_path, start_s)
         yield RunningDossier(base_port, data)
         server.send_signal(signal.SIGTERM)
         _expect(server.wait(60) == 0, "the services did not end well")
@@ -155,12 +157,12 @@ def serving(data: Path, config: Path | None = None, base_port: int | None = None
             server.stdout.close()
 
 
-def _await_ready(server: "subprocess.Popen[bytes]", log_path: Path) -> None:
+def _await_ready(server: "subprocess.Popen[bytes]", log_path: Path, start_s: float) -> None:
     """Read ``ready`` from the server's output; it prints nothing before."""
     assert server.stdout is not None
     os.set_blocking(server.stdout.fileno(), False)
     got = b""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + start_s
     while b"ready\n" not in got:
         got += server.stdout.read() or b""
         if server.poll() is not None or time.monotonic() > deadline:

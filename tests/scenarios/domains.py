@@ -21,6 +21,8 @@ ROOT = "1.3.6.1.4.1.21367.2011"
 AUTHORITY = f"{ROOT}.2.5.9999"
 PEOPLE = ("server", "consumer", "auditor", "stranger")
 DAYS = 30
+START_S = 600
+"""Dozens of processes at once, perhaps beside other tests: longer than any start takes that still comes to an end."""
 
 
 @dataclass
@@ -150,7 +152,8 @@ def served(domains: Mapping[str, Domain]) -> Iterator[Callable[[str], None]]:
 
         def start(domain: Domain) -> None:
             config = domain.folder / "dossier.toml"
-            stacks[domain.name].enter_context(serving(domain.folder, config=config, base_port=domain.base_port))
+            house = serving(domain.folder, config=config, base_port=domain.base_port, start_s=START_S)
+            stacks[domain.name].enter_context(house)
 
         running.callback(lambda: list(starting.map(lambda stack: stack.close(), stacks.values())))
         list(starting.map(start, domains.values()))
