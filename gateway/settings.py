@@ -1,12 +1,12 @@
 """``[gateway]``: the cross-community gateways' own settings. Units stand in the names."""
 
 import re
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
+from gateway.consistency import community_faults, gateway_faults, validated
 from wire.settings import ExistingFile, HomeCommunityId, Oid, PartnerKey, TlsSettings
 
 __all__ = ["Community", "GatewaySettings", "PatientIdRule", "RepositoryAddress"]
@@ -71,15 +71,11 @@ class Community(BaseModel):
     transactions: tuple[Exchanged, ...] = ("ITI-38", "ITI-39", "ITI-55")
     subjects: tuple[PartnerKey, ...] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.patient_id == "discover" and self.discovery_url is None:
-            raise ValueError("patient_id = discover asks ITI-55 of the community: it needs discovery_url")
-        if self.patient_id == "table" and not self.patients:
-            raise ValueError("patient_id = table needs patients, our identifiers with theirs")
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key belong together")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _consistent(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made: Self = validated(data, handler, community_faults, cls.__name__)
+        return made
 
     @property
     def retrieving_url(self) -> str | None:
@@ -137,14 +133,11 @@ class GatewaySettings(BaseModel):
     max_request_bytes: Count = 4 * _MIB
     max_inline_bytes: Count = 32 * _MIB
 
-    @model_validator(mode="after")
-    def _once_each(self) -> Self:
-        homes = Counter(community.home_community_id for community in self.communities)
-        repositories = Counter(repository.unique_id for repository in self.repositories)
-        twice = [name for name, times in (homes + repositories).items() if times > 1]
-        if twice:
-            raise ValueError(f"listed more than once: {', '.join(sorted(twice))}")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _once_each(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made: Self = validated(data, handler, gateway_faults, cls.__name__)
+        return made
 
     def deadline_of(self, community: Community) -> float:
         """What this community may take for one answer, in seconds; never more than all may take."""

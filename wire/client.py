@@ -119,6 +119,11 @@ class Answer:
     def deadline(self, at: float | None) -> None:
         self._deadline.at = at
 
+    @property
+    def mtom(self) -> bool:
+        """Whether it came as a MIME package, as MTOM/XOP has it."""
+        return self._package is not None
+
     def part(self, element: Any) -> Iterator[bytes]:
         """The bytes of a Document element of ``body``, attached or inline; OutcomeUnknown when they break off."""
         try:
