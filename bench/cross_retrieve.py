@@ -1,6 +1,6 @@
 """``python -m bench.cross_retrieve [--gigabytes G]``: a document of 1 GiB out of a repository through both gateways.
 
-Two whole domains on this machine. Time against the same document taken from its repository directly, and against dd and
+A whole domain on this machine, and the gateway of another one. Time against the same document taken from its repository directly, and against dd and
 sha1sum of its bytes; memory of every process above idle.
 """
 
@@ -55,7 +55,7 @@ def measure(folder: Path, gigabytes: float) -> list[str]:
     with dossier(there, **_config(there, THERE)) as theirs:
         partner = f'[[gateway.communities]]\nhome_community_id = "{THERE}"\n'
         partner += f'query_url = "http://127.0.0.1:{theirs.gateway}/responding"\n'
-        with dossier(here, **_config(here, HERE, partner)) as ours:
+        with dossier(here, "gateway", **_config(here, HERE, partner)) as ours:
             sha1, bare = made(folder / "large", gigabytes)
             size = (folder / "large").stat().st_size
             unique_id = _put(theirs, folder / "large", sha1)

@@ -151,6 +151,8 @@ def dossier(folder: Path, actor: str = "all", *, module: str = "dossier", **sett
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+        if process.stdout is not None:
+            process.stdout.close()
         log.close()
 
 
