@@ -1,7 +1,7 @@
 """``python -m bench.cross_retrieve [--gigabytes G]``: a document of 1 GiB out of a repository through both gateways.
 
-A whole domain on this machine, and the gateway of another one. Time against the same document taken from its repository directly, and against dd and
-sha1sum of its bytes; memory of every process above idle.
+A whole domain on this machine, and the gateway of another one. Time against the same document taken from its repository
+directly, and against dd and sha1sum of its bytes; memory of every process above idle.
 """
 
 import argparse

@@ -1,12 +1,10 @@
 """The SOAP client against a served actor and against peers that misbehave (wire/client.py)."""
 
-import contextlib
 import gzip
 import hashlib
 import socket
 import threading
 import time
-from contextlib import contextmanager
 
 import pytest
 
@@ -14,6 +12,7 @@ from ihe import vocabulary as v
 from ihe.errors import FaultCode, SoapFault
 from ihe.mtom import xop_include
 from ihe.transactions import ITI_18, ITI_41, ITI_43
+from tests.raw_peer import drip, dripping_headers, performing, silent
 from tests.wire.soap_peer import MIB, PATH, QUERY, EchoActor, message, multipart, part, served
 from wire.client import NotSent, OutcomeUnknown, OutPart, PeerFault, SoapClient, TooLarge
 from wire.messages import Reply
@@ -276,63 +275,6 @@ def test_the_environment_names_no_proxy(client, endpoint, monkeypatch):
 BUDGET_S = 0.5
 HANGS_S = 15
 """Of a call whose peer would go on for minutes: only one that never ends is as late as this."""
-
-
-class Performer:
-    """A peer that lets ``play`` do what it wants with each connection, in a thread of its own."""
-
-    def __init__(self, play) -> None:
-        self.play = play
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
-        self.ended = threading.Event()
-        self.threads = [threading.Thread(target=self._serve)]
-        self.threads[0].start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                self.threads.append(threading.Thread(target=self._perform, args=(connection,)))
-                self.threads[-1].start()
-
-    def _perform(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            self.play(connection, self.ended)
-
-    def close(self) -> None:
-        self.ended.set()
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
-            thread.join()
-
-
-@contextmanager
-def performing(play):
-    peer = Performer(play)
-    try:
-        yield peer
-    finally:
-        peer.close()
-
-
-def drip(connection, ended, data: bytes) -> None:
-    """A byte every 50 ms: each wait of the client is short, all together would take a minute."""
-    for at in range(len(data)):
-        connection.sendall(data[at : at + 1])
-        if ended.wait(0.05):
-            return
-
-
-def silent(connection, ended):
-    connection.recv(65536)
-    ended.wait()
-
-
-def dripping_headers(connection, ended):
-    connection.recv(65536)
-    drip(connection, ended, b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000)
 
 
 def dripping_body(connection, ended):
