@@ -91,6 +91,14 @@ def test_what_must_be_kept_and_finds_no_room_is_an_error_of_ours(tmp_path, partn
         assert ours.retrieve(ASKED[0]).status == "Success"  # nothing of it was the fault of the partner
 
 
+def test_a_thousand_documents_of_one_partner(tmp_path, partner):
+    datas = [b"%d" % number for number in range(1000)]
+    partner.plays(lambda _peer, asked: documents_answer(asked, datas, home=C))
+    with asking(tmp_path / "a", partner) as ours:
+        answer = ours.retrieve(*[("1.9", f"1.{number}", C) for number in range(1000)])
+        assert answer.documents() == [(f"1.{number}", data) for number, data in enumerate(datas)]
+
+
 def test_a_partner_that_keeps_failing_is_not_asked(tmp_path, partner):
     partner.plays(lambda _peer, _asked: b"")
     with asking(tmp_path / "a", partner, breaker_failures=2) as ours:
@@ -110,17 +118,17 @@ def test_a_community_with_which_iti_39_is_not_exchanged(tmp_path, partner, more)
 
 
 def test_a_document_that_comes_at_a_fair_rate_is_streamed_when_the_time_is_over(tmp_path, partner):
-    data = os.urandom(2 * MIB)
+    data = os.urandom(4 * MIB)
 
     def act(peer, asked):
         message = documents_answer(asked, [b"first", data], home=C)
         for start in range(0, len(message), 64 * 1024):
             peer.sendall(message[start : start + 64 * 1024])
-            if partner.stop.wait(0.1):
+            if partner.stop.wait(0.04):
                 return
 
     partner.plays(act)
-    with asking(tmp_path / "a", partner, deadline_s=1.5) as ours:
+    with asking(tmp_path / "a", partner, deadline_s=2) as ours:
         answer = ours.retrieve(*ASKED[:2])
         assert answer.documents() == [(ASKED[0][1], b"first"), (ASKED[1][1], data)]
 
