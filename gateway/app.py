@@ -17,8 +17,10 @@ from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
 from gateway.communities import Communities
+from gateway.discovery import Discovery
 from gateway.fan_out import FanOut
 from gateway.initiating import InitiatingGateway
+from gateway.iti47_patient_demographics_query import RegistryPatients
 from gateway.patients import PatientMap
 from gateway.records import Records
 from gateway.responding import RespondingGateway
@@ -70,15 +72,16 @@ def _joined(
     local = SoapClient(tls, timeout_s=gateway.deadline_s, handshake_failed=alerts.handshake_failed)
     communities = Communities(gateway, tls, alerts.handshake_failed)
     fan_out = FanOut(gateway.max_calls)
+    records = Records(recorder)
     room = Room(
         settings=gateway,
         home=domain.home_community_id,
         store=store,
-        records=Records(recorder),
+        records=records,
         local=local,
         communities=communities,
         fan_out=fan_out,
-        patients=PatientMap(gateway),
+        patients=PatientMap(gateway, _discovery(gateway, domain, store, records, local, communities)),
         granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
     )
     try:
@@ -89,6 +92,18 @@ def _joined(
         local.close()
         alerts.close()
         store.close()
+
+
+def _discovery(  # noqa: PLR0917 - the parts of the room it works with
+    gateway: GatewaySettings,
+    domain: AffinityDomainSettings,
+    store: SqlGatewayStore,
+    records: Records,
+    local: SoapClient,
+    communities: Communities,
+) -> Discovery:
+    registry = RegistryPatients(gateway, domain.home_community_id, local, records)
+    return Discovery(gateway, domain.home_community_id, store, records, registry, communities)
 
 
 def worker(

@@ -90,13 +90,15 @@ class OutPart:
 
 
 class Answer:
-    """A reply that is no fault; ``body`` is the child of soap:Body. Use as a context manager when documents follow.
+    """A reply that is no fault; ``body`` is the child of soap:Body, ``headers`` are all but the WS-Addressing ones.
 
-    Belongs to the thread that called. Documents are cheapest in the order they arrive, which is that of the message.
+    Use as a context manager when documents follow. Belongs to the thread that called. Documents are cheapest in the
+    order they arrive, which is that of the message.
     """
 
     def __init__(self, opened: Envelope, response: httpx2.Response, package: Package | None) -> None:
         self.body = opened.body
+        self.headers = opened.headers
         self.message_id = opened.addressing.message_id
         self._response = response
         self._package = package
