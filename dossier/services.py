@@ -24,7 +24,7 @@ from repository.store.keyring import FileKeyring
 from repository.store.protocol import StoreUnavailable
 from wire.forwarded import Forwarded
 from wire.settings import TlsSettings
-from wire.tls import TlsFault, server_context
+from wire.tls import TlsFault, client_context, server_context
 
 __all__ = [
     "SERVICES",
@@ -210,6 +210,13 @@ def check_certificates(settings: Settings) -> None:
             Forwarded(tls)
         except TlsFault as error:
             faults.append(f"{table}: {error}")
+    for number, community in enumerate(settings.gateway.communities):
+        own = community.tls(settings.tls["gateway"])
+        try:
+            if own != settings.tls["gateway"] and own.enabled:
+                client_context(own)
+        except TlsFault as error:
+            faults.append(f"gateway.communities.{number}: {error}")
     store_ca = settings.repository.store_ca
     if store_ca is not None:
         try:

@@ -39,6 +39,7 @@ from wire.running import run_listeners
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.sinks import Sinks
 from wire.soap_app import Asgi, soap_app
+from wire.spool import Spool
 
 __all__ = ["single", "worker"]
 
@@ -83,6 +84,7 @@ def _joined(
         fan_out=fan_out,
         patients=PatientMap(gateway, _discovery(gateway, domain, store, records, local, communities)),
         granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
+        spool=Spool(gateway.spool_directory, gateway.spool_total_bytes, "spool_total_bytes"),
     )
     try:
         yield _Joined(room, store, recorder, alerts)

@@ -1,12 +1,12 @@
 """``[gateway]``: the cross-community gateways' own settings. Units stand in the names."""
 
 import re
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
+from gateway.consistency import community_faults, gateway_faults, validated
 from wire.settings import ExistingFile, HomeCommunityId, Oid, PartnerKey, TlsSettings
 
 __all__ = ["Community", "GatewaySettings", "PatientIdRule", "RepositoryAddress"]
@@ -74,17 +74,11 @@ class Community(BaseModel):
     transactions: tuple[Exchanged, ...] = ("ITI-38", "ITI-39", "ITI-55")
     subjects: tuple[PartnerKey, ...] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.patient_id == "discover" and "ITI-55" not in self.transactions:
-            raise ValueError("patient_id = discover asks ITI-55 of the community: transactions must list it")
-        if self.patient_id == "discover" and self.discovery_url is None:
-            raise ValueError("patient_id = discover asks ITI-55 of the community: it needs discovery_url")
-        if self.patient_id == "table" and not self.patients:
-            raise ValueError("patient_id = table needs patients, our identifiers with theirs")
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key belong together")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _consistent(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made: Self = validated(data, handler, community_faults, cls.__name__)
+        return made
 
     @property
     def retrieving_url(self) -> str | None:
@@ -111,7 +105,9 @@ class GatewaySettings(BaseModel):
     deadline_s            what one community may take, unless it has its own, and all of them together
     spool_bytes           documents up to this size are read to their end before the answer begins
     spool_directory       where they are kept meanwhile; without it, the system's directory for temporary files
-    spool_total_bytes     all such documents of one process
+    spool_total_bytes     all such documents of one process; what finds no room is streamed
+    stream_s              how long an answer with larger documents may take in all
+    max_retrieve_documents  one ITI-39 or ITI-43: documents that are asked for, each as often as it is
     max_answer_bytes      envelope of an answer of a community
     max_calls             calls to communities at once, of one process
     breaker_failures      so many in a row, and a community is not asked for breaker_pause_s; then one call tries again
@@ -138,6 +134,8 @@ class GatewaySettings(BaseModel):
     spool_bytes: Count = 16 * _MIB
     spool_directory: Path | None = None
     spool_total_bytes: Count = 512 * _MIB
+    stream_s: Seconds = 3600.0
+    max_retrieve_documents: Count = 1000
     max_answer_bytes: Count = 32 * _MIB
     max_calls: Count = 128
     breaker_failures: Count = 5
@@ -151,14 +149,11 @@ class GatewaySettings(BaseModel):
     remember_nobody_s: Waiting = 60
     several: Literal["refuse", "all"] = "refuse"
 
-    @model_validator(mode="after")
-    def _once_each(self) -> Self:
-        homes = Counter(community.home_community_id for community in self.communities)
-        repositories = Counter(repository.unique_id for repository in self.repositories)
-        twice = [name for name, times in (homes + repositories).items() if times > 1]
-        if twice:
-            raise ValueError(f"listed more than once: {', '.join(sorted(twice))}")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _once_each(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made: Self = validated(data, handler, gateway_faults, cls.__name__)
+        return made
 
     def deadline_of(self, community: Community) -> float:
         """What this community may take for one answer, in seconds; never more than all may take."""
