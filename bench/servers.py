@@ -40,6 +40,10 @@ class Dossier:
     def repository(self) -> int:
         return self.base_port + 20
 
+    @property
+    def gateway(self) -> int:
+        return self.base_port + 30
+
     def metric(self, service: int, name: str) -> float:
         """Sum of a metric of a service (its admin port's offset)."""
         text = httpx2.get(f"http://127.0.0.1:{self.base_port + service}/metrics", trust_env=False).text
@@ -147,6 +151,8 @@ def dossier(folder: Path, actor: str = "all", *, module: str = "dossier", **sett
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+        if process.stdout is not None:
+            process.stdout.close()
         log.close()
 
 

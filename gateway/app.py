@@ -7,7 +7,7 @@ is what there must be only one of: the sender of audit records, the admin port. 
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ from atna.alerts import Alerts
 from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
+from gateway import by_hand
+from gateway.by_hand import Said
 from gateway.communities import Communities
 from gateway.discovery import Discovery
 from gateway.fan_out import FanOut
@@ -41,7 +43,7 @@ from wire.sinks import Sinks
 from wire.soap_app import Asgi, soap_app
 from wire.spool import Spool
 
-__all__ = ["single", "worker"]
+__all__ = ["find_patient", "single", "worker"]
 
 RESPONDING = "/responding"
 INITIATING = "/initiating"
@@ -94,6 +96,24 @@ def _joined(
         local.close()
         alerts.close()
         store.close()
+
+
+def find_patient(  # noqa: PLR0917 - the settings of a gateway, then what is asked
+    gateway: GatewaySettings,
+    domain: AffinityDomainSettings,
+    audit: AuditSettings,
+    tls: TlsSettings,
+    patient_id: str,
+    homes: Collection[str],
+) -> tuple[Said, ...]:
+    """Ask the communities with these homes who our patient is there, all that they find; also while the gateway runs.
+
+    Raises StoreUnavailable, DatabaseRefused.
+    """
+    every = gateway.model_copy(update={"several": "all"})
+    with _joined(every, domain, audit, tls) as joined:
+        chosen = [one for one in joined.room.communities.all() if one.home_community_id in homes]
+        return by_hand.find_patient(joined.room, patient_id, chosen)
 
 
 def _discovery(  # noqa: PLR0917 - the parts of the room it works with

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from atna.message import Outcome
 from gateway.communities import Communities, Open
-from gateway.iti47_patient_demographics_query import RegistryPatients, Silent, cx_of, new_query, record_of, told_ids
+from gateway.iti47_patient_demographics_query import RegistryPatients, Silent, cx_of, new_query, record_of
 from gateway.once import OnceAtATime
 from gateway.records import Records
 from gateway.settings import Community, GatewaySettings
@@ -28,7 +28,7 @@ from ihe.datatypes import is_oid, normalise_oid, parse_cx
 from ihe.demographics import name_and_birth
 from ihe.durations import parse_duration
 from ihe.hl7v2 import AckCode, Demographics, Identifier
-from ihe.hl7v3_answer import PatientAnswer, ResponseCode, read_patient_answer
+from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_patient_answer
 from ihe.hl7v3_query import PatientParameters, parameters_of
 from ihe.transactions import ITI_55
 from wire.client import NotSent, OutcomeUnknown, PeerFault
@@ -55,10 +55,14 @@ class Unknown(Exception):  # noqa: N818 - says what happened
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """What a community answered: identifiers (CX), none: it does not know him; for how many seconds it said so."""
+    """What a community answered: identifiers (CX), none: it does not know him; for how many seconds it said so.
+
+    ``patients`` has for each identifier whom it is of, as the community told.
+    """
 
     ids: tuple[str, ...] = ()
     time_to_live_s: float | None = None
+    patients: tuple[FoundPatient, ...] = ()
 
 
 class Discovery:
@@ -230,14 +234,15 @@ def judge(answer: PatientAnswer, headers: Sequence[Any], community: Community, s
         raise Unknown("its answer to who the patient is there (ITI-55) has no known queryResponseCode")
     if answer.wanted and not answer.patients:
         raise Unknown(f"it wants to know more of the patient than is known here (ITI-55): {_codes(answer.wanted)}")
-    ids = tuple(_believed(answer, home))
+    believed = {cx_of(one.identifiers[0]): one for one in _believed(answer, home)}
+    ids = tuple(believed)
     if len(ids) > MOST_FOUND or (len(ids) > 1 and settings.several == "refuse"):
         raise Unknown(f"it knows {len(ids)} patients who could be this one (ITI-55), and none was chosen")
-    return Discovered(ids, _time_to_live(headers))
+    return Discovered(ids, _time_to_live(headers), tuple(believed.values()))
 
 
-def _believed(answer: PatientAnswer, home: str) -> Iterator[str]:
-    """The first identifier of each patient who is of this community, each once."""
+def _believed(answer: PatientAnswer, home: str) -> Iterator[FoundPatient]:
+    """The patients who are of this community; the first identifier is good for further questions."""
     for one in answer.patients:
         if one.home is not None and f"urn:oid:{normalise_oid(one.home)}" != home:
             _log.warning("community %s answered ITI-55 with a patient of another community: dropped", home)
@@ -246,7 +251,7 @@ def _believed(answer: PatientAnswer, home: str) -> Iterator[str]:
         if identifier is None or not is_oid(identifier.universal_id or "") or len(cx_of(identifier)) > LONGEST_ID:
             _log.warning("community %s answered ITI-55 with a patient without an identifier: dropped", home)
             continue
-        yield from told_ids([one])
+        yield one
 
 
 def _time_to_live(headers: Sequence[Any]) -> float | None:

@@ -1,5 +1,7 @@
 """The answer to a defect of our own, in the form of the transaction, and its record."""
 
+from lxml import etree
+
 from atna.message import Outcome
 from atna.participants import UNKNOWN, DocumentReference
 from gateway.delivery import Broken
@@ -8,6 +10,8 @@ from gateway.store.protocol import StoreUnavailable
 from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.errors import ErrorCode, RegistryError
+from ihe.named import query_named, submission_named
+from ihe.transactions import ITI_92
 from wire.messages import Reply, Request
 
 __all__ = ["failed"]
@@ -43,14 +47,27 @@ def _record(room: Room, request: Request, reason: str) -> bytes:
             outcome=Outcome.SERIOUS_FAILURE,
             reason=reason,
         )
+    if request.transaction is ITI_92:
+        submission = submission_named(request.body)
+        return room.records.updated(
+            parties,
+            transaction=request.transaction,
+            patient_id=submission.patient_id,
+            submission_set_id=submission.unique_id,
+            outcome=Outcome.SERIOUS_FAILURE,
+            reason=reason,
+            home_community_id=room.home,
+        )
+    query = query_named(request.body)
     return room.records.queried(
         parties,
-        patient_id=None,
+        patient_id=next(iter(query.patient_ids), None),
         transaction=request.transaction,
-        query_id=UNKNOWN,
-        request=b"",
+        query_id=query.query_id or UNKNOWN,
+        request=etree.tostring(request.body, encoding="UTF-8", with_tail=False),
         outcome=Outcome.SERIOUS_FAILURE,
         reason=reason,
+        home_community_id=query.home,
     )
 
 

@@ -25,7 +25,14 @@ from schemas import violations
 from wire.client import NotSent, OutcomeUnknown, PeerFault, TooLarge
 from wire.messages import Reply, Request
 
-__all__ = ["Inquiry", "Sent", "codes_of", "not_permitted", "registry_silent"]
+__all__ = ["OUTCOMES", "Inquiry", "Sent", "codes_of", "not_permitted", "registry_silent"]
+
+OUTCOMES: Final = {
+    v.SUCCESS: (Outcome.SUCCESS,),
+    v.PARTIAL_SUCCESS: (Outcome.SUCCESS, Outcome.SERIOUS_FAILURE),
+    v.FAILURE: (Outcome.SERIOUS_FAILURE,),
+}
+"""By the status of an answer; a mixed one takes two records (ITI TF-2: 3.18.5.1, 3.38.5.1)."""
 
 MOST_PATIENTS_RECORDED: Final = 10
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")

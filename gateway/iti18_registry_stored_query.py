@@ -19,8 +19,7 @@ from atna.message import Outcome
 from consent.policy import decide
 from gateway.communities import Open
 from gateway.fan_out import Call
-from gateway.inquiry import Inquiry, Sent, codes_of, registry_silent
-from gateway.iti38_cross_gateway_query import OUTCOMES
+from gateway.inquiry import OUTCOMES, Inquiry, Sent, codes_of, registry_silent
 from gateway.patients import Unknown
 from gateway.query_answers import Nonsense, Said, judged, merged, own, unavailable
 from gateway.question import ForPatient, for_patient

@@ -7,13 +7,13 @@ Errors   XDSUnknownCommunity, XDSMissingHomeCommunityId, XDSRegistryNotAvailable
          (an answer over ``max_answer_bytes``), XDSRegistryError; all that the registry says, XDSUnknownPatientId too
 """
 
-from typing import Any, Final
+from typing import Any
 
 from lxml import etree
 
 from atna.message import Outcome
 from gateway.callers import may_ask
-from gateway.inquiry import Inquiry, codes_of, registry_silent
+from gateway.inquiry import OUTCOMES, Inquiry, codes_of, registry_silent
 from gateway.query_answers import stamp
 from gateway.question import Question
 from gateway.room import Room
@@ -26,13 +26,6 @@ from wire.client import NotSent, OutcomeUnknown, PeerFault
 from wire.messages import Reply, Request
 
 __all__ = ["answer"]
-
-OUTCOMES: Final = {
-    v.SUCCESS: (Outcome.SUCCESS,),
-    v.PARTIAL_SUCCESS: (Outcome.SUCCESS, Outcome.SERIOUS_FAILURE),
-    v.FAILURE: (Outcome.SERIOUS_FAILURE,),
-}
-"""A mixed answer takes two records (ITI TF-2: 3.38.5.1)."""
 
 
 def answer(room: Room, request: Request) -> Reply:

@@ -2,7 +2,8 @@
 
 Request  xdsb:RetrieveDocumentSetRequest: 1..n DocumentRequest (HomeCommunityId, which must be ours; RepositoryUniqueId,
          DocumentUniqueId)
-Sent     ITI-43 to each repository of this community that is asked for, once, in parallel
+Sent     ITI-43 to each repository of this community that is asked for, once, in parallel; the caller's
+         security header goes with it
 Reply    xdsb:RetrieveDocumentSetResponse in the order of the request, HomeCommunityId in every DocumentResponse as it
          was asked for, NewRepositoryUniqueId and NewDocumentUniqueId as the repository gave them. Status Success,
          PartialSuccess or Failure
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 
 from gateway.callers import may_ask
 from gateway.delivery import Wanted
+from gateway.passed_on import security_header
 from gateway.retrieval import Plan, ask_repositories, missing_home, retrieve, same_home, unknown_home
 from gateway.room import Room
 from wire.messages import Reply, Request
@@ -24,10 +26,10 @@ __all__ = ["answer"]
 def answer(room: Room, request: Request) -> Reply:
     """Answer an ITI-39 request. The audit records are durable before the first byte of the answer."""
     decision = may_ask(room.settings, request.caller, request.transaction.code, room.granted(request.caller))
-    return retrieve(request, room, decision, lambda asked: _plan(room, asked))
+    return retrieve(request, room, decision, lambda asked: _plan(room, request, asked))
 
 
-def _plan(room: Room, asked: Sequence[Wanted]) -> Plan:
+def _plan(room: Room, request: Request, asked: Sequence[Wanted]) -> Plan:
     plan, ours = Plan(), []
     for wanted in asked:
         if not wanted.request.home:
@@ -36,5 +38,5 @@ def _plan(room: Room, asked: Sequence[Wanted]) -> Plan:
             plan.refuse(wanted, unknown_home(room, wanted))
         else:
             ours.append(wanted)
-    ask_repositories(room, plan, ours)
+    ask_repositories(room, plan, ours, security_header(request))
     return plan

@@ -34,7 +34,7 @@ def answer(room: Room, request: Request) -> Reply:
 
 
 def _plan(room: Room, request: Request, asked: Sequence[Wanted]) -> Plan:
-    plan, ours = Plan(), []
+    plan, ours, header = Plan(), [], security_header(request)
     by_home: dict[str, tuple[Community, list[Wanted]]] = {}
     for wanted in asked:
         home = wanted.request.home
@@ -46,9 +46,9 @@ def _plan(room: Room, request: Request, asked: Sequence[Wanted]) -> Plan:
             plan.refuse(wanted, unknown_home(room, wanted))
         else:
             by_home.setdefault(community.home_community_id, (community, []))[1].append(wanted)
-    ask_repositories(room, plan, ours)
+    ask_repositories(room, plan, ours, header)
     for community, of_it in by_home.values():
-        _ask_community(room, plan, community, tuple(of_it), security_header(request))
+        _ask_community(room, plan, community, tuple(of_it), header)
     return plan
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.discovery import Discovery, Unknown, identifier_of
+from gateway.discovery import Discovered, Discovery, Unknown, identifier_of
 from gateway.settings import Community, GatewaySettings
 from ihe.datatypes import parse_cx
 
@@ -34,6 +34,12 @@ class PatientMap:
         if self._discovery is None:
             raise Unknown("nothing is discovered here")
         return self._discovery.remembered(community, identifier_of(patient_id), deadline, security)
+
+    def ask(self, community: Community, patient_id: str, deadline: float) -> Discovered:
+        """ITI-55 now, whatever is remembered and however the settings name the patient there. Raises Unknown."""
+        if self._discovery is None:
+            raise Unknown("nothing is discovered here")
+        return self._discovery.ask(community, identifier_of(patient_id), deadline)
 
 
 def _key(cx: str) -> tuple[str, str]:

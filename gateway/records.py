@@ -8,14 +8,14 @@ one is (ITI-38, 39, 55, 92): ``received``. Towards partners and the actors of th
 from collections.abc import Sequence
 from typing import Final, NotRequired, TypedDict, Unpack
 
-from atna.events import patients_found, retrieved, stored_query
+from atna.events import patients_found, registered, retrieved, stored_query
 from atna.message import Outcome
 from atna.participants import DocumentReference, Parties, calling, serving
 from atna.recorder import Recorder
 from ihe.transactions import Transaction
 from wire.messages import Request
 
-__all__ = ["Queried", "Records", "Retrieved"]
+__all__ = ["Queried", "Records", "Retrieved", "Updated"]
 
 
 class Queried(TypedDict):
@@ -41,6 +41,18 @@ class Retrieved(TypedDict):
     decision: NotRequired[str | None]
 
 
+class Updated(TypedDict):
+    """A submission that changes what is registered."""
+
+    transaction: Transaction
+    patient_id: str | None
+    submission_set_id: str | None
+    outcome: Outcome
+    reason: NotRequired[str | None]
+    decision: NotRequired[str | None]
+    home_community_id: NotRequired[str | None]
+
+
 class Records:
     """Records of one process; each method gives one record."""
 
@@ -59,6 +71,10 @@ class Records:
     def queried(self, parties: Parties, *, patient_id: str | None, **asked: Unpack[Queried]) -> bytes:
         """ITI-18 or 38, about one patient or none."""
         return self._recorder.record(stored_query(parties, patient_id=patient_id, **asked))
+
+    def updated(self, parties: Parties, **what: Unpack[Updated]) -> bytes:
+        """ITI-92."""
+        return self._recorder.record(registered(parties, **what))
 
     def discovered(self, parties: Parties, *, patient_ids: Sequence[str], **asked: Unpack[Queried]) -> bytes:
         """ITI-47 or 55 with the patients that were returned."""

@@ -92,8 +92,11 @@ def unknown_home(room: Room, wanted: Wanted) -> RegistryError:
     return RegistryError(ErrorCode.UNKNOWN_COMMUNITY, text, location=room.home)
 
 
-def ask_repositories(room: Room, plan: Plan, wanted: Sequence[Wanted]) -> None:
-    """ITI-43 to each repository of this community; XDSUnknownRepositoryId for what is of none."""
+def ask_repositories(room: Room, plan: Plan, wanted: Sequence[Wanted], header: bytes) -> None:
+    """ITI-43 to each repository of this community; XDSUnknownRepositoryId for what is of none.
+
+    ``header`` is the caller's security header.
+    """
     urls = {repository.unique_id: repository.url for repository in room.settings.repositories}
     by_repository: dict[str, list[Wanted]] = {}
     for one in wanted:
@@ -109,7 +112,7 @@ def ask_repositories(room: Room, plan: Plan, wanted: Sequence[Wanted]) -> None:
             home=room.home,
             url=urls[repository],
             wanted=tuple(of_it),
-            call=partial(_ask_repository, room, urls[repository], asked_of(of_it, homes=False)),
+            call=partial(_ask_repository, room, (urls[repository], header), asked_of(of_it, homes=False)),
             deadline_s=room.settings.deadline_s,
             silent=ErrorCode.REPOSITORY_ERROR,
             busy=ErrorCode.REPOSITORY_BUSY,
@@ -117,9 +120,16 @@ def ask_repositories(room: Room, plan: Plan, wanted: Sequence[Wanted]) -> None:
         plan.targets.append((target, ITI_43))
 
 
-def _ask_repository(room: Room, url: str, body: bytes, deadline: float) -> Answer:
+def _ask_repository(room: Room, where: tuple[str, bytes], body: bytes, deadline: float) -> Answer:
+    url, header = where
     return room.local.call(
-        url, ITI_43, body, deadline=deadline, max_bytes=room.settings.max_answer_bytes, spool=room.spool
+        url,
+        ITI_43,
+        body,
+        extra_headers=header,
+        deadline=deadline,
+        max_bytes=room.settings.max_answer_bytes,
+        spool=room.spool,
     )
 
 

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
-from xml.sax.saxutils import quoteattr
 
 from atna.message import Outcome
 from ihe import vocabulary as v
@@ -23,8 +22,9 @@ from ihe.xua import Caller
 from repository.records import Records
 from repository.room import AnswerLost, Asked, Refused, Registered, Unreachable
 from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient
+from wire.own_headers import depositor_header, give_up_header
 
-__all__ = ["RegistryClient", "depositor_header", "give_up_header"]
+__all__ = ["RegistryClient"]
 
 GET_SUBMISSION_SET_AND_CONTENTS: Final = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
 GET_DOCUMENTS: Final = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
@@ -35,23 +35,6 @@ _CERTAIN: Final = frozenset({FaultCode.SENDER, FaultCode.MUST_UNDERSTAND, FaultC
 _STATUSES: Final = frozenset({v.SUCCESS, v.FAILURE, v.PARTIAL_SUCCESS})
 
 _log = logging.getLogger(__name__)
-
-
-def depositor_header(caller: Caller) -> bytes:
-    """Our own SOAP header: who was authenticated as the one who deposited; what is not known is left out."""
-    known = {
-        "node": caller.node,
-        "fingerprint": caller.fingerprint,
-        "organisation": caller.organisation,
-        "person": caller.person,
-    }
-    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in known.items() if value)
-    return f'<d:Depositor xmlns:d="{v.DOSSIER}"{attributes}/>'.encode()
-
-
-def give_up_header(at: float) -> bytes:
-    """Our own SOAP header: the time (seconds since 1970, UTC) from which on a registration must not appear any more."""
-    return f'<d:GiveUp xmlns:d="{v.DOSSIER}" at="{at:.3f}"/>'.encode()
 
 
 class RegistryClient:

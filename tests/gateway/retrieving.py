@@ -10,8 +10,6 @@ import threading
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from atna.message import parse
 from atna.settings import AuditSettings
@@ -23,9 +21,9 @@ from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.mtom import xop_include
 from ihe.transactions import ITI_39, ITI_43
-from schemas import parse_xml
 from tests.builders import submission, with_slot
 from tests.repository.stand import LIMITS, SINK, answered, envelope, multipart, retrieve_xml, served, stand, unique_ids
+from tests.wire.soap_peer import eventually
 from wire.settings import AffinityDomainSettings, TlsSettings
 
 STRIPPED = (with_slot("hash"), with_slot("size"))
@@ -98,7 +96,7 @@ def gateway(folder, *, home=HERE, repositories=(), communities=(), limits=LIMITS
             for actor, path in ((RespondingGateway, "/responding"), (InitiatingGateway, "/initiating"))
         ]
         yield Gateway(home, joined, *addresses)
-        assert joined.room.spool.held_bytes == 0
+        assert eventually(lambda: joined.room.spool.held_bytes == 0)
 
 
 def stored(house, *datas):
@@ -276,17 +274,3 @@ def partners(*homes):
     finally:
         for one in found:
             one.close()
-
-
-def body_of(message):
-    """The child of soap:Body of an envelope in the bytes of a request."""
-    start, end = message.index(b"<s:Envelope"), message.index(b"</s:Envelope>") + len(b"</s:Envelope>")
-    return parse_xml(message[start:end]).find(f"{{{v.SOAP12}}}Body")[0]
-
-
-def peer_of(home):
-    return partial(response_row, home=home)
-
-
-def temporary(folder: Path):
-    return sorted(folder.iterdir())

@@ -151,6 +151,16 @@ def test_a_repository_is_asked_without_a_home(ours, back_end):
     assert b"urn:ihe:iti:2007:RetrieveDocumentSet<" in back_end.asked[0]
 
 
+def test_the_callers_security_header_goes_to_the_repositories_unchanged(ours, houses, back_end):
+    back_end.plays(lambda _peer, asked: documents_answer(asked, [b"x"]))
+    (a,) = stored(houses[0], b"one")
+    token = '<Assertion xmlns="urn:oasis:names:tc:SAML:2.0:assertion" ID="a1">  <Issuer>x</Issuer>\n</Assertion>'
+    header = f'<w:Security xmlns:w="{v.WSSE}" s:mustUnderstand="1">{token}</w:Security>'.encode()
+    answer = ours.cross_retrieve((SCRIPTED, "1.4", HERE), (ONE, a, HERE), header=header)
+    assert answer.documents() == [("1.4", b"x"), (a, b"one")]
+    assert token.encode() in back_end.asked[0]
+
+
 @pytest.mark.parametrize(
     ("act", "code"),
     [

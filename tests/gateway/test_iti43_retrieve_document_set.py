@@ -27,6 +27,7 @@ from tests.gateway.retrieving import (
     stored,
 )
 from tests.repository.stand import multipart
+from tests.wire.soap_peer import eventually
 
 A, B, C, D = (f"urn:oid:1.3.6.1.4.1.21367.2011.2.7.{n}" for n in (1, 2, 3, 4))
 HERE, THERE = "1.2.3.1", "1.2.3.2"
@@ -249,6 +250,13 @@ def half(size):
     return act
 
 
+def breaks_off_before_the_root_part(_peer, asked):
+    content_type, body = multipart(soap_answer(retrieved_xml([])), {"a@peer": b"x" * 100_000})
+    mark = body[: body.index(b"\r\n")]
+    root, part, end = body.split(b"\r\n" + mark)[0], body.split(b"\r\n" + mark)[1], 1000
+    return http_answer(content_type, mark + part + b"\r\n" + root[:end], length=200_000)
+
+
 def no_status(_peer, asked):
     return http_answer("application/soap+xml", soap_answer(retrieved_xml([], status="urn:none")))
 
@@ -291,6 +299,7 @@ BAD = {
     "half of a small document": half(100_000),
     "nonsense": nonsense,
     "nonsense in the root part": nonsense_in_a_part,
+    "breaks off before the root part": breaks_off_before_the_root_part,
     "no status": no_status,
     "another message": another_message,
     "bad base64": bad_base64,
@@ -308,6 +317,7 @@ def test_a_partner_that_answers_badly_is_one_error_and_the_others_arrive(domain,
     assert (answer.status, found, located(answer)) == ("PartialSuccess", [], [("XDSUnavailableCommunity", C)])
     assert C in answer.errors[0][1]
     assert len(answer.errors[0][1]) <= 1000
+    assert eventually(lambda: domain.a.room.spool.held_bytes == 0)
     records = domain.a.records()
     assert [one for one in records if "1.91" in one[3]] == [
         ("ITI-39", "asked", 8 if name == "fault" else 12, ("1.91", "1.92")),
@@ -535,4 +545,4 @@ def test_a_consumer_that_goes_away_frees_everything(domain):
             ("ITI-43", "answered", 8, ("1.91",)),
         ],
     )
-    assert domain.a.room.spool.held_bytes == 0
+    assert eventually(lambda: domain.a.room.spool.held_bytes == 0)

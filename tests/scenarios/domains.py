@@ -108,17 +108,17 @@ def settle(domains: Mapping[str, Domain]) -> None:
             f'{_head(domain)}[affinity_domain.partners."CN=auditor.{domain.name}"]\ntransactions = ["ITI-81"]\n'
             f'[repository]\nunique_id = "{domain.repository_id}"\n'
             f'[gateway.tls]\nca = "{certs / "gateway_ca.pem"}"\n'
-            f"{_tls(domain, 'server')}{communities}"
+            f"{tls_table(domain, 'server')}{communities}"
         )
         for who in PEOPLE[1:]:
-            (domain.folder / f"{who}.toml").write_text(_head(domain) + _tls(domain, who))
+            (domain.folder / f"{who}.toml").write_text(_head(domain) + tls_table(domain, who))
 
 
 def _head(domain: Domain) -> str:
     return f'[affinity_domain]\nhome_community_id = "{domain.home}"\n'
 
 
-def _tls(domain: Domain, who: str) -> str:
+def tls_table(domain: Domain, who: str) -> str:
     own = domain.tls(who)
     return f'[tls]\ncertificate = "{own.certificate}"\nkey = "{own.key}"\nca = "{own.ca}"\n'
 
