@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from ihe.hl7v2 import CONTROL, Demographics, Identifier
 from ihe.hl7v3_parts import (
@@ -252,7 +252,7 @@ def _issue(wanted: Sequence[str], reason: Reason | None) -> str:
     )
     orders = "".join(
         '<triggerFor typeCode="TRIG"><actOrderRequired classCode="ACT" moodCode="RQO">'
-        f'<code code="{code}" codeSystem="{WANTED}"/></actOrderRequired></triggerFor>'
+        f'<code code={quoteattr(code)} codeSystem="{WANTED}"/></actOrderRequired></triggerFor>'
         for code in wanted
     )
     return (
