@@ -14,7 +14,7 @@ from dossier.__main__ import app
 from dossier.services import SERVICES
 from dossier.settings import MODELS
 
-PACKAGES = ("schemas", "ihe", "atna", "consent", "wire", "registry", "repository", "dossier")
+PACKAGES = ("schemas", "ihe", "atna", "consent", "wire", "registry", "repository", "gateway", "dossier")
 
 COMMANDS = {
     "serve": {"config", "data", "base_port"},
