@@ -21,7 +21,7 @@ from ihe.datatypes import CX, print_cx
 from ihe.hl7v2 import Identifier
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_patient_answer
 from ihe.hl7v3_parts import InstanceIdentifier
-from ihe.hl7v3_query import PatientParameters, PatientQuery, print_patient_query, read_patient_query
+from ihe.hl7v3_query import MAX_QUERY_BYTES, PatientParameters, PatientQuery, print_patient_query, read_patient_query
 from ihe.transactions import ITI_47, Transaction
 from schemas import parse_xml
 from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient
@@ -122,7 +122,7 @@ def record_of(  # noqa: PLR0917 - the parts of a record
         patient_ids=() if patient_id is None else (patient_id,),
         transaction=transaction,
         query_id=str(query.query_id or UNKNOWN),
-        request=query.text,
+        request=query.text[:MAX_QUERY_BYTES],
         outcome=outcome,
         reason=reason,
         decision=decision,

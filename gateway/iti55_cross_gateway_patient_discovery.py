@@ -35,7 +35,7 @@ from ihe.hl7v2 import AckCode, ErrorCode, Problem
 from ihe.hl7v3 import accept_acknowledgement
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, Reason, ResponseCode, print_patient_answer
 from ihe.hl7v3_parts import Detail, details_of
-from ihe.hl7v3_query import DEFERRED, QUERY, PatientParameters, PatientQuery, read_patient_query
+from ihe.hl7v3_query import DEFERRED, MAX_QUERY_BYTES, QUERY, PatientParameters, PatientQuery, read_patient_query
 from ihe.transactions import ITI_55, ITI_55_DEFERRED
 from schemas import violations
 from wire.messages import Reply, Request
@@ -153,6 +153,8 @@ def _lacking(query: PatientQuery) -> list[Problem]:
     elif query.query_id is None:
         text, code = "the id of the query is required", ErrorCode.REQUIRED_FIELD_MISSING
         place = f"{QUERY}/queryId"
+    elif len(query.text) > MAX_QUERY_BYTES:
+        text, code, place = f"the query is longer than {MAX_QUERY_BYTES} bytes", ErrorCode.DATA_TYPE_ERROR, QUERY
     else:
         return []
     return [Problem(AckCode.ERROR, code, text, f"/{query.name}/{place}")]

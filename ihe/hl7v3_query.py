@@ -47,6 +47,7 @@ __all__ = [
     "BIRTH",
     "DEFERRED",
     "GENDER",
+    "MAX_QUERY_BYTES",
     "NAME",
     "PARAMETERS",
     "QUERY",
@@ -70,6 +71,8 @@ BIRTH: Final = "livingSubjectBirthTime"
 GENDER: Final = "livingSubjectAdministrativeGender"
 SCOPE: Final = "otherIDsScopingOrganization"
 DEFERRED: Final = "D"
+MAX_QUERY_BYTES: Final = 2**18
+"""Of a queryByParameter: it is answered, and kept in an audit record for each patient found. Real ones have some kB."""
 
 _AGENT: Final = "h:sender/h:device/h:asAgent/h:representedOrganization/h:id"
 _SEMANTICS: Final = {

@@ -9,6 +9,7 @@ import pytest
 import zeep
 
 from gateway import iti55_cross_gateway_patient_discovery as iti55
+from gateway.store.protocol import StoreUnavailable
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode
 from ihe.transactions import ITI_55, ITI_55_DEFERRED
 from ihe.xua import Caller
@@ -126,6 +127,7 @@ REFUSED = {
     "another interaction": ({"interaction": "PRPA_IN201309UV02"}, ["201"]),
     "too long an id": ({"message_id": f'<id root="{"1" * 999}"/>'}, ["102"]),
     "too many ids": ({"parameters": by_id(*map(str, range(60)))}, ["102"]),
+    "too long": ({"parameters": DEMOGRAPHICS.replace("Müller", "x" * 300_000)}, ["102"]),
     "deferred": ({"priority": "D"}, ["NS250"]),
 }
 
@@ -191,6 +193,15 @@ def test_a_full_outbox_is_busy(tmp_path):
         it.joined.store.record_alone([b"<a/>"])
         answer, _ = discover(it.responding)
         assert (answer.code, answer.reasons) == ("AE", ("ResponderBusy",))
+
+
+def test_without_its_database_nothing_is_told(here, monkeypatch):
+    def gone(_messages):
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(here.joined.store, "record_alone", gone)
+    answer, _ = discover(here.responding)
+    assert (answer.code, answer.patients, answer.reasons) == ("AE", (), ("ResponderBusy",))
 
 
 def test_a_defect_of_ours_is_answered_with_its_number(here, monkeypatch):
