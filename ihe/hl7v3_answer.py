@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
-from ihe.hl7v2 import Demographics, Identifier
+from ihe.hl7v2 import CONTROL, Demographics, Identifier
 from ihe.hl7v3_parts import (
     INTERACTIONS,
     NS,
@@ -93,7 +93,7 @@ class FoundPatient:
 
 @dataclass(frozen=True, slots=True)
 class PatientAnswer:
-    """An answer as its receiver reads it: ``acknowledgement`` AA, AE or AR; ``texts`` are for the log, bounded.
+    """An answer as its receiver reads it: ``acknowledgement`` AA, AE or AR; words of ``details`` are bounded.
 
     ``wanted`` are codes of attributes the responder wants too, ``reasons`` codes why it did not answer; ``total`` is
     how many match, where that is told.
@@ -107,7 +107,7 @@ class PatientAnswer:
     wanted: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     total: int | None = None
-    texts: tuple[str, ...] = ()
+    details: tuple[Detail, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -126,7 +126,7 @@ def read_patient_answer(body: Any) -> PatientAnswer:
         wanted=_codes(issues, "triggerFor/actOrderRequired/code"),
         reasons=_codes(issues, "mitigatedBy/detectedIssueManagement/code"),
         total=_number(body.find(path("controlActProcess/queryAck/resultTotalQuantity"), NS)),
-        texts=tuple(_texts(body)),
+        details=tuple(map(_detail, body.findall(path("acknowledgement/acknowledgementDetail"), NS))),
     )
 
 
@@ -153,11 +153,12 @@ def _codes(issues: Iterable[Any], names: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(code[:_MOST_TEXT] for code in found if code))
 
 
-def _texts(body: Any) -> Iterable[str]:
-    for detail in body.findall(path("acknowledgement/acknowledgementDetail"), NS):
-        code = word(detail.find("h:code", NS), "code")
-        text = " ".join("".join(part.itertext()) for part in detail.findall("h:text", NS))
-        yield " ".join(f"{code or ''} {text}".split())[:_MOST_TEXT]
+def _detail(element: Any) -> Detail:
+    code, location = element.find("h:code", NS), element.find("h:location", NS)
+    text = " ".join(" ".join(part.itertext()) for part in element.findall("h:text", NS))
+    words = (word(code, "code"), text, word(code, "codeSystem"), word(code, "displayName"))
+    place = "" if location is None else "".join(location.itertext())
+    return Detail(*(" ".join(CONTROL.sub(" ", one or "").split())[:_MOST_TEXT] for one in (*words, place)))
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -251,7 +252,7 @@ def _issue(wanted: Sequence[str], reason: Reason | None) -> str:
     )
     orders = "".join(
         '<triggerFor typeCode="TRIG"><actOrderRequired classCode="ACT" moodCode="RQO">'
-        f'<code code="{code}" codeSystem="{WANTED}"/></actOrderRequired></triggerFor>'
+        f'<code code={quoteattr(code)} codeSystem="{WANTED}"/></actOrderRequired></triggerFor>'
         for code in wanted
     )
     return (

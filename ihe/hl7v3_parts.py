@@ -201,9 +201,10 @@ def print_id(one: InstanceIdentifier | None, name: str = "id") -> str:
 def print_detail(detail: Detail) -> str:
     """An acknowledgementDetail of severity error."""
     location = f"<location>{escape(detail.location)}</location>" if detail.location else ""
+    system = f" codeSystem={quoteattr(detail.system)}" if detail.system else ""
     display = f" displayName={quoteattr(detail.display)}" if detail.display else ""
     return (
         f'<acknowledgementDetail typeCode="E"><code code={quoteattr(detail.code)}'
-        f" codeSystem={quoteattr(detail.system)}{display}/><text>{escape(detail.text)}</text>{location}"
+        f"{system}{display}/><text>{escape(detail.text)}</text>{location}"
         "</acknowledgementDetail>"
     )

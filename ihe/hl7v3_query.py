@@ -18,7 +18,7 @@ The whole queryByParameter is kept as it came, for the answer repeats it and the
 Reading never raises: what is missing is ``None`` or empty, for the transaction to judge.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
@@ -47,6 +47,7 @@ __all__ = [
     "BIRTH",
     "DEFERRED",
     "GENDER",
+    "MAX_QUERY_BYTES",
     "NAME",
     "PARAMETERS",
     "QUERY",
@@ -55,6 +56,7 @@ __all__ = [
     "PatientName",
     "PatientParameters",
     "PatientQuery",
+    "parameters_of",
     "print_patient_query",
     "read_patient_query",
 ]
@@ -69,6 +71,8 @@ BIRTH: Final = "livingSubjectBirthTime"
 GENDER: Final = "livingSubjectAdministrativeGender"
 SCOPE: Final = "otherIDsScopingOrganization"
 DEFERRED: Final = "D"
+MAX_QUERY_BYTES: Final = 2**18
+"""Of a queryByParameter: it is answered, and kept in an audit record for each patient found. Real ones have some kB."""
 
 _AGENT: Final = "h:sender/h:device/h:asAgent/h:representedOrganization/h:id"
 _SEMANTICS: Final = {
@@ -189,17 +193,15 @@ def print_patient_query(
     time: str,
     device: str,
     to: str,
-    identifiers: Sequence[Identifier] = (),
-    demographics: Demographics | None = None,
+    parameters: PatientParameters,
     home: str | None = None,
     own_authority: str | None = None,
 ) -> bytes:
     """PRPA_IN201305UV02, to be answered at once.
 
     ``device`` and ``to`` are OIDs of ours and of the receiver's device; ``home`` is the OID of our community (ITI-55).
-    ``identifiers`` are alternatives of one livingSubjectId, with OIDs as authorities; what ``demographics`` does not
-    know is not asked for. ``own_authority`` is the OID of the authority under which we know the patient ourselves: told
-    with it, the receiver may ask us back (ITI TF-2: 3.55.4.1.2.4).
+    Authorities of ``parameters`` are OIDs. ``own_authority`` is the OID of the authority under which we know the
+    patient ourselves: told with it, the receiver may ask us back (ITI TF-2: 3.55.4.1.2.4).
     """
     opening = print_opening(
         ASKED_FOR,
@@ -210,7 +212,7 @@ def print_patient_query(
         agent=_agent(home) if home is not None else "",
         accept_ack="AL",
     )
-    listed = "".join(_printed_parameters(identifiers, demographics or Demographics()))
+    listed = "".join(_printed_parameters(parameters))
     message = (
         f'{opening}<controlActProcess classCode="CACT" moodCode="EVN">'
         f'<code code="PRPA_TE201305UV02" codeSystem="{INTERACTIONS}"/>{_performer(own_authority)}'
@@ -237,21 +239,34 @@ def _performer(authority: str | None) -> str:
     )
 
 
-def _printed_parameters(identifiers: Sequence[Identifier], known: Demographics) -> Iterator[str]:
-    """In the order of the schema."""
-    sex = {"O": "UN"}.get(known.sex or "", known.sex)
-    if sex in {"F", "M", "UN"}:
-        yield _parameter(GENDER, f'<value code="{sex}"/>')
-    if birth := time_of(known.birth):
-        yield _parameter(BIRTH, f'<value value="{birth}"/>')
-    if identifiers:
-        ids = (InstanceIdentifier(one.universal_id, one.id) for one in identifiers)
-        yield _parameter(SUBJECT_ID, "".join(print_id(one, "value") for one in ids))
-    if known.family or known.given:
-        given = f"<given>{escape(known.given)}</given>" if known.given else ""
-        family = f"<family>{escape(known.family)}</family>" if known.family else ""
-        yield _parameter(NAME, f"<value>{given}{family}</value>")
+def _printed_parameters(asked: PatientParameters) -> Iterator[str]:
+    """In the order of the schema; what is no time and no sex of HL7's is left out."""
+    sexes = ({"O": "UN"}.get(one, one) for one in asked.sexes)
+    births = filter(None, map(time_of, asked.births))
+    yield _parameter(GENDER, (f'<value code="{one}"/>' for one in sexes if one in {"F", "M", "UN"}))
+    yield _parameter(BIRTH, (f'<value value="{one}"/>' for one in births))
+    for alternatives in asked.identifiers:
+        ids = (InstanceIdentifier(one.universal_id, one.id) for one in alternatives)
+        yield _parameter(SUBJECT_ID, (print_id(one, "value") for one in ids))
+    yield _parameter(NAME, map(_name, asked.names))
 
 
-def _parameter(name: str, values: str) -> str:
-    return f"<{name}>{values}<semanticsText>{_SEMANTICS[name]}</semanticsText></{name}>"
+def _name(name: PatientName) -> str:
+    given = f"<given>{escape(name.given)}</given>" if name.given else ""
+    family = f"<family>{escape(name.family)}</family>" if name.family else ""
+    return f"<value>{given}{family}</value>"
+
+
+def _parameter(name: str, values: Iterable[str]) -> str:
+    listed = "".join(values)
+    return f"<{name}>{listed}<semanticsText>{_SEMANTICS[name]}</semanticsText></{name}>" if listed else ""
+
+
+def parameters_of(known: Demographics, identifiers: Sequence[Identifier] = ()) -> PatientParameters:
+    """What finds this person, each as far as it is known; ``identifiers`` are alternatives."""
+    return PatientParameters(
+        identifiers=(tuple(identifiers),) if identifiers else (),
+        names=(PatientName(known.family, known.given),) if known.family or known.given else (),
+        births=(known.birth,) if known.birth else (),
+        sexes=(known.sex,) if known.sex else (),
+    )

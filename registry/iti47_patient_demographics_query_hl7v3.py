@@ -35,6 +35,7 @@ from ihe.hl7v3_answer import FoundPatient, ResponseCode, print_patient_answer
 from ihe.hl7v3_parts import details_of
 from ihe.hl7v3_query import (
     BIRTH,
+    MAX_QUERY_BYTES,
     NAME,
     PARAMETERS,
     QUERY,
@@ -97,6 +98,8 @@ def judge(query: PatientQuery, rules: FeedRules) -> Search:
         raise _refused(code, f"exactly one queryByParameter is answered, found {query.queries}", query, QUERY)
     if query.query_id is None:
         raise _refused(ErrorCode.REQUIRED_FIELD_MISSING, "the id of the query is required", query, f"{QUERY}/queryId")
+    if len(query.text) > MAX_QUERY_BYTES:
+        raise _refused(ErrorCode.DATA_TYPE_ERROR, f"the query is longer than {MAX_QUERY_BYTES} bytes", query, QUERY)
     asked = query.parameters
     scopes, sexes = _scopes(query, rules), frozenset(sex.upper() for sex in asked.sexes)
     if asked.identifiers:
@@ -177,7 +180,7 @@ class _Asked:
             self.parties,
             transaction=ITI_47,
             query_id=str(self.query.query_id or participants.UNKNOWN),
-            request=self.query.text,
+            request=self.query.text[:MAX_QUERY_BYTES],
             patient_ids=() if patient_id is None else (patient_id,),
             outcome=outcome,
             reason=reason,

@@ -17,6 +17,7 @@ from ihe.hl7v3_query import (
     PatientName,
     PatientParameters,
     PatientQuery,
+    parameters_of,
     print_patient_query,
     read_patient_query,
 )
@@ -134,32 +135,37 @@ def printed(**more):
     )
 
 
+BY_ID = PatientParameters(identifiers=((cx('P"1'), cx("2", "1.2.3")), (cx("3"),)))
+ALTERNATIVES = PatientParameters(
+    names=(PatientName("A", None), PatientName("van <Müller>", "Ä & Ö")), births=("1970", "19700101"), sexes=("F", "O")
+)
+
+
 @pytest.mark.parametrize(
     "more",
     [
-        {"identifiers": [cx('P"1')]},
-        {"demographics": KNOWN},
-        {"identifiers": [cx("1"), cx("2", "1.2.3")], "demographics": KNOWN, "home": "1.2.40", "own_authority": OID},
+        {"parameters": BY_ID},
+        {"parameters": parameters_of(KNOWN)},
+        {"parameters": ALTERNATIVES},
+        {"parameters": parameters_of(KNOWN, [cx("1")]), "home": "1.2.40", "own_authority": OID},
     ],
-    ids=["by id", "by demographics", "across communities"],
+    ids=["by id", "by demographics", "alternatives", "across communities"],
 )
 def test_what_is_written_is_right_and_read_again(more):
     element = printed(**more)
     assert strict_violations(element) == ()
     assert violations(element) == ()
     found = read_patient_query(element)
-    known = more.get("demographics")
     assert found.home == more.get("home")
     assert found.query_id == InstanceIdentifier("1.2.3", "9")
     assert found.priority == "I"
-    assert found.parameters == PatientParameters(
-        identifiers=(tuple(more["identifiers"]),) if "identifiers" in more else (),
-        names=(PatientName(known.family, known.given),) if known else (),
-        births=("19700101",) if known else (),
-        sexes=("O",) if known else (),
-    )
+    assert found.parameters == more["parameters"]
 
 
 def test_what_is_no_time_or_no_sex_is_not_asked_for():
-    found = read_patient_query(printed(demographics=Demographics("A", None, "1970-01-01", "X"))).parameters
-    assert found == PatientParameters(names=(PatientName("A", None),))
+    odd = parameters_of(Demographics("A", None, "1970-01-01", "X"))
+    assert read_patient_query(printed(parameters=odd)).parameters == PatientParameters(names=(PatientName("A", None),))
+
+
+def test_what_is_not_known_is_not_asked_for():
+    assert parameters_of(Demographics()) == PatientParameters()

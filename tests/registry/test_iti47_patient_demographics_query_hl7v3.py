@@ -226,6 +226,7 @@ REFUSED = {
         ["204"],
         "not of this domain",
     ),
+    "too long": ({"parameters": DEMOGRAPHICS + parameter("patientAddress", "x" * 300_000)}, ["102"], "262144 bytes"),
     "not in form": ({"message_id": f'<id root="{"1" * 300}"/>'}, ["102"], "longer than 256"),
 }
 
@@ -240,6 +241,7 @@ def test_what_cannot_be_answered_is_refused_and_on_record(small, case):
     (record,) = room.records()
     assert int(record.event.outcome) == 8
     assert f"AE {codes[0]}" in record.event.outcome_description
+    assert len(record.objects[0].query) <= 262_144
 
 
 def test_a_refusal_says_where(small):

@@ -106,19 +106,21 @@ def settle(domains: Mapping[str, Domain]) -> None:
         communities = "".join(_community(domain, domains[name], told) for name, told in domain.knows.items())
         (domain.folder / "dossier.toml").write_text(
             f'{_head(domain)}[affinity_domain.partners."CN=auditor.{domain.name}"]\ntransactions = ["ITI-81"]\n'
+            # The gateway asks the registry who a patient is, with the certificate that all services share.
+            f'[affinity_domain.partners."CN=server.{domain.name}"]\ntransactions = ["ITI-47"]\n'
             f'[repository]\nunique_id = "{domain.repository_id}"\n'
             f'[gateway.tls]\nca = "{certs / "gateway_ca.pem"}"\n'
-            f"{_tls(domain, 'server')}{communities}"
+            f"{tls_table(domain, 'server')}{communities}"
         )
         for who in PEOPLE[1:]:
-            (domain.folder / f"{who}.toml").write_text(_head(domain) + _tls(domain, who))
+            (domain.folder / f"{who}.toml").write_text(_head(domain) + tls_table(domain, who))
 
 
 def _head(domain: Domain) -> str:
     return f'[affinity_domain]\nhome_community_id = "{domain.home}"\n'
 
 
-def _tls(domain: Domain, who: str) -> str:
+def tls_table(domain: Domain, who: str) -> str:
     own = domain.tls(who)
     return f'[tls]\ncertificate = "{own.certificate}"\nkey = "{own.key}"\nca = "{own.ca}"\n'
 
@@ -128,6 +130,7 @@ def _community(domain: Domain, other: Domain, told: Mapping[str, Any]) -> str:
         "home_community_id": other.home,
         "query_url": other.responding,
         "retrieve_url": other.responding,
+        "discovery_url": other.responding,
         "ca": str(other.folder / "certs" / "ca.pem"),
         "certificate": str(domain.folder / "certs" / "server.pem"),
         "key": str(domain.folder / "certs" / "server.key"),

@@ -5,13 +5,13 @@ has to be up for each of its steps.
 """
 
 import hashlib
+import json
 import os
 import ssl
 import time
 from base64 import b64decode
 from collections import Counter
 from contextlib import closing
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -21,20 +21,27 @@ from ihe import vocabulary as v
 from ihe.ebrs import (
     adhoc_query_request,
     error_list,
+    read_adhoc_query_request,
     read_adhoc_query_response,
     read_registry_response,
 )
 from ihe.transactions import ITI_18, ITI_38, ITI_43
+from schemas import parse_xml
 from tests.registry.rooms import FIND_DOCUMENTS
 from tests.scenarios import domains
-from wire.client import NotSent, SoapClient
+from wire.client import NotSent, OutcomeUnknown, SoapClient
 
 PATIENT = f"P-17^^^&{domains.AUTHORITY}&ISO"
 THEIRS = f"C-4711^^^&{domains.ROOT}.2.5.8888&ISO"
 """The same person in C, as the table of A says."""
+DISCOVERED = f"D-0815^^^&{domains.ROOT}.2.5.7777&ISO"
+"""The same person in D, as D says when A asks for her (ITI-55)."""
+TOLD = ("--given", "Marie", "--birth", "19700101", "--sex", "F")
 GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 KB, MIB = 1000, 2**20
 DELIVERY_S = 60
+REFUSED = (NotSent, OutcomeUnknown)
+"""With TLS 1.3 a server says only after the handshake that it does not take a certificate."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +49,7 @@ def world(tmp_path_factory):
     """The five, up; what is held where comes with the test."""
     found = domains.make(tmp_path_factory.mktemp("domains"), "abcde")
     table = {"patient_id": "table", "patients": {PATIENT: THEIRS}}
-    found["a"].knows = {"b": {}, "c": table, "d": {}, "e": {"deadline_s": 10.0}}
+    found["a"].knows = {"b": {}, "c": table, "d": {"patient_id": "discover"}, "e": {"deadline_s": 10.0}}
     for name in "bcde":
         found[name].knows = {"a": {}}
     domains.settle(found)
@@ -71,6 +78,7 @@ def test_whole_domains(world, tmp_path):
     two_domains_find_and_fetch_what_each_other_holds(world)
     a_document_by_its_id_is_asked_of_its_home_alone(world)
     the_command_line_does_the_same(world, tmp_path)
+    a_patient_is_found_by_hand(world)
     the_trails_of_both_sides_agree(world)
     a_neighbour_reaches_the_gateway_and_nothing_else(world)
     every_community_is_checked(world)
@@ -83,8 +91,9 @@ def test_whole_domains(world, tmp_path):
 def everybody_holds_something(world, tmp_path):
     sizes = {"a": (4 * KB,), "b": (5 * KB, 300 * KB), "c": (7 * KB,), "d": (0, 40 * KB), "e": (18 * MIB,)}
     for name, domain in world.domains.items():
-        patient = THEIRS if name == "c" else PATIENT
-        domain.run("feed", "--patient", patient, "--family", "Muster", "--given", "Marie")
+        patient = {"c": THEIRS, "d": DISCOVERED}.get(name, PATIENT)
+        # D writes the name in its own way.
+        domain.run("feed", "--patient", patient, "--family", "MÜSTER" if name == "d" else "Müster", *TOLD)
         for number, size in enumerate(sizes[name]):
             file = tmp_path / f"{name}{number}.pdf"
             file.write_bytes(b"%PDF-1.4 " + os.urandom(size))
@@ -139,6 +148,17 @@ def the_command_line_does_the_same(world, tmp_path):
         assert Path(fetched["file"]).read_bytes() == data
 
 
+def a_patient_is_found_by_hand(world):
+    status, out, err = world["a"].tried(
+        *("communities", "find-patient", "--patient", PATIENT, "--json"),
+        *(word for name in "bd" for word in ("--community", world[name].home)),
+        who="dossier",
+    )
+    assert status == 0, err
+    rows = {row["community"]: (row["patient"], row["match"]) for row in json.loads(out)["communities"]}
+    assert rows == {world["b"].home: (PATIENT, 100), world["d"].home: (DISCOVERED, 100)}
+
+
 def the_trails_of_both_sides_agree(world):
     """Of every ITI-38 and ITI-39 both gateways hold a record of the same question and the same outcome."""
     here = world["a"]
@@ -150,6 +170,9 @@ def the_trails_of_both_sides_agree(world):
                 sent, answered = both_sides(asking, answering, event)
                 assert sent == answered, (asking.name, answering.name, event)
                 assert sent
+    # Who discovers names the patient in the question to its own registry, who answers in the answer.
+    sent, answered = discoveries(here, world["d"])
+    assert sent == answered > 0
     # The consumer's own question stands in the log of its domain as ITI-18 and ITI-43, with who asked.
     for event in ("ITI-18", "ITI-43"):
         assert any(here.initiating in row["users"] for row in here.audit(event=event)), event
@@ -160,16 +183,16 @@ def a_neighbour_reaches_the_gateway_and_nothing_else(world):
     query = adhoc_query_request(FIND_DOCUMENTS, parameters(PATIENT))
     trusting = here.tls("stranger", ca=there.folder / "certs" / "ca.pem")
     with closing(SoapClient(trusting)) as client:
-        with pytest.raises(NotSent):
+        with pytest.raises(REFUSED):
             client.call(there.registry, ITI_18, query)
         with client.call(there.responding, ITI_38, query) as answer:  # trusted, though no community names it
             assert read_adhoc_query_response(answer.body).status == v.SUCCESS
     outsider = world["c"].tls("consumer", ca=there.folder / "certs" / "ca.pem")
-    with closing(SoapClient(outsider)) as client, pytest.raises(NotSent):
+    with closing(SoapClient(outsider)) as client, pytest.raises(REFUSED):
         client.call(there.responding, ITI_38, query)
     context = ssl.create_default_context(cafile=there.folder / "certs" / "ca.pem")
     assert context.verify_mode is ssl.CERT_REQUIRED
-    with closing(SoapClient(None)) as nobody, pytest.raises(NotSent):
+    with closing(SoapClient(None)) as nobody, pytest.raises(REFUSED):
         nobody.call(there.initiating, ITI_18, query)
 
 
@@ -246,8 +269,6 @@ def parameters(patient):
 def communities_of(domain, config):
     status, out, _ = domain.tried("communities", "check", "--json", config=config)
     assert status == 1
-    import json
-
     return json.loads(out)
 
 
@@ -306,35 +327,41 @@ def both_sides(asking, answering, event):
         time.sleep(0.5)
 
 
+def discoveries(asking, answering):
+    """How many ITI-55 of one to the other stand in the log of each."""
+    deadline = time.monotonic() + DELIVERY_S
+    while True:
+        logs = [events_of(domain, "ITI-55") for domain in (asking, answering)]
+        sent, answered = (sum(is_exchange(one, answering.responding, asking) for one in log) for log in logs)
+        if (sent == answered and sent) or time.monotonic() > deadline:
+            return sent, answered
+        time.sleep(0.5)
+
+
 def events_of(domain, event):
     url = domain.url(40, "").rstrip("/")
     return fetch_events(url, {"date": "ge1970", "subtype": event}, domain.tls("auditor"), 1000)
 
 
 def about(events, endpoint, asking):
-    """Of one log: the exchanges in which ``endpoint`` took part and ``asking``, by node or by its own gateway, asked."""
-    return Counter(one for one in map(told, events) if one[0] == endpoint and one[1] in {asking.home, asking.name})
+    """Of one log: what the gateway of ``asking`` asked ``endpoint``, each with objects, questions and outcome."""
+    of_it = [event for event in events if is_exchange(event, endpoint, asking)]
+    return Counter((tuple(sorted(map(about_object, event["entity"]))), event["outcome"]) for event in of_it)
 
 
-def told(event):
-    """(endpoint, who asked, objects and questions, outcome) of an AuditEvent."""
-    users = [agent["who"]["identifier"]["value"] for agent in event["agent"]]
-    endpoint = next((one for one in users if one.startswith("https://")), "")
-    asked = [agent for agent in event["agent"] if agent.get("requestor")]
-    names = " ".join(chain.from_iterable((a.get("name", ""), a.get("altId", ""), *users) for a in asked))
-    by = event["source"]["site"] if "gateway@" in names else names
-    objects = tuple(sorted(map(about_object, event.get("entity", ()))))
-    return endpoint, by, objects, event["outcome"]
+def is_exchange(event, endpoint, asking):
+    """Whether the two took part: by its home in its own log, by the subject of its certificate in the other's."""
+    users = {agent["who"]["identifier"]["value"] for agent in event["agent"]}
+    return endpoint in users and (f"CN=server.{asking.name}" in users or event["source"]["site"] == asking.home)
 
 
 def about_object(entity):
-    details = tuple(
-        sorted(
-            (one["type"], b64decode(one["valueBase64Binary"]))
-            for one in entity.get("detail", ())
-            if not one["type"].startswith("urn:dossier:")
-        )
-    )
+    """Id, home and what was asked, however it was written."""
     identifier = entity["what"]["identifier"]
-    named = (identifier.get("system", ""), identifier["value"])
-    return named, b64decode(entity["query"]) if "query" in entity else b"", details
+    details = sorted(
+        (one["type"], b64decode(one["valueBase64Binary"]))
+        for one in entity.get("detail", ())
+        if not one["type"].startswith("urn:dossier:")
+    )
+    question = read_adhoc_query_request(parse_xml(b64decode(entity["query"]))) if "query" in entity else None
+    return identifier.get("system", ""), identifier["value"], repr(details), repr(question)

@@ -231,6 +231,9 @@ def test_zeep_reads_our_answers(registry):
 ANSWERS = {
     "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse",
     "urn:hl7-org:v3:PRPA_IN201305UV02": "urn:hl7-org:v3:PRPA_IN201306UV02",
+    "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery": (
+        "urn:hl7-org:v3:PRPA_IN201306UV02:CrossGatewayPatientDiscovery"
+    ),
 }
 
 
@@ -258,6 +261,9 @@ ANSWERS = {
             {
                 "RespondingGateway_CrossGatewayQuery": "urn:ihe:iti:2007:CrossGatewayQuery",
                 "RespondingGateway_CrossGatewayRetrieve": "urn:ihe:iti:2007:CrossGatewayRetrieve",
+                "RespondingGateway_PRPA_IN201305UV02": (
+                    "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery"
+                ),
                 "UpdateResponder_RestrictedUpdateDocumentSet": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
             },
         ),
