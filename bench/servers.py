@@ -40,6 +40,10 @@ class Dossier:
     def repository(self) -> int:
         return self.base_port + 20
 
+    @property
+    def gateway(self) -> int:
+        return self.base_port + 30
+
     def metric(self, service: int, name: str) -> float:
         """Sum of a metric of a service (its admin port's offset)."""
         text = httpx2.get(f"http://127.0.0.1:{self.base_port + service}/metrics", trust_env=False).text
@@ -104,7 +108,7 @@ def free_base_port() -> int:
     for base in random.sample(range(21000, 32000, 100), 110):  # others may be looking at the same moment
         sockets = []
         try:
-            for offset in (10, 11, 19, 20, 29, 40, 41, 42, 49, 60):
+            for offset in (10, 11, 19, 20, 29, 30, 39, 40, 41, 42, 49, 60):
                 one = socket.socket()
                 sockets.append(one)
                 one.bind(("127.0.0.1", base + offset))
@@ -147,6 +151,8 @@ def dossier(folder: Path, actor: str = "all", *, module: str = "dossier", **sett
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+        if process.stdout is not None:
+            process.stdout.close()
         log.close()
 
 

@@ -40,7 +40,7 @@ def peaks(pids: list[int]) -> Iterator[Callable[[], list[int]]]:
         thread.join()
 
 
-def _send(server: Dossier, file: Path, head: bytes) -> bytes:
+def send(server: Dossier, file: Path, head: bytes) -> bytes:
     link = http.client.HTTPConnection("127.0.0.1", server.repository, timeout=600)
     link.putrequest("POST", "/repository")
     link.putheader("Content-Type", MTOM_TYPE)
@@ -55,9 +55,8 @@ def _send(server: Dossier, file: Path, head: bytes) -> bytes:
     return answer
 
 
-def _fetch(server: Dossier, unique_id: str) -> tuple[str, int]:
-    """SHA-1 and size of the attachment as it arrives; nothing is kept."""
-    body = ebrs.retrieve_request([(REPOSITORY, unique_id)])
+def fetch(port: int, path: str, body: bytes) -> tuple[str, int]:
+    """ITI-43 of one document: SHA-1 and size of the attachment as it arrives; nothing is kept."""
     envelope = soap.envelope(ITI_43.request_action, body, message_id="urn:uuid:0f2c1d1e-52b5-4f6a-a7b0-6a1d1c0b7f12")
     message = (
         (
@@ -67,8 +66,8 @@ def _fetch(server: Dossier, unique_id: str) -> tuple[str, int]:
         + envelope
         + PROVIDE_TAIL
     )
-    link = http.client.HTTPConnection("127.0.0.1", server.repository, timeout=600)
-    link.request("POST", "/repository", message, {"Content-Type": MTOM_TYPE})
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    link.request("POST", path, message, {"Content-Type": MTOM_TYPE})
     answer = link.getresponse()
     digest, size, pending = hashlib.sha1(usedforsecurity=False), 0, b""
     while b"\r\n\r\n" not in pending.partition(b"</s:Envelope>")[2]:
@@ -85,35 +84,38 @@ def _fetch(server: Dossier, unique_id: str) -> tuple[str, int]:
     return digest.hexdigest(), size + len(data)
 
 
-def measure(bench: Any, server: Dossier, gigabytes: float, store: str) -> None:
-    size = int(gigabytes * 2**30)
-    file, copy = server.folder / "large", server.folder / "copy"
-    subprocess.run(
-        ["dd", "if=/dev/urandom", f"of={file}", "bs=1M", f"count={size // 2**20}", "status=none"], check=True
-    )
+def made(file: Path, gigabytes: float) -> tuple[str, float]:
+    """A file of random bytes: its SHA-1, and the seconds that dd and sha1sum take for it together."""
+    copy = file.with_suffix(".copy")
+    count = int(gigabytes * 2**30) // 2**20
+    subprocess.run(["dd", "if=/dev/urandom", f"of={file}", "bs=1M", f"count={count}", "status=none"], check=True)
     began = time.monotonic()
     subprocess.run(["dd", f"if={file}", f"of={copy}", "bs=1M", "conv=fsync", "status=none"], check=True)
     copied = time.monotonic() - began
     copy.unlink()
     began = time.monotonic()
     sha1 = subprocess.run(["sha1sum", file], check=True, capture_output=True, text=True).stdout.split()[0]
-    hashed = time.monotonic() - began
+    return sha1, copied + time.monotonic() - began
+
+
+def measure(bench: Any, server: Dossier, gigabytes: float, store: str) -> None:
+    file = server.folder / "large"
+    sha1, bare = made(file, gigabytes)
     pids = list(server.pids.values())
     idle = [resident_bytes(pid) for pid in pids]
     unique = f"{secrets.randbelow(10**15):015}"  # one registry sees the document of each store
     head = provide_head(patient_id(1), file.stat().st_size, sha1).replace(MARK, unique.encode())
     with peaks(pids) as peak:
         began = time.monotonic()
-        answer = _send(server, file, head)
+        answer = send(server, file, head)
         came_in = time.monotonic() - began
         if b"ResponseStatusType:Success" not in answer:
             raise RuntimeError(f"the large document was refused: {answer[:2000]!r}")
         began = time.monotonic()
-        got, length = _fetch(server, f"2.25.2{unique}")
+        got, length = fetch(server.repository, "/repository", ebrs.retrieve_request([(REPOSITORY, f"2.25.2{unique}")]))
         went_out = time.monotonic() - began
     if (got, length) != (sha1, file.stat().st_size):
         raise RuntimeError("the large document did not come back byte for byte")
-    bare = copied + hashed
     grown = max(top - before for top, before in zip(peak(), idle, strict=True)) / 2**20
     file.unlink()
     text = f"{gigabytes:g} GiB, {store},"

@@ -4,6 +4,7 @@ from lxml import etree
 
 from atna.message import Outcome
 from atna.participants import UNKNOWN, DocumentReference
+from gateway.delivery import Broken
 from gateway.room import Room
 from gateway.store.protocol import StoreUnavailable
 from ihe import ebrs
@@ -26,6 +27,10 @@ def failed(room: Room, request: Request, error: Exception) -> Reply:
     if isinstance(error, StoreUnavailable):
         # Without its database nothing can be recorded, and nothing is answered that is not recorded.
         told = RegistryError(code, "the gateway's database does not answer; try again later", location=room.home)
+    elif isinstance(error, Broken):
+        # Nothing of the answer had left: what was promised is taken back.
+        told = RegistryError(code, f"{error}; ask for it again", location=room.home)
+        room.store.record_alone([_record(room, request, str(told.code))])
     else:
         told = RegistryError(code, f"internal error, request {request.request_id}", location=room.home)
         room.store.record_alone([_record(room, request, str(told.code))])

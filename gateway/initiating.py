@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway import iti18_registry_stored_query as iti18
+from gateway import iti43_retrieve_document_set as iti43
 from gateway.failing import failed
 from gateway.room import Room
 from ihe.errors import FaultCode, SoapFault
-from ihe.transactions import ITI_18, Transaction
+from ihe.transactions import ITI_18, ITI_43, Transaction
 from wire.messages import Handler, Reply, Request, StagedPart
 
 __all__ = ["InitiatingGateway"]
@@ -19,6 +20,7 @@ class InitiatingGateway:
     def __init__(self, room: Room) -> None:
         self._room: Final = room
         self._handlers: Final[Mapping[Transaction, Handler]] = {
+            ITI_43: lambda request: iti43.answer(room, request),
             ITI_18: lambda request: iti18.answer(room, request),
         }
 

@@ -11,6 +11,7 @@ from gateway.settings import GatewaySettings
 from gateway.store.protocol import GatewayStore
 from ihe.xua import Caller
 from wire.client import SoapClient
+from wire.spool import Spool
 
 __all__ = ["Room"]
 
@@ -19,7 +20,8 @@ __all__ = ["Room"]
 class Room:
     """``home`` is our own home community id, ``local`` calls the registry and the repositories of this community.
 
-    ``granted`` gives the transactions that the settings list for a caller beyond what every trusted node may do.
+    ``granted`` gives the transactions that the settings list for a caller beyond what every trusted node may do;
+    ``spool`` keeps documents that have arrived and cannot leave yet.
     """
 
     settings: GatewaySettings
@@ -31,3 +33,4 @@ class Room:
     fan_out: FanOut
     patients: PatientMap
     granted: Callable[[Caller], Collection[str]]
+    spool: Spool

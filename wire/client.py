@@ -11,9 +11,10 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import httpx2
 
@@ -26,10 +27,11 @@ from ihe.soap import CONTENT_TYPE, Envelope, envelope, read_envelope, read_fault
 from ihe.transactions import Transaction
 from schemas import Refusal, XmlRefused, parse_xml
 from wire.client_package import Package
-from wire.deadline import DeadlineTransport, read_until, remaining, until
+from wire.deadline import Deadline, DeadlineTransport, read_until, remaining, until
 from wire.handshake import HandshakeFailed
 from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
+from wire.spool import Spool
 from wire.tls import NotListed, handshake_fault, reason_of
 
 __all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient", "TooLarge"]
@@ -47,6 +49,8 @@ _AT_ONCE: Final = 2**18
 _BLOCK: Final = 2**16
 _ROOT_ID: Final = "root@dossier"
 _INCLUDE: Final = f"{{{v.XOP}}}Include"
+
+T = TypeVar("T")
 
 
 class NotSent(Exception):  # noqa: N818 - says what happened
@@ -91,19 +95,40 @@ class OutPart:
 
 
 class Answer:
-    """A reply that is no fault; ``body`` is the child of soap:Body. Use as a context manager when documents follow.
+    """A reply that is no fault; ``body`` is the child of soap:Body, ``headers`` are all but the WS-Addressing ones.
 
-    Belongs to the thread that called. Documents are cheapest in the order they arrive, which is that of the message.
+    Use as a context manager when documents follow.
+    ``body`` belongs to the thread that called; what ``arriving`` gives may be read by others, one at a time.
+    ``deadline`` (``time.monotonic``) is that of the call and may be moved. Documents are cheapest in the order they
+    arrive, which is that of the message.
     """
 
     objects: bytes | None = None
     """Where it was asked for and the bytes allow it: the objects, which are not in ``body`` then."""
 
-    def __init__(self, opened: Envelope, response: httpx2.Response, package: Package | None) -> None:
+    def __init__(
+        self, opened: Envelope, response: httpx2.Response, package: Package | None, deadline: Deadline
+    ) -> None:
         self.body = opened.body
+        self.headers = opened.headers
         self.message_id = opened.addressing.message_id
         self._response = response
         self._package = package
+        self._deadline = deadline
+
+    @property
+    def deadline(self) -> float | None:
+        """When the last byte must have come."""
+        return self._deadline.at
+
+    @deadline.setter
+    def deadline(self, at: float | None) -> None:
+        self._deadline.at = at
+
+    @property
+    def mtom(self) -> bool:
+        """Whether it came as a MIME package, as MTOM/XOP has it."""
+        return self._package is not None
 
     def part(self, element: Any) -> Iterator[bytes]:
         """The bytes of a Document element of ``body``, attached or inline; OutcomeUnknown when they break off."""
@@ -115,10 +140,33 @@ class Answer:
         except (MimeError, binascii.Error, httpx2.HTTPError) as error:
             raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})") from error
 
+    def content_id(self, element: Any) -> str | None:
+        """The part that a Document element refers to, percent-decoded; None: it is inline. Raises OutcomeUnknown."""
+        if len(element) == 0:
+            return None
+        try:
+            return href_content_id(_reference(element))
+        except MimeError as error:
+            raise OutcomeUnknown(f"a document cannot be found: {error}") from error
+
+    def arriving(self, names: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The parts with these content ids in the order they arrive, as (content id, bytes).
+
+        What of a part is left unread when the next one is asked for is dropped. Raises OutcomeUnknown, also while the
+        bytes are read.
+        """
+        if self._package is None:
+            return
+        self._package.refer(names)
+        parts = self._package.arriving()
+        while (found := _next(parts)) is not None:
+            name, pieces = found
+            yield name, _told(pieces)
+
     def _attached(self, element: Any) -> Iterator[bytes]:
-        if self._package is None or len(element) != 1 or element[0].tag != _INCLUDE:
-            raise MimeError("a Document holds neither base64 nor a reference to a part")
-        href = element[0].get("href") or ""
+        href = _reference(element)
+        if self._package is None:
+            raise MimeError("the answer has no attachments")
         again = sum(1 for include in self.body.iter(_INCLUDE) if include.get("href") == href) > 1
         return self._package.part(href_content_id(href), keep=again)
 
@@ -135,6 +183,26 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _reference(element: Any) -> str:
+    if len(element) != 1 or element[0].tag != _INCLUDE:
+        raise MimeError("a Document holds neither base64 nor a reference to a part")
+    href: str = element[0].get("href") or ""
+    return href
+
+
+def _next(pieces: Iterator[T]) -> T | None:
+    """The next of ``pieces``, None at their end; OutcomeUnknown when they break off."""
+    try:
+        return next(pieces, None)
+    except (MimeError, httpx2.HTTPError) as error:
+        raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})") from error
+
+
+def _told(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    while (piece := _next(pieces)) is not None:
+        yield piece
 
 
 class SoapClient:
@@ -175,14 +243,16 @@ class SoapClient:
         deadline: float | None = None,
         max_bytes: int | None = None,
         plain_only: bool = False,
+        spool: Spool | None = None,
         objects_as_bytes: bool = False,
     ) -> Answer:
         """Send ``body`` (one serialised element) and wait for the answer; close it, or use it as a context manager.
 
         MTOM where the transaction is MTOM or there are parts. ``deadline`` (``time.monotonic``) is that of the whole
         call, from the connection to the last byte of the last document, however slowly the peer goes on talking;
-        ``max_bytes`` bounds the envelope of the answer; ``plain_only``: an MTOM answer is none. ``objects_as_bytes``:
-        the objects of a plain query answer may be left unread (``Answer.objects``), which is for a trusted registry.
+        ``max_bytes`` bounds the envelope of the answer; ``plain_only``: an MTOM answer is none; ``spool`` keeps
+        attachments that come before the envelope. ``objects_as_bytes``: the objects of a plain query answer may be left
+        unread (``Answer.objects``), which is for a trusted registry.
         Raises NotSent, OutcomeUnknown, TooLarge, PeerFault; an exception of a part's own iterator passes through, the
         peer then saw a message without its end.
         """
@@ -196,7 +266,7 @@ class SoapClient:
             extra_headers=extra_headers,
         )
         headers, content = _package(root, parts) if transaction.mtom or parts else _plain(root)
-        bounds = _Bounds(deadline, max_bytes, plain_only, objects_as_bytes)
+        bounds = _Bounds(deadline, max_bytes, plain_only, objects_as_bytes, spool)
         response = self._send(url, headers, content, deadline)
         try:
             return _read(response, transaction, message_id, bounds)
@@ -288,6 +358,7 @@ class _Bounds:
     asked_bytes: int | None
     plain_only: bool
     objects_as_bytes: bool
+    spool: Spool | None
 
     @property
     def max_bytes(self) -> int:
@@ -299,34 +370,42 @@ class _Bounds:
 
 
 def _read(response: httpx2.Response, transaction: Transaction, message_id: str, bounds: _Bounds) -> Answer:
-    status = response.status_code
-    package: Package | None = None
-    objects: bytes | None = None
-    try:
-        content_type = mtom.parse_content_type(response.headers.get("content-type", ""))
-        pieces = read_until(bounds.deadline, _pieces(response))
-        if content_type.media_type == "multipart/related":
-            if bounds.plain_only:
-                raise MimeError("it is an MTOM package")  # noqa: TRY301 - one place says what is unreadable
-            package = Package(content_type, pieces)
-            data, charset = package.root(bounds.max_bytes)
-        else:
-            data, charset = _bounded(pieces, bounds.max_bytes), content_type.parameters.get("charset")
-            response.close()
-            if bounds.objects_as_bytes and (charset or "utf-8").lower() == "utf-8":
+    status, deadline = response.status_code, Deadline(bounds.deadline)
+    with ExitStack() as undo:
+        try:
+            data, charset, package = _root(response, read_until(deadline, _pieces(response)), bounds, undo)
+            objects: bytes | None = None
+            if bounds.objects_as_bytes and package is None and (charset or "utf-8").lower() == "utf-8":
                 data, objects = cut(data) or (data, None)
-        opened = read_envelope(_parsed(data, charset, bounds))
-    except (MimeError, XmlRefused, SoapFault) as error:
-        raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
-    except httpx2.HTTPError as error:
-        raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})", status) from error
-    fault = read_fault(opened.body, status)
-    if fault is not None:
-        raise PeerFault(fault)
-    _check(opened, status, transaction, message_id)
-    answer = Answer(opened, response, package)
-    answer.objects = objects
-    return answer
+            opened = read_envelope(_parsed(data, charset, bounds))
+        except (MimeError, XmlRefused, SoapFault) as error:
+            raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
+        except httpx2.HTTPError as error:
+            raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})", status) from error
+        fault = read_fault(opened.body, status)
+        if fault is not None:
+            raise PeerFault(fault)
+        _check(opened, status, transaction, message_id)
+        undo.pop_all()
+        answer = Answer(opened, response, package, deadline)
+        answer.objects = objects
+        return answer
+
+
+def _root(
+    response: httpx2.Response, pieces: Iterator[bytes], bounds: _Bounds, undo: ExitStack
+) -> tuple[bytes, str | None, Package | None]:
+    """The envelope, its charset, and the package it came in."""
+    content_type = mtom.parse_content_type(response.headers.get("content-type", ""))
+    if content_type.media_type == "multipart/related":
+        if bounds.plain_only:
+            raise MimeError("it is an MTOM package")
+        package = Package(content_type, pieces, bounds.spool)
+        undo.callback(package.close)
+        return *package.root(bounds.max_bytes), package
+    data = _bounded(pieces, bounds.max_bytes)
+    response.close()
+    return data, content_type.parameters.get("charset"), None
 
 
 def _parsed(data: bytes, charset: str | None, bounds: _Bounds) -> Any:

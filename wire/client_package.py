@@ -1,18 +1,18 @@
 """The MTOM answer a client reads: envelope first and whole, then the attachments as they arrive, never all in memory.
 
-Pull, blocking, one thread. A document asked for when it is the next to arrive is streamed; what passes by on the way to
-a later one is spooled to a temporary file.
+Pull, blocking, one thread at a time. A document asked for when it is the next to arrive is streamed; what passes by on
+the way to a later one is spooled, within the bound of the spool, and what nobody refers to is dropped.
 """
 
-import tempfile
-from collections.abc import Iterable, Iterator
-from typing import IO, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 from urllib.parse import unquote
 
 from ihe.mtom import (
     ContentType,
     Event,
     MimeError,
+    MimeLimits,
     MultipartParser,
     PartBegin,
     PartData,
@@ -21,9 +21,15 @@ from ihe.mtom import (
     content_id,
     parse_content_type,
 )
+from wire.spool import Spool, SpoolFile, SpoolFull
 
-_IN_MEMORY: Final = 2**20
-_READ: Final = 2**18
+__all__ = ["Package"]
+
+_LIMITS: Final = MimeLimits(max_parts=1100)
+"""The documents that anybody asks for at once, the root part, and some that nobody refers to."""
+_MOST_SPOOLED: Final = 4 * 2**30
+_SPOOL: Final = Spool(None, _MOST_SPOOLED, "4 GiB of attachments out of their order")
+"""Of whoever brings none of its own."""
 
 
 class _Arriving:
@@ -62,10 +68,12 @@ def _decoded(events: Iterator[Event], decoder: TransferDecoder) -> Iterator[byte
 class Package:
     """A multipart answer. ``root`` first, then ``part`` by content id. Raises MimeError (also when it breaks off)."""
 
-    def __init__(self, content_type: ContentType, chunks: Iterable[bytes]) -> None:
+    def __init__(self, content_type: ContentType, chunks: Iterable[bytes], spool: Spool | None = None) -> None:
         self._start = content_type.parameters.get("start", "").strip()
-        self._events = _events(MultipartParser(content_type.parameters.get("boundary", "")), chunks)
-        self._spooled: dict[str, IO[bytes]] = {}
+        self._events = _events(MultipartParser(content_type.parameters.get("boundary", ""), _LIMITS), chunks)
+        self._file: SpoolFile = (spool or _SPOOL).open()
+        self._spooled: dict[str, tuple[int, int]] = {}
+        self._refers: Callable[[str], bool] = _anything
         self._current: _Arriving | None = None
 
     def root(self, max_bytes: int) -> tuple[bytes, str | None]:
@@ -77,6 +85,23 @@ class Package:
             self._spool(part)
         raise MimeError("there is no root part")
 
+    def refer(self, names: Iterable[str]) -> None:
+        """The content ids (percent-decoded) that the envelope names; all other parts are dropped from now on."""
+        known = {_folded(name) for name in names}
+        self._refers = lambda name: _folded(name) in known
+
+    def arriving(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Every part that is referred to, as (percent-decoded content id, bytes), in the order they arrive.
+
+        What of a part is left unread when the next one is asked for is dropped.
+        """
+        for name, stretch in self._spooled.items():
+            if self._refers(name):
+                yield name, self._file.blocks(*stretch)
+        while (part := self._next()) is not None:
+            if part.name is not None and self._refers(unquote(part.name)):
+                yield unquote(part.name), iter(part)
+
     def part(self, name: str, *, keep: bool) -> Iterator[bytes]:
         """The bytes of the part ``name`` (percent-decoded); ``keep`` if it will be asked for again."""
         while name not in self._spooled:
@@ -87,12 +112,11 @@ class Package:
             if part.name is not None and unquote(part.name) == name and not keep:
                 return iter(part)
             self._spool(part)
-        return _rewound(self._spooled[name])
+        return self._file.blocks(*self._spooled[name])
 
     def close(self) -> None:
         """Remove what was spooled."""
-        for file in self._spooled.values():
-            file.close()
+        self._file.close()
         self._spooled.clear()
 
     def _next(self) -> _Arriving | None:
@@ -107,13 +131,19 @@ class Package:
         return self._current
 
     def _spool(self, part: _Arriving) -> None:
-        if part.name is None or unquote(part.name) in self._spooled:
+        name = None if part.name is None else unquote(part.name)
+        if name is None or name in self._spooled or not self._refers(name):
             part.skip()
             return
-        file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by close()
-        self._spooled[unquote(part.name)] = file
-        for data in part:
-            file.write(data)
+        start = self._file.size
+        try:
+            for data in part:
+                self._file.append(data)
+        except SpoolFull as error:
+            raise MimeError(
+                f"the attachments are out of their order, and there is no room to keep them: {error}"
+            ) from error
+        self._spooled[name] = start, self._file.size
 
     def _similar(self, name: str) -> str:
         """The only name that differs in case alone."""
@@ -146,12 +176,5 @@ def _folded(name: str) -> str:
     return unquote(name).lower()
 
 
-def _rewound(file: IO[bytes]) -> Iterator[bytes]:
-    position = 0
-    while True:
-        file.seek(position)
-        data = file.read(_READ)
-        if not data:
-            return
-        position += len(data)
-        yield data
+def _anything(_name: str) -> bool:
+    return True

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpcore2
 import httpx2
 
-__all__ = ["DeadlineTransport", "read_until", "remaining", "until"]
+__all__ = ["Deadline", "DeadlineTransport", "read_until", "remaining", "until"]
 
 
 _MOST_HELD: Final = 16 * 2**10
@@ -41,10 +41,17 @@ def until(deadline: float | None) -> Iterator[None]:
         _this_thread.deadline = outer
 
 
-def read_until(deadline: float | None, pieces: Iterator[bytes]) -> Iterator[bytes]:
+class Deadline:
+    """A point of time (``time.monotonic``; ``None``: never) that may be moved while something is still being read."""
+
+    def __init__(self, at: float | None) -> None:
+        self.at = at
+
+
+def read_until(deadline: Deadline, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The same pieces; each wait for one ends at ``deadline``, whichever thread asks for it."""
     while True:
-        with until(deadline):
+        with until(deadline.at):
             piece = next(pieces, None)
         if piece is None:
             return

@@ -25,6 +25,7 @@ from tests.registry.rooms import APPROVED, FIND_DOCUMENTS, RegistryRoom
 from tests.repository.stand import envelope, post, served
 from wire.client import SoapClient
 from wire.settings import TlsSettings
+from wire.spool import Spool
 
 PLAIN = "application/soap+xml; charset=UTF-8"
 SINK = "http://127.0.0.1:9/records"
@@ -101,6 +102,7 @@ def gateway(folder, home, registry_url, communities=(), *, outbox_rows=100_000, 
             fan_out=fan_out,
             patients=PatientMap(chosen),
             granted=lambda _caller: (),
+            spool=Spool(None, chosen.spool_total_bytes),
         )
         sizes = {"max_request_bytes": chosen.max_request_bytes}
         with (
