@@ -412,7 +412,7 @@ def test_a_patient_has_another_name_in_another_community(tmp_path, behind_nobody
                 "home_community_id": METZ,
                 "query_url": metz.url,
                 "patient_id": "table",
-                "patients": {"x^^^&1.2&ISO": "y"},
+                "patients": {"x^^^&1.2&ISO": "y^^^&1.2&ISO"},
             },
         ]
         with gateway(tmp_path, HOME, behind_nobody, communities, deadline_s=5) as here:
