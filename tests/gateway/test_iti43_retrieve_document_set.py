@@ -1,5 +1,6 @@
 """ITI-43 at the Initiating Gateway: two real gateways, and partners that do whatever partners do (ITI TF-2: 3.43, 3.39)."""
 
+import base64
 import contextlib
 import os
 import socket
@@ -275,6 +276,11 @@ def bad_base64(_peer, asked):
     return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], "no=base64")])))
 
 
+def padding_within_base64(_peer, asked):
+    text = "QUFB" * (2**14 - 1) + "QQ==" + "QUFB"
+    return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], text)])))
+
+
 def a_part_that_is_not_there(_peer, asked):
     rows = [response_row(*one, xop_include("gone@peer").decode(), home=C) for one in asked]
     return http_answer(*multipart(soap_answer(retrieved_xml(rows)), {}))
@@ -309,6 +315,7 @@ BAD = {
     "no status": no_status,
     "another message": another_message,
     "bad base64": bad_base64,
+    "padding within base64": padding_within_base64,
     "part not there": a_part_that_is_not_there,
     "part twice": a_part_twice,
     "address elsewhere": an_address_elsewhere,
@@ -420,6 +427,19 @@ def test_either_form_of_answer_is_read(domain, plain, mtom):
     answer = domain.a.retrieve(*[("1.9", f"1.9{n}", C) for n in range(3)], plain=plain)
     found = inline(answer) if plain else answer.documents()
     assert (answer.status, found) == ("Success", [(f"1.9{n}", data) for n, data in enumerate(datas)])
+
+
+@pytest.mark.parametrize("size", [0, 1, 49_152, 49_153, 300_000])
+def test_base64_may_have_line_ends_and_blanks(domain, size):
+    data = os.urandom(size)
+    text = " \n" + base64.encodebytes(data).decode().replace("A", "A\t") + " "
+
+    def act(_peer, asked):
+        return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], text)])))
+
+    domain.c.plays(act)
+    answer = domain.a.retrieve(("1.9", "1.91", C))
+    assert (answer.status, answer.documents()) == ("Success", [("1.91", data)])
 
 
 def test_a_home_that_is_left_out_is_that_of_whom_we_asked(domain):
