@@ -42,7 +42,7 @@ def back_end():
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory, houses, back_end):
     places = [(one.unique_id, one.address) for one in houses] + [(SCRIPTED, back_end.address)]
-    with gateway(tmp_path_factory.mktemp("gateway"), repositories=places, deadline_s=3) as running:
+    with gateway(tmp_path_factory.mktemp("gateway"), repositories=places, deadline_s=20) as running:
         yield running
 
 

@@ -142,7 +142,7 @@ def test_a_stream_that_falls_silent_breaks_our_answer(tmp_path, partner):
         partner.wait(peer)
 
     partner.plays(act)
-    with asking(tmp_path / "a", partner, spool_bytes=MIB, deadline_s=1) as ours:
+    with asking(tmp_path / "a", partner, spool_bytes=MIB, deadline_s=2) as ours:
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             ours.retrieve(ASKED[0])
         assert partner.gone.acquire(timeout=20)
