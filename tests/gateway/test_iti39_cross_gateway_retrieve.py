@@ -110,6 +110,12 @@ def test_every_request_names_our_home(ours, houses):
     ]
 
 
+def test_what_a_request_says_is_repeated_within_bounds(ours):
+    answer = ours.cross_retrieve((ONE, "1.4", "urn:oid:" + "9" * 5000), ("8" * 5000, "1.4", HERE), (ONE, "7" * 5000))
+    assert (answer.status, len(answer.errors)) == ("Failure", 3)
+    assert max(len(text) for _, text in answer.errors) <= 1000
+
+
 def test_what_a_repository_refuses_is_told_with_our_home(ours, houses):
     (a,) = stored(houses[0], b"one")
     answer = ours.cross_retrieve((ONE, "7.7.7", HERE), (TWO, "6.6.6", HERE), (ONE, a, HERE))
