@@ -132,8 +132,11 @@ class Inquiry:
         url = self.room.settings.registry_url
         return Sent(ITI_18, url, self.question.text, patient_id, self.room.home, outcomes, reason)
 
-    def ask_registry(self) -> Any:
-        """The body of our own registry's answer. Raises what SoapClient.call raises."""
+    def ask_registry(self) -> tuple[Any, bytes | None]:
+        """The body of our own registry's answer, and its objects if they stand for themselves (see ``Answer.objects``).
+
+        Raises what SoapClient.call raises.
+        """
         with self.room.local.call(
             self.room.settings.registry_url,
             ITI_18,
@@ -141,8 +144,9 @@ class Inquiry:
             extra_headers=self.security,
             deadline=self.deadline,
             max_bytes=self.room.settings.max_answer_bytes,
+            objects_as_bytes=True,
         ) as answer:
-            return answer.body
+            return answer.body, answer.objects
 
 
 def not_permitted(request: Request, decision: Decision) -> None:

@@ -101,7 +101,7 @@ def _ask_all(
 def _ask_ourselves(inquiry: Inquiry) -> _Asked:
     home = inquiry.room.home
     try:
-        said = own(inquiry.ask_registry(), home)
+        said = own(*inquiry.ask_registry(), home)
     except Nonsense as error:
         return _unanswered(inquiry, RegistryError(ErrorCode.REGISTRY_ERROR, f"the registry: {error}", location=home))
     except (NotSent, OutcomeUnknown, PeerFault) as error:

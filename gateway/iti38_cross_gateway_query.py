@@ -9,12 +9,10 @@ Errors   XDSUnknownCommunity, XDSMissingHomeCommunityId, XDSRegistryNotAvailable
 
 from typing import Any
 
-from lxml import etree
-
 from atna.message import Outcome
 from gateway.callers import may_ask
 from gateway.inquiry import OUTCOMES, Inquiry, codes_of, registry_silent
-from gateway.query_answers import stamp
+from gateway.query_answers import stamped
 from gateway.question import Question
 from gateway.room import Room
 from ihe import ebrs
@@ -38,10 +36,10 @@ def answer(room: Room, request: Request) -> Reply:
     except Rejected as refused:
         return inquiry.refused(refused.errors)
     try:
-        body = inquiry.ask_registry()
+        body, objects = inquiry.ask_registry()
     except (NotSent, OutcomeUnknown, PeerFault) as error:
         return _without_registry(inquiry, registry_silent(error, room.home))
-    return _passed_on(inquiry, body)
+    return _passed_on(inquiry, body, objects)
 
 
 def _belongs_here(question: Question, home: str) -> None:
@@ -54,16 +52,15 @@ def _belongs_here(question: Question, home: str) -> None:
         raise Rejected((RegistryError(ErrorCode.UNKNOWN_COMMUNITY, text),))
 
 
-def _passed_on(inquiry: Inquiry, body: Any) -> Reply:
+def _passed_on(inquiry: Inquiry, body: Any, objects: bytes | None) -> Reply:
     response = read_registry_response(body)
     if response.status not in OUTCOMES:
         text = "the registry's answer has no known status"
         return _without_registry(inquiry, RegistryError(ErrorCode.REGISTRY_ERROR, text, location=inquiry.room.home))
-    stamp(body, inquiry.room.home)
-    text_of_answer = etree.tostring(body, encoding="UTF-8", with_tail=False)
+    pieces = stamped(body, objects, inquiry.room.home)
     outcomes, reason = OUTCOMES[response.status], codes_of(response.errors)
     inquiry.record(outcomes, reason, [inquiry.sent_to_registry(outcomes, reason)])
-    return Reply((text_of_answer,))
+    return Reply(pieces)
 
 
 def _without_registry(inquiry: Inquiry, error: RegistryError) -> Reply:

@@ -5,6 +5,7 @@ itself alone: an object with another home, or without one, is dropped and named 
 is passed on as text, bounded in number and length.
 """
 
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,9 +16,10 @@ from ihe import vocabulary as v
 from ihe.datatypes import normalise_oid_urn
 from ihe.ebrs import RegistryResponse, adhoc_query_frame, read_registry_response
 from ihe.errors import ErrorCode, RegistryError, Severity
+from ihe.objects_as_bytes import with_home
 from schemas import violations
 
-__all__ = ["Merged", "Nonsense", "Said", "judged", "merged", "own", "stamp", "unavailable"]
+__all__ = ["Merged", "Nonsense", "Said", "judged", "merged", "own", "stamped", "unavailable"]
 
 MOST_ERRORS: Final = 20
 """Errors of one community that are passed on."""
@@ -32,6 +34,7 @@ _OBJECTS: Final = frozenset(_R + name for name in ("ExtrinsicObject", "RegistryP
 _WITH_HOME: Final = frozenset(_R + name for name in ("ExtrinsicObject", "RegistryPackage", "ObjectRef"))
 """Objects whose home is required in an answer of ITI-38; on the others it is looked at where it stands."""
 _ERROR: Final = f"{{{v.RS}}}RegistryError"
+_PLACE: Final = f"objects {uuid.uuid4()}"
 _STATUSES: Final = frozenset({v.SUCCESS, v.PARTIAL_SUCCESS, v.FAILURE})
 
 
@@ -78,23 +81,37 @@ def judged(body: Any, home: str) -> Said:
     return Said(good=bool(kept) or not dropped, objects=kept, errors=errors)
 
 
-def own(body: Any, home: str) -> Said:
-    """The answer of this community's own registry to ITI-18. Raises Nonsense."""
+def own(body: Any, objects: bytes | None, home: str) -> Said:
+    """The answer of this community's own registry to ITI-18, as ``stamped`` has it. Raises Nonsense."""
     response = read_registry_response(body)
     if response.status not in _STATUSES:
         raise Nonsense("its answer has no known status")
     if response.status == v.FAILURE:
         return _failed(response, home)
-    stamp(body, home)
-    objects = tuple(_text(child) for child in _children(body))
-    return Said(good=True, objects=objects, errors=_passed_on(response.errors, home))
+    if objects is not None:
+        found: tuple[bytes, ...] = (with_home(objects, home),)
+    else:
+        _stamp(body, home)
+        found = tuple(_text(child) for child in _children(body))
+    return Said(good=True, objects=found, errors=_passed_on(response.errors, home))
 
 
-def stamp(body: Any, home: str) -> None:
-    """Our home on every object and reference, and as the location of every error of an answer of our registry.
+def stamped(body: Any, objects: bytes | None, home: str) -> tuple[bytes, ...]:
+    """The answer of our registry with our home on every object and reference, and as the location of every error.
 
-    Associations have it, too: every ebRIM object may, and a consumer that looks there finds it.
+    ``objects`` are those that are not in ``body``, as ``ihe.objects_as_bytes`` has cut them out.
+    Associations have the home, too: every ebRIM object may, and a consumer that looks there finds it.
     """
+    _stamp(body, home)
+    listed = body.find(_LIST)
+    if objects is None or listed is None:
+        return (_text(body),)
+    listed.text = _PLACE
+    head, _, tail = _text(body).partition(_PLACE.encode())
+    return head, with_home(objects, home), tail
+
+
+def _stamp(body: Any, home: str) -> None:
     for child in _children(body):
         if child.tag in _OBJECTS:
             child.set("home", home)

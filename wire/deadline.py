@@ -12,13 +12,16 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import httpcore2
 import httpx2
 
 __all__ = ["Deadline", "DeadlineTransport", "read_until", "remaining", "until"]
+
+
+_MOST_HELD: Final = 16 * 2**10
 
 
 class _PerThread(threading.local):
@@ -72,21 +75,32 @@ def _left(timeout: float | None, late: type[Exception]) -> float | None:
 
 
 class _Stream(httpcore2.NetworkStream):
-    """A connection as httpcore2 made it."""
+    """A connection as httpcore2 made it; head and body of a short request leave together, when the answer is read."""
 
     def __init__(self, inner: httpcore2.NetworkStream) -> None:
         self._inner = inner
         self._socket: socket.socket = inner.get_extra_info("socket")
+        self._held = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            # A peer may have answered and hung up before it took the request: what it said is worth reading.
+            with suppress(httpcore2.WriteError):
+                self._send(timeout)
         return self._inner.read(max_bytes, _left(timeout, httpcore2.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._held += buffer
+        if len(self._held) > _MOST_HELD:
+            self._send(timeout)
+
+    def _send(self, timeout: float | None) -> None:
         """As the inner stream does, but with what is left anew for each piece that the peer takes."""
+        held, self._held = self._held, b""
         if _this_thread.deadline is None:
-            self._inner.write(buffer, timeout)
+            self._inner.write(held, timeout)
             return
-        rest = memoryview(buffer)
+        rest = memoryview(held)
         while rest:
             self._socket.settimeout(_left(timeout, httpcore2.WriteTimeout))
             try:

@@ -446,4 +446,4 @@ def test_connections_are_kept(here):
     for _ in range(3):
         ask(here.initiating, find(home=METZ))
     client = here.room.communities.client(here.room.communities.by_home(METZ))
-    assert len(client._client._transport._pool.connections) == 1
+    assert len(client._transport._pool.connections) == 1

@@ -101,7 +101,7 @@ def test_a_document_left_halfway_is_not_taken_for_whole(client, endpoint, actor)
 def test_connections_are_used_again(client, endpoint):
     for _ in range(5):
         client.call(url(endpoint), ITI_18, QUERY.encode()).close()
-    assert len(client._client._transport._pool.connections) == 1
+    assert len(client._transport._pool.connections) == 1
 
 
 def test_many_threads_share_a_client(client, endpoint, actor):
@@ -356,7 +356,7 @@ def test_no_connection_in_time_is_told_apart_from_no_answer():
 
         busy = threading.Thread(target=wait)
         busy.start()
-        while not client._client._transport._pool.connections:
+        while not client._transport._pool.connections:
             time.sleep(0.01)
         with pytest.raises(NotSent, match="PoolTimeout"):
             client.call(peer.url, ITI_18, QUERY.encode(), deadline=begun + BUDGET_S)
@@ -375,7 +375,7 @@ def test_a_deadline_belongs_to_its_call_alone(client, endpoint):
     client.call(url(endpoint), ITI_18, QUERY.encode(), deadline=time.monotonic() + 0.5).close()
     time.sleep(0.6)
     client.call(url(endpoint), ITI_18, QUERY.encode()).close()
-    assert len(client._client._transport._pool.connections) == 1
+    assert len(client._transport._pool.connections) == 1
 
 
 @pytest.mark.parametrize("compressed", [False, True])
