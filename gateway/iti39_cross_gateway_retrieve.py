@@ -12,6 +12,7 @@ Errors   XDSMissingHomeCommunityId, XDSUnknownCommunity, XDSUnknownRepositoryId,
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from gateway.callers import may_ask
 from gateway.delivery import Wanted
@@ -21,6 +22,9 @@ from gateway.room import Room
 from wire.messages import Reply, Request
 
 __all__ = ["answer"]
+
+REPOSITORIES_SHARE: Final = 0.6
+"""Of ``deadline_s``: who asks us and waits as long as we would still hears of the repositories that did answer."""
 
 
 def answer(room: Room, request: Request) -> Reply:
@@ -38,5 +42,6 @@ def _plan(room: Room, request: Request, asked: Sequence[Wanted]) -> Plan:
             plan.refuse(wanted, unknown_home(room, wanted))
         else:
             ours.append(wanted)
-    ask_repositories(room, plan, ours, security_header(request))
+    deadline_s = room.settings.deadline_s * REPOSITORIES_SHARE
+    ask_repositories(room, plan, ours, security_header(request), deadline_s)
     return plan

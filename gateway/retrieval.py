@@ -37,6 +37,8 @@ from wire.messages import OutgoingPart, Reply, Request
 
 __all__ = ["Plan", "ask_repositories", "asked_of", "missing_home", "retrieve", "same_home", "unknown_home"]
 
+_LONGEST_REASON: Final = 500
+
 _log = logging.getLogger(__name__)
 
 
@@ -92,10 +94,12 @@ def unknown_home(room: Room, wanted: Wanted) -> RegistryError:
     return RegistryError(ErrorCode.UNKNOWN_COMMUNITY, text, location=room.home)
 
 
-def ask_repositories(room: Room, plan: Plan, wanted: Sequence[Wanted], header: bytes) -> None:
+def ask_repositories(
+    room: Room, plan: Plan, wanted: Sequence[Wanted], header: bytes, deadline_s: float | None = None
+) -> None:
     """ITI-43 to each repository of this community; XDSUnknownRepositoryId for what is of none.
 
-    ``header`` is the caller's security header.
+    ``header`` is the caller's security header, ``deadline_s`` what a repository may take.
     """
     urls = {repository.unique_id: repository.url for repository in room.settings.repositories}
     by_repository: dict[str, list[Wanted]] = {}
@@ -113,7 +117,7 @@ def ask_repositories(room: Room, plan: Plan, wanted: Sequence[Wanted], header: b
             url=urls[repository],
             wanted=tuple(of_it),
             call=partial(_ask_repository, room, (urls[repository], header), asked_of(of_it, homes=False)),
-            deadline_s=room.settings.deadline_s,
+            deadline_s=deadline_s or room.settings.deadline_s,
             silent=ErrorCode.REPOSITORY_ERROR,
             busy=ErrorCode.REPOSITORY_BUSY,
         )
@@ -354,4 +358,5 @@ def _reference(request: DocumentRequest) -> DocumentReference:
 
 
 def _codes(errors: Sequence[RegistryError]) -> str | None:
-    return ",".join(sorted({str(error.code) for error in errors})) or None
+    """Partners write codes too: of many or long ones the first."""
+    return ",".join(sorted({str(error.code) for error in errors}))[:_LONGEST_REASON] or None

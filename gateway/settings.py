@@ -100,6 +100,7 @@ class GatewaySettings(BaseModel):
     callers               who may send ITI-38, 39 and 55: every ``trusted`` node, or only nodes ``listed`` as subjects
                           of a community
     deadline_s            what one community may take, unless it has its own, and all of them together
+                          (for ITI-39 our own repositories get 0.6 of it, so that who asks still hears of the others)
     spool_bytes           documents up to this size are read to their end before the answer begins
     spool_directory       where they are kept meanwhile; without it, the system's directory for temporary files
     spool_total_bytes     all such documents of one process; what finds no room is streamed

@@ -12,6 +12,7 @@ from ihe.mtom import (
     ContentType,
     Event,
     MimeError,
+    MimeLimits,
     MultipartParser,
     PartBegin,
     PartData,
@@ -24,6 +25,8 @@ from wire.spool import Spool, SpoolFile, SpoolFull
 
 __all__ = ["Package"]
 
+_LIMITS: Final = MimeLimits(max_parts=1100)
+"""The documents that anybody asks for at once, the root part, and some that nobody refers to."""
 _MOST_SPOOLED: Final = 4 * 2**30
 _SPOOL: Final = Spool(None, _MOST_SPOOLED, "4 GiB of attachments out of their order")
 """Of whoever brings none of its own."""
@@ -67,7 +70,7 @@ class Package:
 
     def __init__(self, content_type: ContentType, chunks: Iterable[bytes], spool: Spool | None = None) -> None:
         self._start = content_type.parameters.get("start", "").strip()
-        self._events = _events(MultipartParser(content_type.parameters.get("boundary", "")), chunks)
+        self._events = _events(MultipartParser(content_type.parameters.get("boundary", ""), _LIMITS), chunks)
         self._file: SpoolFile = (spool or _SPOOL).open()
         self._spooled: dict[str, tuple[int, int]] = {}
         self._refers: Callable[[str], bool] = _anything

@@ -15,7 +15,7 @@ from wire.limit_reached import reached
 
 __all__ = ["Spool", "SpoolFile", "SpoolFull"]
 
-_IN_MEMORY: Final = 2**20
+_IN_MEMORY: Final = 2**18
 _READ: Final = 2**18
 
 

@@ -29,8 +29,8 @@ from tests.gateway.retrieving import (
 from tests.repository.stand import multipart
 from tests.wire.soap_peer import eventually
 
-A, B, C, D = (f"urn:oid:1.3.6.1.4.1.21367.2011.2.7.{n}" for n in (1, 2, 3, 4))
-HERE, THERE = "1.2.3.1", "1.2.3.2"
+A, B, C, D, E, F = (f"urn:oid:1.3.6.1.4.1.21367.2011.2.7.{n}" for n in range(1, 7))
+HERE, THERE, QUIET = "1.2.3.1", "1.2.3.2", "1.2.3.3"
 SPOOL = 256 * 1024
 LARGE = os.urandom(3_000_000)
 FAULT = (
@@ -41,30 +41,32 @@ FAULT = (
 
 @pytest.fixture(scope="module")
 def domain(tmp_path_factory):
-    """Our repository and that of B, their gateways, and C and D, which play scripts."""
+    """Our repository and that of B, their gateways; C to F and a repository of B, which play scripts."""
     folder = tmp_path_factory.mktemp("domains")
     with contextlib.ExitStack() as stack:
         here = stack.enter_context(repository(folder / "here", HERE))
         there = stack.enter_context(repository(folder / "there", THERE))
-        c, d = stack.enter_context(partners(C, D))
-        b = stack.enter_context(gateway(folder / "b", home=B, repositories=[(THERE, there.address)]))
+        quiet, *others = stack.enter_context(partners(B, C, D, E, F))
+        repositories = [(THERE, there.address), (QUIET, quiet.address)]
+        b = stack.enter_context(gateway(folder / "b", home=B, repositories=repositories, deadline_s=4))
         a = stack.enter_context(
             gateway(
                 folder / "a",
                 home=A,
                 repositories=[(HERE, here.address)],
-                communities=[(B, b.responding), (C, c.address), (D, d.address)],
-                deadline_s=3,
+                communities=[(B, b.responding), *((one.home, one.address) for one in others)],
+                deadline_s=4,
                 spool_bytes=SPOOL,
                 breaker_failures=10_000,
             )
         )
-        yield Domain(a, b, here, there, c, d)
+        yield Domain(a, b, here, there, quiet, *others)
 
 
 class Domain:
-    def __init__(self, a, b, here, there, c, d):
-        self.a, self.b, self.here, self.there, self.c, self.d = a, b, here, there, c, d
+    def __init__(self, a, b, here, there, quiet, c, d, e, f):
+        self.a, self.b, self.here, self.there, self.quiet = a, b, here, there, quiet
+        self.c, self.d, self.e, self.f = c, d, e, f
         self.kept = {}
 
     def document(self, house, data):
@@ -210,18 +212,22 @@ def drip(partner):
     return act
 
 
-def drip_after(partner, count):
-    """The root part at once, then one byte after the other."""
+def drip_after(count):
+    """The root part and ``count`` bytes at once, then one byte after the other."""
 
-    def act(peer, asked):
-        data = documents_answer(asked, [b"x" * 100_000], home=partner.home)
-        peer.sendall(data[: data.index(b"</s:Envelope>") + count])
-        for byte in data[data.index(b"</s:Envelope>") + count :]:
-            if partner.stop.wait(0.05):
-                return
-            peer.sendall(bytes([byte]))
+    def partly(partner):
+        def act(peer, asked):
+            data = documents_answer(asked, [b"x" * 100_000], home=partner.home)
+            at_once = data.index(b"</s:Envelope>") + count
+            peer.sendall(data[:at_once])
+            for byte in data[at_once:]:
+                if partner.stop.wait(0.05):
+                    return
+                peer.sendall(bytes([byte]))
 
-    return act
+        return act
+
+    return partly
 
 
 def nonsense(_peer, _asked):
@@ -326,20 +332,18 @@ def test_a_partner_that_answers_badly_is_one_error_and_the_others_arrive(domain,
 
 
 def test_silence_and_dripping_end_at_the_deadline_and_the_others_arrive(domain):
-    domain.c.plays(silent(domain.c))
-    domain.d.plays(drip(domain.d))
-    answer, found = with_others(domain, ("1.9", "1.91", C), ("1.8", "1.81", D))
+    """Also dripping after the root part, and a silent repository behind a gateway that waits as long as we do."""
+    partners = domain.c, domain.d, domain.e, domain.f
+    for partner, act in zip(partners, (silent, drip, drip_after(10), drip_after(400)), strict=True):
+        partner.plays(act(partner))
+    domain.quiet.plays(silent(domain.quiet))
+    answer, found = with_others(domain, *[("1.9", "1.91", one.home) for one in partners], (QUIET, "1.92", B))
     assert (answer.status, found) == ("PartialSuccess", [])
-    assert located(answer) == [("XDSUnavailableCommunity", C), ("XDSUnavailableCommunity", D)]
+    assert located(answer) == [
+        ("XDSRepositoryError", B),
+        *sorted(("XDSUnavailableCommunity", one.home) for one in partners),
+    ]
     assert domain.c.gone.acquire(timeout=20)
-
-
-def test_dripping_after_the_root_part_ends_at_the_deadline(domain):
-    domain.c.plays(drip_after(domain.c, 10))
-    domain.d.plays(drip_after(domain.d, 400))
-    answer, found = with_others(domain, ("1.9", "1.91", C), ("1.8", "1.81", D))
-    assert (answer.status, found) == ("PartialSuccess", [])
-    assert located(answer) == [("XDSUnavailableCommunity", C), ("XDSUnavailableCommunity", D)]
 
 
 # ---------------------------------------------------------------------------------------- answers that are half right

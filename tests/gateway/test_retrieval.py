@@ -3,6 +3,8 @@
 import contextlib
 import http.client
 import os
+import random
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -91,6 +93,14 @@ def test_what_must_be_kept_and_finds_no_room_is_an_error_of_ours(tmp_path, partn
         assert ours.retrieve(ASKED[0]).status == "Success"  # nothing of it was the fault of the partner
 
 
+def test_a_thousand_documents_of_one_partner(tmp_path, partner):
+    datas = [b"%d" % number for number in range(1000)]
+    partner.plays(lambda _peer, asked: documents_answer(asked, datas, home=C))
+    with asking(tmp_path / "a", partner) as ours:
+        answer = ours.retrieve(*[("1.9", f"1.{number}", C) for number in range(1000)])
+        assert answer.documents() == [(f"1.{number}", data) for number, data in enumerate(datas)]
+
+
 def test_a_partner_that_keeps_failing_is_not_asked(tmp_path, partner):
     partner.plays(lambda _peer, _asked: b"")
     with asking(tmp_path / "a", partner, breaker_failures=2) as ours:
@@ -110,17 +120,17 @@ def test_a_community_with_which_iti_39_is_not_exchanged(tmp_path, partner, more)
 
 
 def test_a_document_that_comes_at_a_fair_rate_is_streamed_when_the_time_is_over(tmp_path, partner):
-    data = os.urandom(2 * MIB)
+    data = os.urandom(4 * MIB)
 
     def act(peer, asked):
         message = documents_answer(asked, [b"first", data], home=C)
         for start in range(0, len(message), 64 * 1024):
             peer.sendall(message[start : start + 64 * 1024])
-            if partner.stop.wait(0.1):
+            if partner.stop.wait(0.04):
                 return
 
     partner.plays(act)
-    with asking(tmp_path / "a", partner, deadline_s=1.5) as ours:
+    with asking(tmp_path / "a", partner, deadline_s=2) as ours:
         answer = ours.retrieve(*ASKED[:2])
         assert answer.documents() == [(ASKED[0][1], b"first"), (ASKED[1][1], data)]
 
@@ -154,6 +164,48 @@ def test_a_consumer_that_does_not_read_loses_the_connection_to_the_partner(tmp_p
                 while data := peer.recv(MIB):
                     got = got[-100:] + data
             assert not got.endswith(b"0\r\n\r\n")
+
+
+def mutated(chance, data):
+    """The HTTP message of a partner with one to five faults in its body."""
+    body = bytearray(data[data.index(b"\r\n\r\n") + 4 :])
+    words = (
+        b"--",
+        b"\r\n",
+        b"<x:Document>",
+        b"</x:DocumentResponse>",
+        b"<!--",
+        b"&#0;",
+        b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+    )
+    for _ in range(chance.randint(1, 5)):
+        at = chance.randrange(min(len(body), 3000))
+        kind = chance.randrange(4)
+        if kind == 0:
+            body[at] = chance.randrange(256)
+        elif kind == 1:
+            del body[at : at + chance.choice([1, 10, 500])]
+        elif kind == 2:
+            body[at:at] = chance.choice(words)
+        else:
+            body[at:at] = body[max(0, at - chance.randrange(1, 800)) : at]
+    head = data[: data.index(b"\r\n\r\n")]
+    return re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(body), head) + b"\r\n\r\n" + bytes(body)
+
+
+def test_whatever_a_partner_sends_is_an_answer_or_an_error(tmp_path, partner):
+    chance, seen = random.Random(6), set()
+    with asking(tmp_path / "a", partner, breaker_failures=10_000) as ours:
+        for number in range(60):
+            mtom = number % 3 > 0
+            partner.plays(lambda _peer, asked: mutated(chance, documents_answer(asked, DATAS[:3], home=C, mtom=mtom)))  # noqa: B023
+            answer = ours.retrieve(*ASKED[:3])
+            assert answer.http_status == 200
+            assert {name for name, _ in answer.documents()} <= {one[1] for one in ASKED[:3]}
+            assert (answer.status == "Success") == (len(answer.documents()) == 3 and not answer.errors)
+            assert not any("internal" in text or len(text) > 1000 for _, text in answer.errors)
+            seen.add(answer.status)
+        assert {"Success", "Failure"} <= seen
 
 
 def test_a_large_document_passes_both_gateways_in_bounded_memory(tmp_path):
