@@ -295,7 +295,7 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
     syslog = "tls" if settings.tls["audit.syslog"].enabled else "tcp"
     rows = {
         "registry": [
-            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44 (?wsdl)"),
+            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44, ITI-47 (?wsdl)"),
             ("patient feed", f"{feed}://{settings.registry.feed_listen}", "ITI-8"),
             ("registry admin", f"http://{settings.admin.registry_listen}", "/health/live /health/ready /metrics"),
         ],
@@ -304,7 +304,11 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
             ("repository admin", f"http://{settings.admin.repository_listen}", "/health/live /health/ready /metrics"),
         ],
         "gateway": [
-            ("responding gateway", f"{gateway}://{settings.gateway.listen}/responding", "ITI-38, ITI-39 (?wsdl)"),
+            (
+                "responding gateway",
+                f"{gateway}://{settings.gateway.listen}/responding",
+                "ITI-38, ITI-39, ITI-55 (?wsdl)",
+            ),
             ("initiating gateway", f"{gateway}://{settings.gateway.listen}/initiating", "ITI-18, ITI-43 (?wsdl)"),
             ("gateway admin", f"http://{settings.admin.gateway_listen}", "/health/live /health/ready /metrics"),
         ],

@@ -106,6 +106,8 @@ def settle(domains: Mapping[str, Domain]) -> None:
         communities = "".join(_community(domain, domains[name], told) for name, told in domain.knows.items())
         (domain.folder / "dossier.toml").write_text(
             f'{_head(domain)}[affinity_domain.partners."CN=auditor.{domain.name}"]\ntransactions = ["ITI-81"]\n'
+            # The gateway asks the registry who a patient is, with the certificate that all services share.
+            f'[affinity_domain.partners."CN=server.{domain.name}"]\ntransactions = ["ITI-47"]\n'
             f'[repository]\nunique_id = "{domain.repository_id}"\n'
             f'[gateway.tls]\nca = "{certs / "gateway_ca.pem"}"\n'
             f"{tls_table(domain, 'server')}{communities}"
@@ -128,6 +130,7 @@ def _community(domain: Domain, other: Domain, told: Mapping[str, Any]) -> str:
         "home_community_id": other.home,
         "query_url": other.responding,
         "retrieve_url": other.responding,
+        "discovery_url": other.responding,
         "ca": str(other.folder / "certs" / "ca.pem"),
         "certificate": str(domain.folder / "certs" / "server.pem"),
         "key": str(domain.folder / "certs" / "server.key"),

@@ -34,6 +34,9 @@ from wire.client import NotSent, OutcomeUnknown, SoapClient
 PATIENT = f"P-17^^^&{domains.AUTHORITY}&ISO"
 THEIRS = f"C-4711^^^&{domains.ROOT}.2.5.8888&ISO"
 """The same person in C, as the table of A says."""
+DISCOVERED = f"D-0815^^^&{domains.ROOT}.2.5.7777&ISO"
+"""The same person in D, as D says when A asks for her (ITI-55)."""
+TOLD = ("--given", "Marie", "--birth", "19700101", "--sex", "F")
 GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 KB, MIB = 1000, 2**20
 DELIVERY_S = 60
@@ -46,7 +49,7 @@ def world(tmp_path_factory):
     """The five, up; what is held where comes with the test."""
     found = domains.make(tmp_path_factory.mktemp("domains"), "abcde")
     table = {"patient_id": "table", "patients": {PATIENT: THEIRS}}
-    found["a"].knows = {"b": {}, "c": table, "d": {}, "e": {"deadline_s": 10.0}}
+    found["a"].knows = {"b": {}, "c": table, "d": {"patient_id": "discover"}, "e": {"deadline_s": 10.0}}
     for name in "bcde":
         found[name].knows = {"a": {}}
     domains.settle(found)
@@ -75,6 +78,7 @@ def test_whole_domains(world, tmp_path):
     two_domains_find_and_fetch_what_each_other_holds(world)
     a_document_by_its_id_is_asked_of_its_home_alone(world)
     the_command_line_does_the_same(world, tmp_path)
+    a_patient_is_found_by_hand(world)
     the_trails_of_both_sides_agree(world)
     a_neighbour_reaches_the_gateway_and_nothing_else(world)
     every_community_is_checked(world)
@@ -87,8 +91,9 @@ def test_whole_domains(world, tmp_path):
 def everybody_holds_something(world, tmp_path):
     sizes = {"a": (4 * KB,), "b": (5 * KB, 300 * KB), "c": (7 * KB,), "d": (0, 40 * KB), "e": (18 * MIB,)}
     for name, domain in world.domains.items():
-        patient = THEIRS if name == "c" else PATIENT
-        domain.run("feed", "--patient", patient, "--family", "Muster", "--given", "Marie")
+        patient = {"c": THEIRS, "d": DISCOVERED}.get(name, PATIENT)
+        # D writes the name in its own way.
+        domain.run("feed", "--patient", patient, "--family", "MÜSTER" if name == "d" else "Müster", *TOLD)
         for number, size in enumerate(sizes[name]):
             file = tmp_path / f"{name}{number}.pdf"
             file.write_bytes(b"%PDF-1.4 " + os.urandom(size))
@@ -143,6 +148,17 @@ def the_command_line_does_the_same(world, tmp_path):
         assert Path(fetched["file"]).read_bytes() == data
 
 
+def a_patient_is_found_by_hand(world):
+    status, out, err = world["a"].tried(
+        *("communities", "find-patient", "--patient", PATIENT, "--json"),
+        *(word for name in "bd" for word in ("--community", world[name].home)),
+        who="dossier",
+    )
+    assert status == 0, err
+    rows = {row["community"]: (row["patient"], row["match"]) for row in json.loads(out)["communities"]}
+    assert rows == {world["b"].home: (PATIENT, 100), world["d"].home: (DISCOVERED, 100)}
+
+
 def the_trails_of_both_sides_agree(world):
     """Of every ITI-38 and ITI-39 both gateways hold a record of the same question and the same outcome."""
     here = world["a"]
@@ -154,6 +170,9 @@ def the_trails_of_both_sides_agree(world):
                 sent, answered = both_sides(asking, answering, event)
                 assert sent == answered, (asking.name, answering.name, event)
                 assert sent
+    # Who discovers names the patient in the question to its own registry, who answers in the answer.
+    sent, answered = discoveries(here, world["d"])
+    assert sent == answered > 0
     # The consumer's own question stands in the log of its domain as ITI-18 and ITI-43, with who asked.
     for event in ("ITI-18", "ITI-43"):
         assert any(here.initiating in row["users"] for row in here.audit(event=event)), event
@@ -305,6 +324,17 @@ def both_sides(asking, answering, event):
         sides = [about(events_of(domain, event), answering.responding, asking) for domain in (asking, answering)]
         if (sides[0] == sides[1] and sides[0]) or time.monotonic() > deadline:
             return sides
+        time.sleep(0.5)
+
+
+def discoveries(asking, answering):
+    """How many ITI-55 of one to the other stand in the log of each."""
+    deadline = time.monotonic() + DELIVERY_S
+    while True:
+        logs = [events_of(domain, "ITI-55") for domain in (asking, answering)]
+        sent, answered = (sum(is_exchange(one, answering.responding, asking) for one in log) for log in logs)
+        if (sent == answered and sent) or time.monotonic() > deadline:
+            return sent, answered
         time.sleep(0.5)
 
 

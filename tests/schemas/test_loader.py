@@ -228,7 +228,13 @@ def test_zeep_reads_our_answers(registry):
 
 
 # Not Response behind the request's action, as all others.
-ANSWERS = {"urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse"}
+ANSWERS = {
+    "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse",
+    "urn:hl7-org:v3:PRPA_IN201305UV02": "urn:hl7-org:v3:PRPA_IN201306UV02",
+    "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery": (
+        "urn:hl7-org:v3:PRPA_IN201306UV02:CrossGatewayPatientDiscovery"
+    ),
+}
 
 
 @pytest.mark.parametrize(
@@ -242,6 +248,7 @@ ANSWERS = {"urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:R
                 "DocumentRegistry_PRPA_IN201301UV02": "urn:hl7-org:v3:PRPA_IN201301UV02",
                 "DocumentRegistry_PRPA_IN201302UV02": "urn:hl7-org:v3:PRPA_IN201302UV02",
                 "DocumentRegistry_PRPA_IN201304UV02": "urn:hl7-org:v3:PRPA_IN201304UV02",
+                "PDSupplier_PRPA_IN201305UV02": "urn:hl7-org:v3:PRPA_IN201305UV02",
                 "DocumentRegistry_MultiPatientStoredQuery": "urn:ihe:iti:2009:MultiPatientStoredQuery",
                 "DocumentRegistry_UpdateDocumentSet": "urn:ihe:iti:2010:UpdateDocumentSet",
                 "DocumentRegistry_RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
@@ -254,6 +261,9 @@ ANSWERS = {"urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:R
             {
                 "RespondingGateway_CrossGatewayQuery": "urn:ihe:iti:2007:CrossGatewayQuery",
                 "RespondingGateway_CrossGatewayRetrieve": "urn:ihe:iti:2007:CrossGatewayRetrieve",
+                "RespondingGateway_PRPA_IN201305UV02": (
+                    "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery"
+                ),
                 "UpdateResponder_RestrictedUpdateDocumentSet": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
             },
         ),
