@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dossier.demo import serving
+from dossier.demo import free_base_port, serving
 from repository.store.keyring import new_line
 from tests.object_store import running_seaweedfs
 
@@ -27,7 +27,10 @@ UPDATE += ["20001", "12319", "40000", "40000d", "40001b", "30000", "30001", "300
 REPOSITORY = ["11966", "11981", "11983", "12021", "12029", "12369", "ReposAcceptanceTest-1111"]
 REMOVE_DOCUMENTS = ["50000", "50002"]
 PATIENT_MOVE = ["16101", "16102", "16103"]
-TESTS = REGISTRY + QUERY + UPDATE + REPOSITORY + REMOVE_DOCUMENTS + PATIENT_MOVE
+RESPONDING_GATEWAY = ["12306", "12309", "12310", "12312", "15811", "15815", "40030"]
+INITIATING_GATEWAY = ["15808", "15810"]
+GATEWAYS = RESPONDING_GATEWAY + INITIATING_GATEWAY
+TESTS = REGISTRY + QUERY + UPDATE + REPOSITORY + REMOVE_DOCUMENTS + PATIENT_MOVE + GATEWAYS
 SITE = """
 patient_feed = "mllp://127.0.0.1:{feed}"
 assigning_authority = "1.3.6.1.4.1.21367.2005.13.20.1000"
@@ -46,7 +49,24 @@ mpq = "http://127.0.0.1:{registry}/registry"
 provide_and_register = "http://127.0.0.1:{repository}/repository"
 retrieve = "http://127.0.0.1:{repository}/repository"
 remove_documents = "http://127.0.0.1:{repository}/repository"
+xcq = "http://127.0.0.1:{gateway}/responding"
+xcr = "http://127.0.0.1:{gateway}/responding"
+xc_restricted_update = "http://127.0.0.1:{gateway}/responding"
+igq = "http://127.0.0.1:{gateway}/initiating"
+igr = "http://127.0.0.1:{gateway}/initiating"
+
+[communities]
+listen = "{partners}"
 """
+PARTNERS = """
+[[gateway.communities]]
+home_community_id = "urn:oid:1.2.34.567.8.1"
+query_url = "http://{partners}/rg1"
+[[gateway.communities]]
+home_community_id = "urn:oid:1.2.34.567.8.2"
+query_url = "http://{partners}/rg2"
+"""
+"""The two communities that the runner plays."""
 
 
 def main() -> int:
@@ -68,11 +88,14 @@ def run(kit: Path, tests: list[str], settings: str) -> list[str]:
     """Serve with these settings and run the tests; those that did not pass."""
     with tempfile.TemporaryDirectory(prefix="dossier-conformance-") as folder:
         config = Path(folder) / "dossier.toml"
-        config.write_text(settings, encoding="utf-8")
+        # A base port of its own leaves the runner's port alone: those of the services follow from another one.
+        partners = f"127.0.0.1:{free_base_port() + 60}"
+        config.write_text(settings + PARTNERS.format(partners=partners), encoding="utf-8")
         with serving(Path(folder), config) as dossier:
             base = dossier.base_port
             site = Path(folder) / "site.toml"
-            site.write_text(SITE.format(registry=base + 10, feed=base + 11, repository=base + 20), encoding="utf-8")
+            ports = {"registry": base + 10, "feed": base + 11, "repository": base + 20, "gateway": base + 30}
+            site.write_text(SITE.format(**ports, partners=partners), encoding="utf-8")
             logs = Path(folder) / "logs"
             command = [sys.executable, str(kit / "xdstestkit.py"), "--testkit", str(kit / "testkit")]
             command += ["--site", str(site), "--tests", ",".join(tests), "--log", str(logs)]

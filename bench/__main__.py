@@ -1,6 +1,6 @@
 """``python -m bench [--entries N] [--seconds S] [NAME…]``: every benchmark, or those named, as one table of ratios.
 
-NAMES: iti18, iti42, iti41, growth, large, transfer, audit-receiver
+NAMES: iti18, iti42, iti41, growth, large, transfer, gateway, audit-receiver
 
 audit-receiver takes ``--audit-seconds`` on SQLite and on PostgreSQL, with nothing else running.
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from atna.store.engine import reading
-from bench import audit_receiver, fill, transfer
+from bench import audit_receiver, fill, gateway, transfer
 from bench.load import Plan, Result, run, soap_head
 from bench.messages import MTOM_TYPE, find_documents, patient_id, provide, register
 from bench.servers import Dossier, cpu_by_group, document_store, dossier, floor, postgresql, resident_bytes
@@ -30,7 +30,8 @@ from registry.store.opening import open_registry
 
 CONNECTIONS = 16
 STORES = ("directory", "directory-sealed", "s3", "s3-sealed")
-NAMES = ("iti18", "iti42", "iti41", "growth", "large", "transfer", "audit-receiver")
+HEADING = f"{'':44}{'product':>34}{'floor':>24}{'ratio':>9}  goal"
+NAMES = ("iti18", "iti42", "iti41", "growth", "large", "transfer", "gateway", "audit-receiver")
 
 
 @dataclass
@@ -206,12 +207,19 @@ def _audit(arguments: argparse.Namespace) -> None:
             print(*audit_receiver.lines("PostgreSQL", rate), sep="\n", flush=True)
 
 
+def _gateway(seconds: float) -> None:
+    print(HEADING)
+    with tempfile.TemporaryDirectory(prefix="dossier-bench-") as name:
+        for what, product, bare, ratio, goal in gateway.measure(Path(name), seconds):
+            print(f"{what:44}{product:>34}{bare:>24}{ratio:>9}  {goal}", flush=True)
+
+
 def _run(arguments: argparse.Namespace, names: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dossier-bench-")))
         servers = stack.enter_context(postgresql())
         bench = Bench(servers.database("registry"), folder, arguments.seconds, 1, servers.postmaster)
-        print(f"{'':44}{'product':>34}{'floor':>24}{'ratio':>9}  goal")
+        print(HEADING)
         fill.fill(bench.engine, bench.url, 0, 1)
         settings = {"REGISTRY__DATABASE_URL": bench.url, "REGISTRY__WORKERS": str(bench.workers)}
         settings["REPOSITORY__WORKERS"] = str(bench.workers)
@@ -255,7 +263,9 @@ def main() -> None:
     names = arguments.names or list(NAMES)
     if "audit-receiver" in names:
         _audit(arguments)
-    if set(names) - {"audit-receiver"}:
+    if "gateway" in names:
+        _gateway(arguments.seconds)
+    if set(names) - {"audit-receiver", "gateway"}:
         _run(arguments, names)
 
 

@@ -33,7 +33,9 @@ PERMIT_LISTED_PARTNER: Final = "permit-listed-partner"
 LISTED_PARTNERS_ONLY: Final = "listed-partners-only"
 """Names of the rules, as audit records carry them."""
 
-RESTRICTED: Final = frozenset({"ITI-51", "ITI-57", "ITI-61", "ITI-62", "ITI-64", "ITI-81", "ITI-86", "ITI-92"})
+RESTRICTED: Final = frozenset(
+    {"ITI-47", "ITI-51", "ITI-57", "ITI-61", "ITI-62", "ITI-64", "ITI-81", "ITI-86", "ITI-92"}
+)
 """Transactions that a partner may do only where the settings list them for it."""
 
 

@@ -27,10 +27,15 @@ if [ ! -e certs/ca.pem ]; then
         shift
         set -- "$@" --host "$host"
     done
-    dossier certs --out certs --days 825 --server registry --server repository --server audit --server s3 \
-        --client operator "$@" >/dev/null
+    dossier certs --out certs --days 825 --server registry --server repository --server gateway --server audit \
+        --server s3 --client operator "$@" >/dev/null
     chmod 444 certs/*.pem certs/*.key certs/ca.crl
     chmod 400 certs/ca.key
+fi
+
+if [ ! -e certs/partners.pem ]; then
+    cp certs/ca.pem certs/partners.pem    # whom the gateway trusts; the authorities of other communities go behind it
+    chmod 644 certs/partners.pem
 fi
 
 secret() { # NAME: a file with 256 random bits as text
@@ -47,7 +52,7 @@ derived() { # NAME TEXT: a file that holds a secret in another form
 }
 
 secret postgres_password
-for room in registry repository audit; do
+for room in registry repository gateway audit; do
     secret "${room}_password"
     derived "${room}_database_url" "postgresql+psycopg://$room:$(cat "secrets/${room}_password")@db:5432/$room"
 done

@@ -9,6 +9,7 @@ import typer
 from dossier.commands import (
     audit,
     certs,
+    communities,
     config,
     database,
     defects,
@@ -46,6 +47,7 @@ app.command("certs")(certs.certs)
 app.command("health")(health.health)
 app.command("demo")(demo.demo)
 app.add_typer(audit.app, name="audit")
+app.add_typer(communities.app, name="communities")
 app.add_typer(config.app, name="config")
 app.add_typer(store.app, name="store")
 app.add_typer(patients.app, name="patients")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from dossier.console import CommandError
+from dossier.console import CommandError, note
 from ihe import vocabulary as v
 from ihe.ebrs import adhoc_query_request, read_adhoc_query_response, read_registry_response, retrieve_request
 from ihe.errors import RegistryError, Severity
@@ -45,6 +45,8 @@ class Entry:
     mime_type: str | None
     size: int | None
     hash: str | None
+    home: str | None
+    """The community it is of, as a gateway says; ``None`` in the answer of a registry."""
 
     @classmethod
     def of(cls, obj: RegistryObject) -> "Entry":
@@ -69,6 +71,7 @@ class Entry:
             mime_type=obj.mime_type,
             size=int(size) if size and size.isdigit() else None,
             hash=_only(obj.slot("hash")),
+            home=obj.home,
         )
 
 
@@ -112,15 +115,21 @@ def find_entries(client: SoapClient, url: str, parameters: Mapping[str, str]) ->
     return _query(client, url, FIND_DOCUMENTS, parameters)
 
 
-def get_entries(client: SoapClient, url: str, unique_ids: Sequence[str]) -> list[Entry]:
-    """GetDocuments by unique id."""
-    return _query(client, url, GET_DOCUMENTS, {"$XDSDocumentEntryUniqueId": _any_of(unique_ids)})
+def get_entries(client: SoapClient, url: str, unique_ids: Sequence[str], home: str | None = None) -> list[Entry]:
+    """GetDocuments by unique id; ``home`` is the community to ask through a gateway."""
+    return _query(client, url, GET_DOCUMENTS, {"$XDSDocumentEntryUniqueId": _any_of(unique_ids)}, home)
 
 
-def _query(client: SoapClient, url: str, query_id: str, parameters: Mapping[str, str]) -> list[Entry]:
-    with _call(client, url, ITI_18, adhoc_query_request(query_id, parameters)) as answer:
+def _query(
+    client: SoapClient, url: str, query_id: str, parameters: Mapping[str, str], home: str | None = None
+) -> list[Entry]:
+    with _call(client, url, ITI_18, adhoc_query_request(query_id, parameters, home=home)) as answer:
         response = read_adhoc_query_response(answer.body)
-    _refused_if_failed(response.status, response.errors)
+    if response.status == v.PARTIAL_SUCCESS:  # of a gateway: what there is, and who did not answer
+        for error in response.errors:
+            note(_line(error))
+    else:
+        _refused_if_failed(response.status, response.errors)
     return [Entry.of(obj) for obj in response.objects if obj.kind is Kind.DOCUMENT_ENTRY]
 
 
@@ -134,13 +143,13 @@ def provide(client: SoapClient, url: str, body: bytes, parts: Sequence[OutPart])
 
 @contextmanager
 def retrieve(
-    client: SoapClient, url: str, wanted: Sequence[tuple[str, str]]
+    client: SoapClient, url: str, wanted: Sequence[tuple[str, str]], home: str | None = None
 ) -> Iterator[tuple[Iterator[Retrieved], tuple[RegistryError, ...]]]:
     """ITI-43 for pairs (repository unique id, document unique id): what came, in order, and the errors for the rest.
 
     Documents arrive while they are iterated; OutcomeUnknown when they break off.
     """
-    with _call(client, url, ITI_43, retrieve_request(wanted)) as answer:
+    with _call(client, url, ITI_43, retrieve_request(wanted, home)) as answer:
         response = answer.body.find(f"{{{v.RS}}}RegistryResponse")
         if response is None:
             raise CommandError(f"{url}: the answer is no RetrieveDocumentSetResponse")

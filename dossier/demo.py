@@ -27,7 +27,7 @@ PATIENT: Final = "DEMO-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
 START_S: Final = 120
 DELIVERY_S: Final = 30
 """How long the audit records may take from the outboxes to the audit service."""
-OFFSETS: Final = (10, 11, 19, 20, 29, 40, 41, 42, 49)
+OFFSETS: Final = (10, 11, 19, 20, 29, 30, 39, 40, 41, 42, 49)
 CCDA: Final = "urn:hl7-org:sdwg:ccda-structuredBody:2.1"
 # What each file is: typeCode and further options.
 OWN: Final[Mapping[str, tuple[str, ...]]] = {
@@ -129,9 +129,11 @@ def _until(ask: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
 
 
 @contextmanager
-def serving(data: Path, config: Path | None = None) -> Iterator[RunningDossier]:
+def serving(
+    data: Path, config: Path | None = None, base_port: int | None = None, start_s: float = START_S
+) -> Iterator[RunningDossier]:
     """``dossier serve all`` on free ports with its data in ``data``; stopped, and its end judged, on the way out."""
-    base_port = free_base_port()
+    base_port = free_base_port() if base_port is None else base_port
     more = ["--config", str(config)] if config else []
     command = _command("serve", "all", "--data", str(data), "--base-port", str(base_port), *more)
     log_path = data / "server.log"
@@ -140,7 +142,7 @@ def serving(data: Path, config: Path | None = None) -> Iterator[RunningDossier]:
             command, stdout=subprocess.PIPE, stderr=log, env=_environment(), cwd=data
         )
     try:
-        _await_ready(server, log_path)
+        _await_ready(server, log_path, start_s)
         yield RunningDossier(base_port, data)
         server.send_signal(signal.SIGTERM)
         _expect(server.wait(60) == 0, "the services did not end well")
@@ -155,12 +157,12 @@ def serving(data: Path, config: Path | None = None) -> Iterator[RunningDossier]:
             server.stdout.close()
 
 
-def _await_ready(server: "subprocess.Popen[bytes]", log_path: Path) -> None:
+def _await_ready(server: "subprocess.Popen[bytes]", log_path: Path, start_s: float) -> None:
     """Read ``ready`` from the server's output; it prints nothing before."""
     assert server.stdout is not None
     os.set_blocking(server.stdout.fileno(), False)
     got = b""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + start_s
     while b"ready\n" not in got:
         got += server.stdout.read() or b""
         if server.poll() is not None or time.monotonic() > deadline:

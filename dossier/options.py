@@ -9,7 +9,18 @@ import typer
 from dossier.settings import DEFAULT_BASE_PORT, DEFAULT_DATA, Settings, load, reachable
 from wire.settings import TlsSettings
 
-__all__ = ["AsJson", "BasePort", "Config", "Data", "Patient", "Peers", "RegistryUrl", "RepositoryUrl", "load_settings"]
+__all__ = [
+    "Across",
+    "AsJson",
+    "BasePort",
+    "Config",
+    "Data",
+    "Patient",
+    "Peers",
+    "RegistryUrl",
+    "RepositoryUrl",
+    "load_settings",
+]
 
 Config = Annotated[
     Path | None,
@@ -22,6 +33,9 @@ BasePort = Annotated[
 ]
 RegistryUrl = Annotated[str | None, typer.Option("--registry-url", help="Registry to speak to.")]
 RepositoryUrl = Annotated[str | None, typer.Option("--repository-url", help="Repository to speak to.")]
+Across = Annotated[
+    bool, typer.Option("--across", help="Also in the communities of partners: through our initiating gateway.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Patient = Annotated[str, typer.Option("--patient", help="Patient identifier: 'ID^^^&OID&ISO'.")]
 
@@ -50,13 +64,19 @@ class Peers:
         base_port: int,
         registry_url: str | None = None,
         repository_url: str | None = None,
+        *,
+        across: bool = False,
     ) -> "Peers":
-        """From the options given, else the settings, else the defaults at the base port."""
+        """From the options given, else the settings, else the defaults at the base port.
+
+        ``across``: the initiating gateway takes the place of registry and repository.
+        """
         settings = load_settings(config, base_port=base_port)
+        gateway = _url(settings, "gateway", "/initiating")
         feed = "mllps" if settings.tls["registry.feed"].enabled else "mllp"
         return cls(
-            registry=registry_url or _url(settings, "registry", "/registry"),
-            repository=repository_url or _url(settings, "repository", "/repository"),
+            registry=registry_url or (gateway if across else _url(settings, "registry", "/registry")),
+            repository=repository_url or (gateway if across else _url(settings, "repository", "/repository")),
             feed=f"{feed}://{reachable(settings.registry.feed_listen)}",
             audit=_url(settings, "audit", ""),
             tls=settings.tls[""],

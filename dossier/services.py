@@ -24,7 +24,7 @@ from repository.store.keyring import FileKeyring
 from repository.store.protocol import StoreUnavailable
 from wire.forwarded import Forwarded
 from wire.settings import TlsSettings
-from wire.tls import TlsFault, server_context
+from wire.tls import TlsFault, client_context, server_context
 
 __all__ = [
     "SERVICES",
@@ -210,6 +210,13 @@ def check_certificates(settings: Settings) -> None:
             Forwarded(tls)
         except TlsFault as error:
             faults.append(f"{table}: {error}")
+    for number, community in enumerate(settings.gateway.communities):
+        own = community.tls(settings.tls["gateway"])
+        try:
+            if own != settings.tls["gateway"] and own.enabled:
+                client_context(own)
+        except TlsFault as error:
+            faults.append(f"gateway.communities.{number}: {error}")
     store_ca = settings.repository.store_ca
     if store_ca is not None:
         try:
@@ -288,7 +295,7 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
     syslog = "tls" if settings.tls["audit.syslog"].enabled else "tcp"
     rows = {
         "registry": [
-            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44 (?wsdl)"),
+            ("registry", f"{registry}://{settings.registry.listen}/registry", "ITI-42, ITI-18, ITI-44, ITI-47 (?wsdl)"),
             ("patient feed", f"{feed}://{settings.registry.feed_listen}", "ITI-8"),
             ("registry admin", f"http://{settings.admin.registry_listen}", "/health/live /health/ready /metrics"),
         ],
@@ -297,7 +304,11 @@ def endpoints(settings: Settings, services: list[Service]) -> list[dict[str, str
             ("repository admin", f"http://{settings.admin.repository_listen}", "/health/live /health/ready /metrics"),
         ],
         "gateway": [
-            ("responding gateway", f"{gateway}://{settings.gateway.listen}/responding", "ITI-38, ITI-39 (?wsdl)"),
+            (
+                "responding gateway",
+                f"{gateway}://{settings.gateway.listen}/responding",
+                "ITI-38, ITI-39, ITI-55 (?wsdl)",
+            ),
             ("initiating gateway", f"{gateway}://{settings.gateway.listen}/initiating", "ITI-18, ITI-43 (?wsdl)"),
             ("gateway admin", f"http://{settings.admin.gateway_listen}", "/health/live /health/ready /metrics"),
         ],

@@ -9,7 +9,6 @@ each for one listener, override those of their service.
 Units stand in the names: ``_s`` seconds, ``_bytes`` bytes.
 """
 
-import ipaddress
 import json
 import os
 import tomllib
@@ -23,6 +22,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from atna.settings import AuditSettings
+from dossier.address import Address
+from dossier.gateway_checks import gateway_faults
 from gateway.settings import GatewaySettings
 from registry.settings import RegistrySettings
 from repository.settings import KEYS_WANTED, RepositorySettings
@@ -104,33 +105,6 @@ MODELS: Final[Mapping[str, type[BaseModel]]] = {
     "admin": AdminSettings,
     "limits": LimitSettings,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A ``host:port`` of the settings."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Address":
-        """``127.0.0.1:8010``, ``[::1]:8010`` or ``name:8010``; raises ValueError with a plain reason."""
-        host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError("should be host:port with a port from 1 to 65535, e.g. 127.0.0.1:8010")
-        return cls(host.removeprefix("[").removesuffix("]"), int(port))
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +369,7 @@ class _Composer:
         self._check_workers(parts)
         self._check_encryption(parts)
         self._check_sinks(parts, tls)
+        self._check_gateway(raw["gateway"], parts, tls)
         if self._faults:
             raise SettingsError(self._faults)
         named = {name: part for name, part in parts.items() if name != "tls"}
@@ -467,6 +442,9 @@ class _Composer:
             return
         if section.encryption == "auto" and not section.has_keys:
             self._faults.append(f"repository.encryption: documents are sealed in production: {KEYS_WANTED}; or say off")
+
+    def _check_gateway(self, given: Mapping[str, Any], parts: Mapping[str, Any], tls: Mapping[str, Any]) -> None:
+        self._faults += gateway_faults(given, parts["affinity_domain"], tls["gateway"])
 
     def _check_sinks(self, parts: Mapping[str, Any], tls: Mapping[str, Any]) -> None:
         """Whoever sends by syslog over TLS shows a certificate (ITI TF-2: 3.19) and knows whom to trust."""

@@ -7,7 +7,7 @@ is what there must be only one of: the sender of audit records, the admin port. 
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,9 +16,13 @@ from atna.alerts import Alerts
 from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.settings import AuditSettings
+from gateway import by_hand
+from gateway.by_hand import Said
 from gateway.communities import Communities
+from gateway.discovery import Discovery
 from gateway.fan_out import FanOut
 from gateway.initiating import InitiatingGateway
+from gateway.iti47_patient_demographics_query import RegistryPatients
 from gateway.patients import PatientMap
 from gateway.records import Records
 from gateway.responding import RespondingGateway
@@ -39,7 +43,7 @@ from wire.sinks import Sinks
 from wire.soap_app import Asgi, soap_app
 from wire.spool import Spool
 
-__all__ = ["single", "worker"]
+__all__ = ["find_patient", "single", "worker"]
 
 RESPONDING = "/responding"
 INITIATING = "/initiating"
@@ -71,15 +75,16 @@ def _joined(
     local = SoapClient(tls, timeout_s=gateway.deadline_s, handshake_failed=alerts.handshake_failed)
     communities = Communities(gateway, tls, alerts.handshake_failed)
     fan_out = FanOut(gateway.max_calls)
+    records = Records(recorder)
     room = Room(
         settings=gateway,
         home=domain.home_community_id,
         store=store,
-        records=Records(recorder),
+        records=records,
         local=local,
         communities=communities,
         fan_out=fan_out,
-        patients=PatientMap(gateway),
+        patients=PatientMap(gateway, _discovery(gateway, domain, store, records, local, communities)),
         granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
         spool=Spool(gateway.spool_directory, gateway.spool_total_bytes, "spool_total_bytes"),
     )
@@ -91,6 +96,36 @@ def _joined(
         local.close()
         alerts.close()
         store.close()
+
+
+def find_patient(  # noqa: PLR0917 - the settings of a gateway, then what is asked
+    gateway: GatewaySettings,
+    domain: AffinityDomainSettings,
+    audit: AuditSettings,
+    tls: TlsSettings,
+    patient_id: str,
+    homes: Collection[str],
+) -> tuple[Said, ...]:
+    """Ask the communities with these homes who our patient is there, all that they find; also while the gateway runs.
+
+    Raises StoreUnavailable, DatabaseRefused.
+    """
+    every = gateway.model_copy(update={"several": "all"})
+    with _joined(every, domain, audit, tls) as joined:
+        chosen = [one for one in joined.room.communities.all() if one.home_community_id in homes]
+        return by_hand.find_patient(joined.room, patient_id, chosen)
+
+
+def _discovery(  # noqa: PLR0917 - the parts of the room it works with
+    gateway: GatewaySettings,
+    domain: AffinityDomainSettings,
+    store: SqlGatewayStore,
+    records: Records,
+    local: SoapClient,
+    communities: Communities,
+) -> Discovery:
+    registry = RegistryPatients(gateway, domain.home_community_id, local, records)
+    return Discovery(gateway, domain.home_community_id, store, records, registry, communities)
 
 
 def worker(

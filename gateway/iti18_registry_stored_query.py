@@ -125,7 +125,7 @@ def _ask(inquiry: Inquiry, community: Community, patient: ForPatient | None, dea
     try:
         if patient is None:
             return _ask_once(inquiry, community, inquiry.question.text, None, deadline)
-        there = inquiry.room.patients.at(community, patient.patient_id, deadline)
+        there = inquiry.room.patients.at(community, patient.patient_id, deadline, inquiry.security)
         asked = _Asked(Said(good=True))  # nobody knows the patient there: nothing is asked, and nothing is wrong
         for number, patient_id in enumerate(there):
             same = patient_id == patient.patient_id

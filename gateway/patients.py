@@ -1,41 +1,45 @@
-"""How a patient of ours is named in another community."""
+"""How a patient of ours is named in another community: as here, by the table of the settings, or discovered."""
 
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.discovery import Discovered, Discovery, Unknown, identifier_of
 from gateway.settings import Community, GatewaySettings
 from ihe.datatypes import parse_cx
 
 __all__ = ["PatientMap", "Unknown"]
 
 
-class Unknown(Exception):  # noqa: N818 - says what happened
-    """It could not be told how the patient is named there; ``reason`` is fit for the asker and names no patient."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 class PatientMap:
-    """One for all threads of a process."""
+    """One for all threads of a process; ``discovery`` asks ITI-55 of communities with ``patient_id = discover``."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, discovery: Discovery | None = None) -> None:
         self._tables: Final = {
             community.home_community_id: {_key(ours): theirs for ours, theirs in community.patients.items()}
             for community in settings.communities
         }
+        self._discovery: Final = discovery
 
-    def at(self, community: Community, patient_id: str, deadline: float) -> Sequence[str]:
+    def at(self, community: Community, patient_id: str, deadline: float, security: bytes = b"") -> Sequence[str]:
         """The identifiers (CX) to ask this community with; none: it does not know the patient, ask it nothing.
 
-        ``patient_id`` is a CX, ``deadline`` the point of ``time.monotonic`` by which it must be known. Raises Unknown.
+        ``patient_id`` is a CX, ``deadline`` the point of ``time.monotonic`` by which it must be known, ``security`` the
+        asker's own header, passed on to whom is asked. Raises Unknown.
         """
-        del deadline
         if community.patient_id == "table":
             theirs = self._tables[community.home_community_id].get(_key(patient_id))
             return () if theirs is None else (theirs,)
-        return (patient_id,)
+        if community.patient_id == "same":
+            return (patient_id,)
+        if self._discovery is None:
+            raise Unknown("nothing is discovered here")
+        return self._discovery.remembered(community, identifier_of(patient_id), deadline, security)
+
+    def ask(self, community: Community, patient_id: str, deadline: float) -> Discovered:
+        """ITI-55 now, whatever is remembered and however the settings name the patient there. Raises Unknown."""
+        if self._discovery is None:
+            raise Unknown("nothing is discovered here")
+        return self._discovery.ask(community, identifier_of(patient_id), deadline)
 
 
 def _key(cx: str) -> tuple[str, str]:

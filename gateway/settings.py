@@ -1,12 +1,12 @@
 """``[gateway]``: the cross-community gateways' own settings. Units stand in the names."""
 
 import re
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
+from gateway.consistency import community_faults, gateway_faults, validated
 from wire.settings import ExistingFile, HomeCommunityId, Oid, PartnerKey, TlsSettings
 
 __all__ = ["Community", "GatewaySettings", "PatientIdRule", "RepositoryAddress"]
@@ -18,6 +18,7 @@ _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
 EXCHANGED: Final = ("ITI-38", "ITI-39", "ITI-55", "ITI-92")
 
 Count = Annotated[int, Field(gt=0)]
+Waiting = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -50,6 +51,7 @@ class Community(BaseModel):
     patient_id             how our patient is named there: ``discover`` asks ITI-55, ``same`` uses our identifier,
                            ``table`` looks into ``patients``
     patients               for ``table``: our identifier to theirs, both as CX (``7^^^&1.2.3&ISO``)
+    send_patient_id        ``discover`` tells it our identifier of the patient, too, not his name, birth and sex alone
     deadline_s             what it may take for one answer; without it, ``gateway.deadline_s``
     certificate, key, ca   what we show to it and whom we trust there; without them those of the gateway
     transactions           what is exchanged with it, both ways: what we send to it and what it may send us
@@ -64,6 +66,7 @@ class Community(BaseModel):
     discovery_url: HttpUrl | None = None
     patient_id: PatientIdRule = "same"
     patients: dict[str, str] = Field(default_factory=dict)
+    send_patient_id: bool = False
     deadline_s: Seconds | None = None
     certificate: ExistingFile | None = None
     key: ExistingFile | None = None
@@ -71,15 +74,11 @@ class Community(BaseModel):
     transactions: tuple[Exchanged, ...] = ("ITI-38", "ITI-39", "ITI-55")
     subjects: tuple[PartnerKey, ...] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.patient_id == "discover" and self.discovery_url is None:
-            raise ValueError("patient_id = discover asks ITI-55 of the community: it needs discovery_url")
-        if self.patient_id == "table" and not self.patients:
-            raise ValueError("patient_id = table needs patients, our identifiers with theirs")
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key belong together")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _consistent(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made: Self = validated(data, handler, community_faults, cls.__name__)
+        return made
 
     @property
     def retrieving_url(self) -> str | None:
@@ -114,6 +113,13 @@ class GatewaySettings(BaseModel):
     max_calls             calls to communities at once, of one process
     breaker_failures      so many in a row, and a community is not asked for breaker_pause_s; then one call tries again
     max_request_bytes     envelope of a request
+    max_discovered        patients in one answer of ours to ITI-55; where more match, none of them is told
+    time_to_live_s        how long others may remember what we answered to ITI-55 (CorrelationTimeToLive); 0: not said
+    remember_s            how long we remember what a community answered without saying for how long; 0: not at all
+    max_remember_s        how long we remember it at most, whatever it says
+    remember_nobody_s     how long we remember that a community knows a patient not
+    several               a community that finds several patients for one of ours: ``refuse`` asks it nothing and says
+                          so, ``all`` asks it for the documents of each of them
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,15 +143,18 @@ class GatewaySettings(BaseModel):
     breaker_pause_s: Seconds = 30.0
     max_request_bytes: Count = 4 * _MIB
     max_inline_bytes: Count = 32 * _MIB
+    max_discovered: Count = 1
+    time_to_live_s: Waiting = 0
+    remember_s: Waiting = 0
+    max_remember_s: Waiting = 86_400
+    remember_nobody_s: Waiting = 60
+    several: Literal["refuse", "all"] = "refuse"
 
-    @model_validator(mode="after")
-    def _once_each(self) -> Self:
-        homes = Counter(community.home_community_id for community in self.communities)
-        repositories = Counter(repository.unique_id for repository in self.repositories)
-        twice = [name for name, times in (homes + repositories).items() if times > 1]
-        if twice:
-            raise ValueError(f"listed more than once: {', '.join(sorted(twice))}")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _once_each(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made: Self = validated(data, handler, gateway_faults, cls.__name__)
+        return made
 
     def deadline_of(self, community: Community) -> float:
         """What this community may take for one answer, in seconds; never more than all may take."""

@@ -193,15 +193,16 @@ def object_ref(entry_uuid: str, home: str | None = None) -> bytes:
     return f'<rim:ObjectRef xmlns:rim="{v.RIM}" id={quoteattr(entry_uuid)}{at}/>'.encode()
 
 
-def retrieve_request(documents: Iterable[tuple[str, str]]) -> bytes:
-    """xdsb:RetrieveDocumentSetRequest for pairs (repository_unique_id, document_unique_id)."""
+def retrieve_request(documents: Iterable[tuple[str, str]], home: str | None = None) -> bytes:
+    """xdsb:RetrieveDocumentSetRequest for pairs (repository_unique_id, document_unique_id), all of the same home."""
     root = "RetrieveDocumentSetRequest"
-    return f'<xdsb:{root} xmlns:xdsb="{v.XDSB}">{_document_requests(documents)}</xdsb:{root}>'.encode()
+    return f'<xdsb:{root} xmlns:xdsb="{v.XDSB}">{_document_requests(documents, home)}</xdsb:{root}>'.encode()
 
 
-def _document_requests(documents: Iterable[tuple[str, str]]) -> str:
+def _document_requests(documents: Iterable[tuple[str, str]], home: str | None = None) -> str:
+    at = f"<xdsb:HomeCommunityId>{escape(home)}</xdsb:HomeCommunityId>" if home else ""
     return "".join(
-        f"<xdsb:DocumentRequest><xdsb:RepositoryUniqueId>{escape(repository)}</xdsb:RepositoryUniqueId>"
+        f"<xdsb:DocumentRequest>{at}<xdsb:RepositoryUniqueId>{escape(repository)}</xdsb:RepositoryUniqueId>"
         f"<xdsb:DocumentUniqueId>{escape(document)}</xdsb:DocumentUniqueId></xdsb:DocumentRequest>"
         for repository, document in documents
     )

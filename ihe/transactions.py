@@ -73,6 +73,7 @@ ITI_44_RESOLVE: Final = _feed_row("Patient Identity Feed HL7 v3, duplicates reso
 ITI_51: Final = _row(51, "Multi-Patient Stored Query", "urn:ihe:iti:2009:MultiPatientStoredQuery", _ASK, _ANSWER, mtom=False)  # noqa: E501
 ITI_47: Final = _row(47, "Patient Demographics Query HL7 v3", f"{HL7}:PRPA_IN201305UV02", _FIND, _FOUND, mtom=False, response_action=f"{HL7}:PRPA_IN201306UV02")  # noqa: E501
 ITI_55: Final = _row(55, "Cross Gateway Patient Discovery", f"{HL7}:PRPA_IN201305UV02:CrossGatewayPatientDiscovery", _FIND, _FOUND, mtom=False, response_action=f"{HL7}:PRPA_IN201306UV02:CrossGatewayPatientDiscovery")  # noqa: E501
+ITI_55_DEFERRED: Final = _row(55, "Cross Gateway Patient Discovery, deferred", f"{HL7}:PRPA_IN201305UV02:Deferred:CrossGatewayPatientDiscovery", _FIND, f"{{{HL7}}}MCCI_IN000002UV01", mtom=False, response_action=f"{HL7}:MCCI_IN000002UV01")  # noqa: E501
 ITI_57: Final = _row(57, "Update Document Set", _A2010 + "UpdateDocumentSet", _SUBMIT, _REGISTRY_RESPONSE, mtom=False)
 ITI_61: Final = _row(61, "Register On-Demand Document Entry", _A2010 + "RegisterOnDemandDocumentEntry", _SUBMIT, _REGISTRY_RESPONSE, mtom=False, response_action=_A2010 + "RegisterOnDemandDocumentResponse")  # noqa: E501
 ITI_62: Final = _row(62, "Remove Metadata", _A2010 + "DeleteDocumentSet", _REMOVE, _REGISTRY_RESPONSE, mtom=False)
@@ -93,6 +94,7 @@ TRANSACTIONS: Final = (
     ITI_47,
     ITI_51,
     ITI_55,
+    ITI_55_DEFERRED,
     ITI_57,
     ITI_61,
     ITI_62,

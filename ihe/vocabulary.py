@@ -20,6 +20,7 @@ QUERY: Final = "urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0"
 RIM: Final = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
 RS: Final = "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0"
 HL7: Final = "urn:hl7-org:v3"
+XCPD: Final = "urn:ihe:iti:xcpd:2009"
 DOSSIER: Final = "urn:dossier:2026:soap"
 """Our own SOAP headers: who deposited, told by a repository to its registry."""
 

@@ -18,7 +18,7 @@ from atna.settings import AuditSettings
 from atna.store.engine import Engine
 from atna.store.outbox import GroupCommit, Outbox
 from registry.actor import RegistryActor
-from registry.feed import FeedActor, feed_v3
+from registry.feed import FeedActor, demographics_query, feed_v3
 from registry.joined import Joined
 from registry.settings import RegistrySettings
 from registry.store.opening import open_registry
@@ -79,8 +79,9 @@ def worker(
     agreement = Agreement(domain)
     actor = RegistryActor(room.store, room.recorder, agreement, domain, registry)
     feed = feed_v3(room.engine, room.outbox, room.recorder, domain, registry)
+    query = demographics_query(room.engine, room.outbox, room.recorder, domain, registry)
     app = soap_app(
-        Joined([actor, feed]),
+        Joined([actor, feed, query]),
         path=PATH,
         wsdl=lambda address: wsdl("registry", address),
         limits=limits,

@@ -1,4 +1,4 @@
-"""The patient identity feeds of a registry: ITI-8 and ITI-44 joined with their store, settings, clock and ids."""
+"""The patients of a registry: feeds (ITI-8, ITI-44) and query (ITI-47) with their store, settings, clock and ids."""
 
 import secrets
 import time
@@ -14,11 +14,12 @@ from registry import iti64_notify_xad_pid_link_change as iti64
 from registry.desk import new_uuid
 from registry.iti8_patient_identity_feed import FeedRules, PatientIdentityFeed
 from registry.iti44_patient_identity_feed_hl7v3 import PatientIdentityFeedV3
+from registry.iti47_patient_demographics_query_hl7v3 import PatientDemographicsQuery
 from registry.settings import RegistrySettings
 from registry.store.patients import SqlPatientStore
 from wire.settings import AffinityDomainSettings
 
-__all__ = ["FeedActor", "feed_rules", "feed_v3"]
+__all__ = ["FeedActor", "demographics_query", "feed_rules", "feed_v3"]
 
 
 def feed_rules(domain: AffinityDomainSettings, registry: RegistrySettings) -> FeedRules:
@@ -73,4 +74,24 @@ def feed_v3(  # noqa: PLR0917 - the parts, in the order of the room's app
         now=now,
         new_id=lambda: str(uuid.uuid4()),
         answer_days=registry.feed_answer_days,
+    )
+
+
+def demographics_query(  # noqa: PLR0917 - the parts, in the order of the room's app
+    engine: Engine,
+    audit: Outbox,
+    recorder: Recorder,
+    domain: AffinityDomainSettings,
+    registry: RegistrySettings,
+    now: Callable[[], float] = time.time,
+) -> PatientDemographicsQuery:
+    """ITI-47, for a worker's SOAP address."""
+    return PatientDemographicsQuery(
+        SqlPatientStore(engine, audit),
+        recorder,
+        feed_rules(domain, registry),
+        most=registry.max_found_patients,
+        granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
+        now=now,
+        new_id=lambda: str(uuid.uuid4()),
     )

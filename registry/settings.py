@@ -17,13 +17,14 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class RegistrySettings(BaseModel):
     """``listen`` and ``feed_listen`` are ``host:port``.
 
-    listen                 SOAP: ITI-42, ITI-18, ITI-51
+    listen                 SOAP: ITI-42, ITI-18, ITI-44, ITI-47 …
     workers                processes that serve SOAP; at most 2 with SQLite
     database_url           ``sqlite:////path/registry.db`` or ``postgresql+psycopg://…``
     read_database_url      stored queries ask this replica, the primary while it fails; ``None``: no replica
     max_leaf_results       objects in one LeafClass answer, above it XDSTooManyResults
     max_object_refs        references in one ObjectRef answer, likewise
     max_query_patients     patients that one Multi-Patient Query may name and find: each gets an audit record of its own
+    max_found_patients     patients that one Patient Demographics Query may find: each gets an audit record of its own
     max_query_values       values of all parameters of one stored query
     max_registration_s     a registration not committed by then is given up, so nobody need wait longer for its fate
     max_request_bytes      one SOAP request
@@ -44,6 +45,7 @@ class RegistrySettings(BaseModel):
     max_leaf_results: Count = 10_000
     max_object_refs: Count = 100_000
     max_query_patients: Count = 1_000
+    max_found_patients: Count = 20
     max_query_values: Annotated[int, Field(gt=0, le=30_000)] = 10_000
     max_registration_s: Seconds = 15
     max_request_bytes: Annotated[int, Field(ge=1024)] = 64 * _MIB

@@ -57,6 +57,8 @@ _ROOTS: Final = frozenset(
         f"{{{_HL7}}}PRPA_IN201301UV02",
         f"{{{_HL7}}}PRPA_IN201302UV02",
         f"{{{_HL7}}}PRPA_IN201304UV02",
+        f"{{{_HL7}}}PRPA_IN201305UV02",
+        f"{{{_HL7}}}PRPA_IN201306UV02",
         f"{{{_HL7}}}MCCI_IN000002UV01",
     }
 )

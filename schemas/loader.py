@@ -34,10 +34,10 @@ def compiled(kind: str) -> etree.XMLSchema:
 
 
 def wsdl(actor: str, address: str) -> bytes:
-    """The WSDL of the actor ``registry`` or ``repository`` for the endpoint ``address``.
+    """The WSDL of the actor ``registry``, ``repository``, ``responding_gateway`` or ``initiating_gateway``.
 
-    ``address`` is the URL without query; the schemas are imported from ``address?xsd=NAME``. Raises ValueError for
-    another actor.
+    ``address`` is the endpoint's URL without query; the schemas are imported from ``address?xsd=NAME``. Raises
+    ValueError for another actor.
     """
     if actor not in _ACTORS:
         raise ValueError(f"no WSDL for {actor!r}")

@@ -38,6 +38,14 @@ class Server:
         return f"http://127.0.0.1:{self.base_port + 20}/repository"
 
     @property
+    def responding(self) -> str:
+        return f"http://127.0.0.1:{self.base_port + 30}/responding"
+
+    @property
+    def initiating(self) -> str:
+        return f"http://127.0.0.1:{self.base_port + 30}/initiating"
+
+    @property
     def feed(self) -> tuple[str, int]:
         return "127.0.0.1", self.base_port + 11
 
@@ -47,7 +55,7 @@ class Server:
 
     @property
     def admin(self) -> dict[str, str]:
-        offsets = {"registry": 19, "repository": 29, "audit": 49}
+        offsets = {"registry": 19, "repository": 29, "gateway": 39, "audit": 49}
         return {name: f"http://127.0.0.1:{self.base_port + offset}" for name, offset in offsets.items()}
 
     def run(self, *arguments: str):

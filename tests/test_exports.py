@@ -14,14 +14,16 @@ from dossier.__main__ import app
 from dossier.services import SERVICES
 from dossier.settings import MODELS
 
-PACKAGES = ("schemas", "ihe", "atna", "consent", "wire", "registry", "repository", "dossier")
+PACKAGES = ("schemas", "ihe", "atna", "consent", "wire", "registry", "repository", "gateway", "dossier")
 
 COMMANDS = {
     "serve": {"config", "data", "base_port"},
     "feed": {"patient", "family", "given", "birth", "sex", "file", "as_json"},
     "submit": {"files", "patient", "type_code", "class_code", "title", "replace", "as_json"},
-    "find": {"patient", "type_code", "since", "until", "author", "status", "as_json"},
-    "fetch": {"unique_ids", "out", "as_json"},
+    "communities check": {"homes", "config", "as_json"},
+    "communities find-patient": {"patient", "homes", "config", "as_json"},
+    "find": {"across", "patient", "type_code", "since", "until", "author", "status", "as_json"},
+    "fetch": {"home", "unique_ids", "out", "as_json"},
     "audit": {"patient", "user", "since", "event", "as_json"},
     "audit verify": {"partition", "public_key", "kept", "as_json"},
     "audit key": {"new", "known", "as_json"},
@@ -46,6 +48,9 @@ SETTINGS = {
     "repository": "listen workers unique_id database_url store registry_url max_document_bytes max_request_bytes "
     "max_inline_bytes upload_buffer_bytes identical_retry max_retrieve_documents max_remove_documents remove_registered "
     "retention max_documents max_uploads scanner scanner_required scan_timeout_s max_scans media_check",
+    "gateway": "listen workers database_url registry_url repositories communities callers deadline_s spool_bytes "
+    "spool_total_bytes max_answer_bytes max_request_bytes breaker_failures breaker_pause_s "
+    "max_discovered time_to_live_s remember_s max_remember_s remember_nobody_s several",
     "audit": "listen workers syslog_tls_listen syslog_udp_listen database_url sinks retention_days "
     "checkpoint_key checkpoint_records checkpoint_interval_s time_zone max_export_rows",
     "tls": "certificate key ca require_client_certificate minimum_version revocation_list",

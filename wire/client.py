@@ -95,8 +95,9 @@ class OutPart:
 
 
 class Answer:
-    """A reply that is no fault; ``body`` is the child of soap:Body. Use as a context manager when documents follow.
+    """A reply that is no fault; ``body`` is the child of soap:Body, ``headers`` are all but the WS-Addressing ones.
 
+    Use as a context manager when documents follow.
     ``body`` belongs to the thread that called; what ``arriving`` gives may be read by others, one at a time.
     ``deadline`` (``time.monotonic``) is that of the call and may be moved. Documents are cheapest in the order they
     arrive, which is that of the message.
@@ -109,6 +110,7 @@ class Answer:
         self, opened: Envelope, response: httpx2.Response, package: Package | None, deadline: Deadline
     ) -> None:
         self.body = opened.body
+        self.headers = opened.headers
         self.message_id = opened.addressing.message_id
         self._response = response
         self._package = package
@@ -122,6 +124,11 @@ class Answer:
     @deadline.setter
     def deadline(self, at: float | None) -> None:
         self._deadline.at = at
+
+    @property
+    def mtom(self) -> bool:
+        """Whether it came as a MIME package, as MTOM/XOP has it."""
+        return self._package is not None
 
     def part(self, element: Any) -> Iterator[bytes]:
         """The bytes of a Document element of ``body``, attached or inline; OutcomeUnknown when they break off."""

@@ -75,11 +75,13 @@ class Reply:
 
     The pieces must declare every namespace they use. An exception raised by the iterable after the first piece breaks
     the connection: the answer is never closed as if it were whole. ``close`` is called when the answer is sent or
-    broken (argument: whether every byte was handed to the network).
+    broken (argument: whether every byte was handed to the network). ``headers`` are serialised SOAP header elements
+    that declare their own namespaces.
     """
 
     body: Iterable[bytes | OutgoingPart]
     close: Callable[[bool], None] | None = None
+    headers: bytes = b""
 
 
 Handler = Callable[[Request], Reply]

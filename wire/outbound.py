@@ -56,7 +56,9 @@ class Encoding:
 
         Raises SoapFault before the first piece when a document does not fit a plain answer; what the reply raises.
         """
-        head, tail = close_envelope(transaction, message_id=self.message_id, relates_to=relates_to)
+        head, tail = close_envelope(
+            transaction, message_id=self.message_id, relates_to=relates_to, extra_headers=reply.headers
+        )
         if self.mtom:
             return self._mtom(head, reply.body, tail)
         body = _looked_through(reply.body, max_inline_bytes) if transaction.mtom else reply.body

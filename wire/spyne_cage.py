@@ -173,11 +173,20 @@ def _transaction(opened: Envelope, transactions: Collection[Transaction], action
     raise SoapFault(FaultCode.SENDER, f"wsa:Action is not supported here: {action[:200]}", subcode=ACTION_NOT_SUPPORTED)
 
 
-def close_envelope(outcome: Transaction | SoapFault, *, message_id: str, relates_to: str | None) -> tuple[bytes, bytes]:
+def close_envelope(
+    outcome: Transaction | SoapFault, *, message_id: str, relates_to: str | None, extra_headers: bytes = b""
+) -> tuple[bytes, bytes]:
     """What stands before and after the body's element of the answer; a fault is whole in the first of the two.
 
-    ``message_id`` is the new id of the answer, ``relates_to`` the id of the request.
+    ``message_id`` is the new id of the answer, ``relates_to`` the id of the request; ``extra_headers`` are serialised,
+    a fault has none of them.
     """
     if isinstance(outcome, SoapFault):
         return fault_envelope(outcome, message_id=message_id, relates_to=relates_to), b""
-    return wrapping(outcome.response_action, message_id=message_id, relates_to=relates_to, to=v.WSA_ANONYMOUS)
+    return wrapping(
+        outcome.response_action,
+        message_id=message_id,
+        relates_to=relates_to,
+        to=v.WSA_ANONYMOUS,
+        extra_headers=extra_headers,
+    )

@@ -14,6 +14,7 @@ from dossier.console import CommandError, note, print_json, progress
 from dossier.consumer import Entry, Retrieved, get_entries, retrieve, soap_client
 from dossier.options import AsJson, BasePort, Config, Peers, RegistryUrl, RepositoryUrl
 from dossier.source import SUFFIXES
+from ihe.datatypes import normalise_oid_urn
 from wire.client import OutcomeUnknown, SoapClient
 
 __all__ = ["fetch"]
@@ -25,6 +26,9 @@ def fetch(
     repository_id: Annotated[
         str | None, typer.Option("--repository-id", help="repositoryUniqueId; as the registry says, else our own.")
     ] = None,
+    home: Annotated[
+        str | None, typer.Option("--home", help="Home community id, as find --across prints it: through the gateway.")
+    ] = None,
     registry_url: RegistryUrl = None,
     repository_url: RepositoryUrl = None,
     config: Config = None,
@@ -32,15 +36,16 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Fetch documents; each file appears whole and checked, or not at all."""
-    peers = Peers.find(config, base_port, registry_url, repository_url)
+    peers = Peers.find(config, base_port, registry_url, repository_url, across=home is not None)
+    home = None if home is None else normalise_oid_urn(home)
     _make(out)
     written = []
     try:
         with soap_client(peers.tls) as client:
-            known = _known(client, peers.registry, unique_ids)
+            known = _known(client, peers.registry, unique_ids, home)
             own = peers.settings.repository.unique_id
             wanted = [(_repository(known.get(one), repository_id, own), one) for one in unique_ids]
-            with retrieve(client, peers.repository, wanted) as (documents, errors):
+            with retrieve(client, peers.repository, wanted, home) as (documents, errors):
                 for document in documents:
                     row = _write(document, known.get(document.unique_id), out)
                     written.append(row)
@@ -54,10 +59,10 @@ def fetch(
         raise CommandError(*(f"{error.code}: {error.context}" for error in errors))
 
 
-def _known(client: SoapClient, url: str, unique_ids: list[str]) -> dict[str, Entry]:
+def _known(client: SoapClient, url: str, unique_ids: list[str], home: str | None) -> dict[str, Entry]:
     """What the registry says of them; without it the bytes cannot be checked, which is said and goes on."""
     try:
-        entries = get_entries(client, url, unique_ids)
+        entries = get_entries(client, url, unique_ids, home)
     except CommandError as error:
         note(f"the documents cannot be checked against the registry: {error}")
         return {}

@@ -8,7 +8,7 @@ import typer
 
 from dossier.console import CommandError, print_json, print_table
 from dossier.consumer import find_entries, quoted, soap_client
-from dossier.options import AsJson, BasePort, Config, Patient, Peers, RegistryUrl
+from dossier.options import Across, AsJson, BasePort, Config, Patient, Peers, RegistryUrl
 from dossier.source import Codebook, UnknownCode
 from ihe import vocabulary as v
 from ihe.datatypes import parse_cx, print_cx
@@ -27,6 +27,7 @@ COLUMNS = {
     "unique_id": "unique id",
     "entry_uuid": "entry",
 }
+HOME = {"home": "community"}
 
 
 class Status(StrEnum):
@@ -52,13 +53,14 @@ def find(
     until: Annotated[str | None, typer.Option("--to", help="Created before: YYYY[MM[DD[hhmmss]]], UTC.")] = None,
     author: Annotated[str | None, typer.Option("--author", help="Part of the author's name; % and _ count.")] = None,
     status: Annotated[Status, typer.Option("--status")] = Status.APPROVED,
+    across: Across = False,
     registry_url: RegistryUrl = None,
     config: Config = None,
     base_port: BasePort = 8000,
     as_json: AsJson = False,
 ) -> None:
     """Find the documents of a patient."""
-    peers = Peers.find(config, base_port, registry_url=registry_url)
+    peers = Peers.find(config, base_port, registry_url=registry_url, across=across)
     codes = Codebook(agreed_codes(peers.settings.affinity_domain))
     try:
         parameters = {
@@ -85,7 +87,7 @@ def find(
     if as_json:
         print_json(rows)
     else:
-        print_table(COLUMNS, rows)
+        print_table(COLUMNS | HOME if across else COLUMNS, rows)
 
 
 def _list(values: list[str]) -> str:

@@ -17,6 +17,21 @@ class GatewayStore(Protocol):
         """Write audit records, durably, together with those of their neighbours in time."""
         ...
 
+    def remembered(self, community: str, patient: str, now: int) -> tuple[str, ...] | None:
+        """The identifiers (CX) of a patient of ours there; none: it does not know him; ``None``: not remembered.
+
+        ``community`` is its home, ``patient`` our identifier (CX), ``now`` microseconds since 1970.
+        """
+        ...
+
+    def remember(self, community: str, patient: str, found: Sequence[str], now: int, expires_at: int) -> None:
+        """Keep an answer until ``expires_at``, in place of an older one; what expired by ``now`` is dropped."""
+        ...
+
+    def forget(self, community: str, patient: str) -> None:
+        """Drop what is remembered of a patient there."""
+        ...
+
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""
         ...

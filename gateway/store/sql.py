@@ -4,12 +4,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from atna.store.engine import DRIVER_ERRORS, Engine, open_engine
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+
+from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, open_engine, reading, write
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable
 from gateway.store.protocol import StoreUnavailable
-from gateway.store.tables import metadata, outbox
+from gateway.store.tables import correlation, metadata, outbox
 
 __all__ = ["SqlGatewayStore", "open_store"]
+
+DROPPED_AT_ONCE: Final = 100
+"""Expired answers that one writing of a new one sweeps away."""
 
 
 def open_store(database_url: str, sinks: Sequence[str], max_rows: int) -> "SqlGatewayStore":
@@ -31,6 +36,10 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(f"database: {type(getattr(error, 'orig', None) or error).__name__}") from error
 
 
+def _of(community: str, patient: str) -> ColumnElement[bool]:
+    return and_(correlation.c.community == community, correlation.c.patient == patient)
+
+
 class SqlGatewayStore:
     """``gateway.store.protocol.GatewayStore``; ``sinks`` are where audit records are to go."""
 
@@ -43,6 +52,33 @@ class SqlGatewayStore:
         """Write audit records, durably, together with those of their neighbours in time."""
         with translated():
             self._group_commit.commit(messages)
+
+    def remembered(self, community: str, patient: str, now: int) -> tuple[str, ...] | None:
+        """The identifiers of a patient of ours there, as long as that holds."""
+        wanted = select(correlation.c.found).where(_of(community, patient), correlation.c.expires_at > now)
+        with translated(), reading(self._engine) as connection:
+            found = connection.execute(wanted).scalar_one_or_none()
+        return None if found is None else tuple(filter(None, found.split("\n")))
+
+    def remember(self, community: str, patient: str, found: Sequence[str], now: int, expires_at: int) -> None:
+        """Keep an answer, in place of an older one."""
+        values = {"found": "\n".join(found), "expires_at": expires_at}
+        old = select(correlation.c.community, correlation.c.patient).where(correlation.c.expires_at <= now)
+
+        def work(connection: Connection) -> None:
+            for row in connection.execute(old.limit(DROPPED_AT_ONCE)).all():
+                connection.execute(delete(correlation).where(_of(*row), correlation.c.expires_at <= now))
+            changed = connection.execute(update(correlation).where(_of(community, patient)).values(**values))
+            if not changed.rowcount:
+                connection.execute(insert(correlation).values(community=community, patient=patient, **values))
+
+        with translated():
+            write(self._engine, work)
+
+    def forget(self, community: str, patient: str) -> None:
+        """Drop what is remembered of a patient there."""
+        with translated(), begin_write(self._engine) as connection:
+            connection.execute(delete(correlation).where(_of(community, patient)))
 
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""

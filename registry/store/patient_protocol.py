@@ -1,6 +1,6 @@
 """What the patient identity feeds ask of their store. ``LostRace`` and ``StoreUnavailable`` as in ``protocol``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +11,7 @@ from registry.store.protocol import Defect, Depositor, PatientId, Registration
 __all__ = [
     "FeedMessageKey",
     "FeedUnitOfWork",
+    "KnownPatient",
     "MergeRefused",
     "Movable",
     "MovableFolder",
@@ -37,6 +38,17 @@ class FeedMessageKey:
     sender: str
     control_id: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPatient:
+    """A patient that stands, with what the feeds told of it; absent is ``None``."""
+
+    id: PatientId
+    family: str | None = None
+    given: str | None = None
+    birth: str | None = None
+    sex: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,18 @@ class PatientStore(Protocol):
 
     def forget_answers(self, before: str) -> int:
         """Drop answers to messages received before ``before`` (14 digits, UTC); returns how many."""
+        ...
+
+    def with_ids(self, ids: Collection[PatientId]) -> tuple[KnownPatient, ...]:
+        """The patients who have these ids, or survive of them; in the order they became known."""
+        ...
+
+    def like(self, keys: Collection[str], sexes: Collection[str], limit: int) -> tuple[KnownPatient, ...]:
+        """At most ``limit`` patients of one of these names and births (``ihe.demographics.name_and_birth``).
+
+        ``sexes``, in capitals: of one of these, empty: of any. An id that was merged counts by what was told of it,
+        and gives the one that survives of it. In the order they became known.
+        """
         ...
 
     def busy(self) -> bool:

@@ -1,18 +1,20 @@
 """Patients and feed messages in SQL, SQLite and PostgreSQL alike. Functions take a connection and commit nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from atna.store.engine import begin_write
+from atna.store.engine import begin_write, reading
 from atna.store.outbox import GroupCommit, Outbox, OutboxUnavailable, add
 from atna.store.prepared import insert_rows
+from ihe.demographics import name_and_birth
 from registry.store import merges
 from registry.store.keys import KeyMaker
 from registry.store.moves import movable
-from registry.store.patient_protocol import FeedMessageKey, Movable, Move
+from registry.store.patient_protocol import FeedMessageKey, KnownPatient, Movable, Move
 from registry.store.protocol import Defect, PatientId, Registration, StoreUnavailable
 from registry.store.rows import defect_rows
 from registry.store.shown import read_codec
@@ -20,14 +22,15 @@ from registry.store.sql import named_failures
 from registry.store.tables import defect, feed_message, outbox, patient
 from registry.store.writing import change, new_rows
 
-__all__ = ["SqlPatientStore", "answer_to", "forget_answers", "make_known", "note", "remember"]
+__all__ = ["SqlPatientStore", "answer_to", "forget_answers", "like", "make_known", "note", "remember", "with_ids"]
 
 
 def make_known(connection: Connection, patients: Sequence[PatientId], told: Mapping[str, str | None], now: str) -> int:
     """See ``FeedUnitOfWork.make_known``. Two who add the same id at once: one loses, at the unique constraint."""
     wanted = list(dict.fromkeys(patients))
+    p = patient.c
     rows = connection.execute(
-        select(patient.c.patient_key, patient.c.id, patient.c.authority).where(
+        select(p.patient_key, p.id, p.authority, p.family, p.given, p.birth).where(
             or_(
                 *(
                     and_(patient.c.authority == authority, patient.c.id == identifier)
@@ -36,21 +39,63 @@ def make_known(connection: Connection, patients: Sequence[PatientId], told: Mapp
             )
         )
     )
-    known = {(row.id, row.authority): row.patient_key for row in rows}
+    known = {(row.id, row.authority): row for row in rows}
     new = [one for one in wanted if one not in known]
     if new:
-        blank = dict.fromkeys(("family", "given", "birth", "sex"))
+        blank = {**dict.fromkeys(("family", "given", "birth", "sex")), **told, "name_and_birth": _found_by(told)}
         connection.execute(
             insert(patient),
             [
-                {**blank, **told, "id": identifier, "authority": authority, "known_since": now, "changed_at": now}
+                {**blank, "id": identifier, "authority": authority, "known_since": now, "changed_at": now}
                 for identifier, authority in new
             ],
         )
-    if known and told:
-        changed = update(patient).where(patient.c.patient_key.in_(list(known.values())))
-        connection.execute(changed.values(**told, changed_at=now))
+    if told:
+        _tell(connection, list(known.values()), told, now)
     return len(new)
+
+
+def _tell(connection: Connection, rows: Sequence[Any], told: Mapping[str, str | None], now: str) -> None:
+    """One statement for all that are found alike afterwards: nearly always all of them."""
+    alike: dict[str | None, list[int]] = {}
+    for row in rows:
+        kept = {"family": row.family, "given": row.given, "birth": row.birth}
+        alike.setdefault(_found_by({**kept, **told}), []).append(row.patient_key)
+    for found_by, keys in alike.items():
+        changed = update(patient).where(patient.c.patient_key.in_(keys))
+        connection.execute(changed.values(**told, name_and_birth=found_by, changed_at=now))
+
+
+def _found_by(told: Mapping[str, str | None]) -> str | None:
+    return name_and_birth(told.get("family"), told.get("given"), told.get("birth"))
+
+
+def with_ids(connection: Connection, ids: Collection[PatientId]) -> tuple[KnownPatient, ...]:
+    """See ``PatientStore.with_ids``."""
+    p = patient.c
+    return _standing(connection, or_(*(and_(p.authority == authority, p.id == one) for one, authority in ids)))
+
+
+def like(connection: Connection, keys: Collection[str], sexes: Collection[str], limit: int) -> tuple[KnownPatient, ...]:
+    """See ``PatientStore.like``."""
+    alike = patient.c.name_and_birth.in_(sorted(keys))
+    of_sex = func.upper(patient.c.sex).in_(sorted(sexes))
+    return _standing(connection, and_(alike, of_sex) if sexes else alike, limit)
+
+
+def _standing(
+    connection: Connection, condition: ColumnElement[bool], limit: int | None = None
+) -> tuple[KnownPatient, ...]:
+    """The one that stands for each row that fits, once."""
+    left = patient.alias("survivor").c
+    fitting = select(func.coalesce(patient.c.survivor_key, patient.c.patient_key)).where(condition)
+    rows = connection.execute(
+        select(left.id, left.authority, left.family, left.given, left.birth, left.sex)
+        .where(left.patient_key.in_(fitting))
+        .order_by(left.patient_key)
+        .limit(limit)
+    )
+    return tuple(KnownPatient((row[0], row[1]), *row[2:]) for row in rows)
 
 
 def answer_to(connection: Connection, message: FeedMessageKey) -> bytes | None:
@@ -106,6 +151,16 @@ class SqlPatientStore:
         """Drop answers to messages received before ``before``."""
         with _failures(), begin_write(self._engine) as connection:
             return forget_answers(connection, before)
+
+    def with_ids(self, ids: Collection[PatientId]) -> tuple[KnownPatient, ...]:
+        """Who has these ids, or survives of them."""
+        with _failures(), reading(self._engine) as connection:
+            return with_ids(connection, ids) if ids else ()
+
+    def like(self, keys: Collection[str], sexes: Collection[str], limit: int) -> tuple[KnownPatient, ...]:
+        """Who is of one of these names and births."""
+        with _failures(), reading(self._engine) as connection:
+            return like(connection, keys, sexes, limit) if keys else ()
 
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""

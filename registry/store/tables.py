@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from atna.store.outbox import outbox_table
 
-metadata: Final = MetaData(info={"room": "registry", "version": 2})
+metadata: Final = MetaData(info={"room": "registry", "version": 3})
 
 # SQLite numbers rows by itself only where the type is exactly INTEGER.
 Key: Final = BigInteger().with_variant(Integer, "sqlite")
@@ -59,6 +59,8 @@ patient: Final = Table(
     Column("given", Text),
     Column("birth", Text),
     Column("sex", Text),
+    # Folded family and given name and day of birth (ihe.demographics); none where one of them is not known
+    Column("name_and_birth", Text),
     # Who is left of a chain of merges; none where nothing was merged
     Column("survivor_key", Key, ForeignKey("patient.patient_key")),
     Column("known_since", Text, nullable=False),
@@ -68,6 +70,9 @@ patient: Final = Table(
 
 _merged: Final = patient.c.survivor_key.is_not(None)
 Index("patient_by_survivor", patient.c.survivor_key, sqlite_where=_merged, postgresql_where=_merged)
+
+_findable: Final = patient.c.name_and_birth.is_not(None)
+Index("patient_by_name_and_birth", patient.c.name_and_birth, sqlite_where=_findable, postgresql_where=_findable)
 
 # Who was merged into whom. A merge that was undone stays as history; of the others at most one for each subsumed id.
 patient_merge: Final = Table(

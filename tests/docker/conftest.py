@@ -59,7 +59,7 @@ def pod(tmp_path_factory, prepared):
     pod = Pod(tmp_path_factory.mktemp("pod"), prepared, programs=[scripts], path=[str(pgserver), scripts])
     pod.overrides["db"] = {"entrypoint": ["sh", "-euc"], "command": [DATABASE]}
     try:
-        pod.up("registry", "repository", "audit")
+        pod.up("registry", "repository", "gateway", "audit")
         yield pod
     finally:
         pod.close()

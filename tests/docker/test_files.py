@@ -19,7 +19,7 @@ from tests.docker.conftest import prepare
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 VERSION = PROJECT["project"]["version"]
-OURS = ("registry", "repository", "audit", "migrate", "tools")
+OURS = ("registry", "repository", "gateway", "audit", "migrate", "tools")
 ONCE = {"migrate", "tools", "bucket"}
 
 
@@ -100,7 +100,7 @@ def test_databases_and_objects_are_on_the_inner_network_alone():
     for name, service in services():
         if name in {"db", "s3"}:
             assert service["networks"] == ["back"]
-        if name not in {"registry", "repository", "audit"}:
+        if name not in {"registry", "repository", "gateway", "audit"}:
             assert "ports" not in service
 
 
@@ -109,6 +109,7 @@ def test_what_is_published_is_what_is_listened_on():
     published = {
         "registry": ("listen", "feed_listen"),
         "repository": ("listen",),
+        "gateway": ("listen",),
         "audit": ("listen", "syslog_tls_listen"),
     }
     for name, keys in published.items():
@@ -120,7 +121,7 @@ def test_what_is_published_is_what_is_listened_on():
 def test_an_engine_waits_longer_for_a_stop_than_the_services_take():
     from wire.settings import LimitSettings
 
-    for name in OURS[:3]:
+    for name in OURS[:4]:
         assert duration(compose_file()["services"][name]["stop_grace_period"]) > LimitSettings().drain_s + 5
 
 
@@ -137,7 +138,10 @@ def test_every_variable_is_a_setting(name):
         if variable == "DOSSIER_CONFIG":
             continue
         section, _, key = variable.removeprefix("DOSSIER_").lower().removesuffix("_file").partition("__")
-        assert key in MODELS[section].model_fields, variable
+        table, _, of_table = key.partition("__")
+        assert key in MODELS[section].model_fields or (table == "tls" and of_table in MODELS["tls"].model_fields), (
+            variable
+        )
 
 
 # --- the first start
@@ -168,7 +172,7 @@ def test_folders_are_closed_and_files_readable_to_the_containers(prepared):
 
 
 def test_a_certificate_names_its_service_and_the_host(prepared):
-    for name in ("registry", "repository", "audit", "s3"):
+    for name in ("registry", "repository", "gateway", "audit", "s3"):
         found = x509.load_pem_x509_certificate((prepared / "certs" / f"{name}.pem").read_bytes())
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert set(names.get_values_for_type(x509.DNSName)) == {"localhost", name, "dossier.example.org"}

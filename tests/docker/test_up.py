@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PATIENT = "BOX-1^^^&1.3.6.1.4.1.21367.2011.2.5.9999&ISO"
-SERVICES = ("registry", "repository", "audit")
+SERVICES = ("registry", "repository", "gateway", "audit")
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def sweep_and_migrate_run_in_their_containers(pod):
     assert swept.returncode == 0, swept.stderr
     done = pod.run("migrate")
     assert done.returncode == 0, done.stderr
-    assert [line.partition(",")[2] for line in done.stdout.splitlines()] == [" nothing to do"] * 3
+    assert [line.partition(",")[2] for line in done.stdout.splitlines()] == [" nothing to do"] * 4
 
 
 def a_service_has_no_rights_and_nowhere_to_write(pod, name):
@@ -94,7 +94,11 @@ def a_service_has_no_rights_and_nowhere_to_write(pod, name):
 def a_container_knows_its_own_secrets_alone(pod, name):
     there = set(pod.execute(name, ["ls", "/run/secrets"]).stdout.split())
     own = {"ca.pem", "tls.pem", "tls.key", f"{name}_database_url"}
-    more = {"repository": {"s3_secret_key", "store_keys"}, "audit": {"audit_checkpoint_key"}}
+    more = {
+        "repository": {"s3_secret_key", "store_keys"},
+        "gateway": {"partners.pem"},
+        "audit": {"audit_checkpoint_key"},
+    }
     assert there == own | more.get(name, set())
 
 

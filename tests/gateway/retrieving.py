@@ -201,7 +201,10 @@ class ScriptedPeer:
         with peer, contextlib.suppress(OSError):
             data = b""
             while b"\r\n\r\n" not in data:
-                data += peer.recv(65536)
+                more = peer.recv(65536)
+                if not more:
+                    return
+                data += more
             head, _, body = data.partition(b"\r\n\r\n")
             length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])
             while len(body) < length:

@@ -45,6 +45,10 @@ ITI-44 merge             | registry   | Patient Record D ITI-44  |  0  | node* >
 ITI-44 refused           | registry   | Patient Record C ITI-44  |  8  | node* > registry        | Patient v3 {p}
 ITI-44 merge refused     | registry   | Patient Record D ITI-44  |  8  | node* > registry        | Patient v3 {q}
                          | registry   | Patient Record U ITI-44  |  8  | node* > registry        | Patient v3 {p}
+ITI-47                   | registry   | Query E ITI-47           |  0  | node* > registry        | Patient {p}; Query ITI-47 {query}
+                         | registry   | Query E ITI-47           |  0  | node* > registry        | Patient {q}; Query ITI-47 {query}
+ITI-47 nothing found     | registry   | Query E ITI-47           |  0  | node* > registry        | Query ITI-47 {query}
+ITI-47 refused           | registry   | Query E ITI-47           |  8  | node* > registry        | Query ITI-47 {query}
 ITI-42                   | registry   | Import C ITI-42          |  0  | node* > registry        | Patient {p}; SubmissionSet {s}
 ITI-42 refused           | registry   | Import C ITI-42          |  8  | node* > registry        | Patient {p}; SubmissionSet {s}
 ITI-42 wrong metadata    | registry   | Import C ITI-42          |  8  | node* > registry        | Patient {p}; SubmissionSet {s}
@@ -125,6 +129,7 @@ LINKED = ("MSH-10", "urn:ihe:iti:xpid:2017:patientIdentifierType")
 HOME = "urn:ihe:iti:xca:2010:homeCommunityId"
 STORED_QUERY = ("ITI-18", "IHE Transactions", "Registry Stored Query")
 MULTI_PATIENT = ("ITI-51", "IHE Transactions", "Multi-Patient Stored Query")
+DEMOGRAPHICS = ("ITI-47", "IHE Transactions", "Patient Demographics Query HL7 v3")
 OBJECTS = {
     "Patient": (1, 1, None, PATIENT_ID, ()),
     "Patient v2": (1, 1, None, PATIENT_ID, ("MSH-10",)),
@@ -140,6 +145,7 @@ OBJECTS = {
     "Query ITI-18": (2, 24, None, STORED_QUERY, ("QueryEncoding",)),
     "Query home ITI-18": (2, 24, None, STORED_QUERY, ("QueryEncoding", HOME)),
     "Query ITI-51": (2, 24, None, MULTI_PATIENT, ("QueryEncoding",)),
+    "Query ITI-47": (2, 24, None, DEMOGRAPHICS, ("QueryEncoding",)),
     "Document": (2, 3, None, DOCUMENT_ID, ("Repository Unique Id",)),
     "Erased document": (2, 3, 15, DOCUMENT_ID, ("Repository Unique Id",)),
     "Object": (2, 3, 15, ("urn:ihe:iti:2017:ObjectRef", "IHE XDS Metadata", "registry object reference"), ()),

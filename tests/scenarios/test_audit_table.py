@@ -31,6 +31,7 @@ from ihe.transactions import (
     ITI_44_ADD,
     ITI_44_RESOLVE,
     ITI_44_REVISE,
+    ITI_47,
     ITI_51,
     ITI_57,
     ITI_61,
@@ -54,6 +55,7 @@ from tests.builders import (
 )
 from tests.feed_server import adt, ask, msa
 from tests.hl7v3_messages import ADD, RESOLVE, REVISE, feed, ii
+from tests.hl7v3_queries import by_id, query
 from tests.records_sink import RecordsSink
 from tests.registry.rooms import FIND_DOCUMENTS, GET_DOCUMENTS
 from tests.repository.stand import envelope
@@ -402,6 +404,24 @@ case("ITI-51")(queries(FIND_MULTI, transaction=ITI_51, XDSDocumentEntryTypeCode=
 case("ITI-51 refused")(queries(FIND_MULTI, "Failure", ITI_51, XDSDocumentEntryStatus=ANY_STATUS))
 
 
+def patient_queries(parameters, *given):
+    def does(stand):
+        patients = [stand.patient() for _ in given]
+        ids = [one.partition("^")[0] for one in patients]
+        yield
+        query_id = uuid.uuid4().hex
+        body = query(parameters(ids), query_id=f'<queryId root="1.2.3" extension="{query_id}"/>')
+        assert stand.v3(ITI_47, body) == ("AE" if parameters(ids) == "" else "AA")
+        yield {"query": f"1.2.3^{query_id}", **dict(zip(given, patients, strict=True))}
+
+    return does
+
+
+case("ITI-47")(patient_queries(lambda ids: by_id(*ids), "p", "q"))
+case("ITI-47 nothing found")(patient_queries(lambda _ids: by_id("NOBODY")))
+case("ITI-47 refused")(patient_queries(lambda _ids: ""))
+
+
 @case("ITI-41")
 def provided(stand):
     patient = stand.patient()
@@ -554,7 +574,7 @@ def test_reading_the_log_is_on_record(stand, name):
 
 def test_every_transaction_has_its_cases():
     # Those between communities take two domains, and have a table of their own.
-    across = {"ITI-38", "ITI-39", "ITI-47", "ITI-55"}
+    across = {"ITI-38", "ITI-39", "ITI-55"}
     spoken = {one.code for one in TRANSACTIONS} - across | {"ITI-8", "ITI-64", "ITI-81"}
     assert {name.split()[0] for name in ROWS} - {"start", "stop"} == spoken
     for transaction in spoken:

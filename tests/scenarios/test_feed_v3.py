@@ -134,7 +134,7 @@ def test_the_answer_carries_the_action_of_the_acknowledgement(post):
 
 
 WRONG = {
-    "unknown interaction": (envelope(f"{HL7}:PRPA_IN201305UV02", feed("PRPA_IN201305UV02")), "ActionNotSupported"),
+    "unknown interaction": (envelope(f"{HL7}:PRPA_IN201309UV02", feed("PRPA_IN201309UV02")), "ActionNotSupported"),
     "another root": (envelope(f"{HL7}:{ADD}", feed(REVISE)), "asks for"),
     "a DTD": (b"<!DOCTYPE x>" + envelope(f"{HL7}:{ADD}", feed()), "document type"),
 }

@@ -309,7 +309,7 @@ def test_hl7_v3_takes_any_element_and_checks_what_is_read():
         "hl7:PRPA_IN201302UV02/hl7:a/hl7:birthTime/@value: not written in the form its type asks for",
         "hl7:PRPA_IN201302UV02/hl7:id/@root: longer than 256 characters",
     )
-    assert violations(message("PRPA_IN201305UV02", HL7)) == ("hl7:PRPA_IN201305UV02: not a message known here",)
+    assert violations(message("PRPA_IN201309UV02", HL7)) == ("hl7:PRPA_IN201309UV02: not a message known here",)
 
 
 @pytest.mark.parametrize("value", ["1970", "197001", "19700131", "1970013112", "19700131121500.123+0100", " 1970 "])

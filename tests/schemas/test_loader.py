@@ -13,6 +13,7 @@ from zeep.transports import Transport
 from schemas import loader, parse_xml, strict_violations, violations, wsdl, xsd
 
 REGISTRY, REPOSITORY = "http://127.0.0.1:8010/registry", "https://repository.example/b"
+RESPONDING, INITIATING = "https://gateway.example/responding", "http://127.0.0.1:8030/initiating"
 WSDL = "{http://schemas.xmlsoap.org/wsdl/}"
 SOAP12 = "{http://schemas.xmlsoap.org/wsdl/soap12/}"
 RIM = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
@@ -41,6 +42,16 @@ def registry():
 @pytest.fixture(scope="module")
 def repository():
     return zeep.Client(f"{REPOSITORY}?wsdl", transport=Served("repository", REPOSITORY))
+
+
+@pytest.fixture(scope="module")
+def responding():
+    return zeep.Client(f"{RESPONDING}?wsdl", transport=Served("responding_gateway", RESPONDING))
+
+
+@pytest.fixture(scope="module")
+def initiating():
+    return zeep.Client(f"{INITIATING}?wsdl", transport=Served("initiating_gateway", INITIATING))
 
 
 def built(client, operation, **parts):
@@ -153,6 +164,41 @@ def test_what_plain_zeep_builds_is_right_by_the_published_schemas(message, publi
     assert published(message[0]) == []
 
 
+HOME = "urn:oid:1.2.40.0.13"
+
+
+@pytest.fixture(
+    params=[
+        ("responding", "RespondingGateway_CrossGatewayQuery", "urn:ihe:iti:2007:CrossGatewayQuery"),
+        ("responding", "RespondingGateway_CrossGatewayRetrieve", "urn:ihe:iti:2007:CrossGatewayRetrieve"),
+        ("initiating", "InitiatingGateway_RegistryStoredQuery", "urn:ihe:iti:2007:RegistryStoredQuery"),
+        ("initiating", "InitiatingGateway_RetrieveDocumentSet", "urn:ihe:iti:2007:RetrieveDocumentSet"),
+    ],
+    ids=lambda row: row[1],
+)
+def gateway_message(request):
+    """Body, wsa:Action it has, and the one it should have; the community it goes to is named in each."""
+    side, operation, action = request.param
+    client = request.getfixturevalue(side)
+    if operation.endswith("Query"):
+        by_id = {"id": "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4", "home": HOME}
+        query = by_id | {"Slot": [slot("$XDSDocumentEntryEntryUUID", "('urn:uuid:1')")]}
+        option = {"returnType": "LeafClass", "returnComposedObjects": True}
+        return *built(client, operation, ResponseOption=option, AdhocQuery=query), action
+    wanted = {"HomeCommunityId": HOME, "RepositoryUniqueId": "1.2", "DocumentUniqueId": "1.2.3"}
+    return *built(client, operation, DocumentRequest=[wanted, wanted]), action
+
+
+def test_what_plain_zeep_builds_for_a_gateway_is_right(gateway_message):
+    body, sent, expected = gateway_message
+    assert (violations(body), strict_violations(body), sent) == ((), (), expected)
+    assert HOME in {*body.xpath("//@home"), *body.xpath("//*[local-name()='HomeCommunityId']/text()")}
+
+
+def test_what_plain_zeep_builds_for_a_gateway_is_right_by_the_published_schemas(gateway_message, published):
+    assert published(gateway_message[0]) == []
+
+
 def test_zeep_puts_everything_where_it_belongs(repository):
     body, action = built(
         repository,
@@ -182,7 +228,13 @@ def test_zeep_reads_our_answers(registry):
 
 
 # Not Response behind the request's action, as all others.
-ANSWERS = {"urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse"}
+ANSWERS = {
+    "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse",
+    "urn:hl7-org:v3:PRPA_IN201305UV02": "urn:hl7-org:v3:PRPA_IN201306UV02",
+    "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery": (
+        "urn:hl7-org:v3:PRPA_IN201306UV02:CrossGatewayPatientDiscovery"
+    ),
+}
 
 
 @pytest.mark.parametrize(
@@ -196,11 +248,30 @@ ANSWERS = {"urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:R
                 "DocumentRegistry_PRPA_IN201301UV02": "urn:hl7-org:v3:PRPA_IN201301UV02",
                 "DocumentRegistry_PRPA_IN201302UV02": "urn:hl7-org:v3:PRPA_IN201302UV02",
                 "DocumentRegistry_PRPA_IN201304UV02": "urn:hl7-org:v3:PRPA_IN201304UV02",
+                "PDSupplier_PRPA_IN201305UV02": "urn:hl7-org:v3:PRPA_IN201305UV02",
                 "DocumentRegistry_MultiPatientStoredQuery": "urn:ihe:iti:2009:MultiPatientStoredQuery",
                 "DocumentRegistry_UpdateDocumentSet": "urn:ihe:iti:2010:UpdateDocumentSet",
                 "DocumentRegistry_RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
                 "DocumentRegistry_DeleteDocumentSet": "urn:ihe:iti:2010:DeleteDocumentSet",
                 "UpdateResponder_RestrictedUpdateDocumentSet": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
+            },
+        ),
+        (
+            "responding_gateway",
+            {
+                "RespondingGateway_CrossGatewayQuery": "urn:ihe:iti:2007:CrossGatewayQuery",
+                "RespondingGateway_CrossGatewayRetrieve": "urn:ihe:iti:2007:CrossGatewayRetrieve",
+                "RespondingGateway_PRPA_IN201305UV02": (
+                    "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery"
+                ),
+                "UpdateResponder_RestrictedUpdateDocumentSet": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
+            },
+        ),
+        (
+            "initiating_gateway",
+            {
+                "InitiatingGateway_RegistryStoredQuery": "urn:ihe:iti:2007:RegistryStoredQuery",
+                "InitiatingGateway_RetrieveDocumentSet": "urn:ihe:iti:2007:RetrieveDocumentSet",
             },
         ),
         (
@@ -244,14 +315,14 @@ def test_only_the_published_files_are_served():
     assert xsd("rim.xsd", "http://h") is not None
     for unknown in ("", "all.xsd", "rim", "../lenient/rim.xsd", "strict/rim.xsd", "registry.wsdl", "__init__.py"):
         assert xsd(unknown, "http://h") is None
-    with pytest.raises(ValueError, match="gateway"):
-        wsdl("gateway", "http://h")
+    with pytest.raises(ValueError, match="portal"):
+        wsdl("portal", "http://h")
 
 
 def test_the_files_can_be_read_where_they_lie():
     import schemas.loader
 
-    for actor in ("registry", "repository"):
+    for actor in ("registry", "repository", "responding_gateway", "initiating_gateway"):
         path = schemas.loader._FILES / f"{actor}.wsdl"
         operations = parse_xml(path.read_bytes()).find(f"{WSDL}portType").findall(f"{WSDL}operation")
         assert len(zeep.Client(str(path)).service._binding.all()) == len(operations) >= 2

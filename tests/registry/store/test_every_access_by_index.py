@@ -20,6 +20,7 @@ from ihe.transactions import ITI_57, ITI_62
 from registry import query_parameters as coding
 from registry.store import first_look, tables
 from registry.store.opening import open_registry
+from registry.store.patients import SqlPatientStore
 from registry.stored_queries import STORED_QUERIES
 from tests.builders import PATIENT, has_member, submission
 from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
@@ -228,6 +229,17 @@ def test_changes_and_removals(room, asked):
     gone = room.send(ebrs.remove_objects_request(doomed), transaction=ITI_62)
     assert gone.status == v.SUCCESS, gone.errors
     assert {statement.split()[0] for statement, _ in asked} >= {"SELECT", "UPDATE", "DELETE"}
+    assert explained(room, asked) == set()
+
+
+def test_searches_for_patients(room, asked):
+    """ITI-47: by ids, by names and births; merged ids look for the one that survives."""
+    store = SqlPatientStore(room.engine, room.outbox)
+    patient, authority = ids(room, "patient", "id")[0], ids(room, "patient", "authority")[0]
+    asked.clear()
+    assert store.with_ids([(patient, authority), ("nobody", authority)])
+    assert store.like(["muller|anne|19700101", "meier|anne|19700101"], ["F"], 21) == ()
+    assert sum(statement.startswith("SELECT") for statement, _ in asked) == 2
     assert explained(room, asked) == set()
 
 

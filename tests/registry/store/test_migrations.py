@@ -152,6 +152,26 @@ def answers(room, old):
     ]
 
 
+def test_patients_of_version_2_are_found_by_name(two_urls):
+    _source, url = two_urls
+    migrated(url, "registry", 2)
+    engine = new_engine(url)
+    told = {"authority": "1.2.3", "known_since": "20260101", "changed_at": "20260101"}
+    whole = {"family": "Müller", "given": "Änne", "birth": "19700101", **told}
+    with begin_write(engine) as connection:
+        rows = [{**whole, "id": f"P{number}"} for number in range(3)]
+        columns = {name: bindparam(name) for name in rows[0]}
+        connection.execute(insert(tables.patient).values(columns), [*rows, {**whole, "id": "Q", "birth": "1970"}])
+    engine.dispose()
+    upgrade(url, *ROOMS["registry"])
+    engine = new_engine(url)
+    with reading(engine) as connection:
+        patient = tables.patient.c
+        found = connection.execute(select(patient.id, patient.name_and_birth).order_by(patient.id)).all()
+    engine.dispose()
+    assert found == [*((f"P{number}", "muller|anne|19700101") for number in range(3)), ("Q", None)]
+
+
 def test_submissions_of_version_1_answer_as_before(two_urls):
     source, url = two_urls
     room = RegistryRoom(source)

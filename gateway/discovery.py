@@ -1,0 +1,270 @@
+"""ITI-55 Cross Gateway Patient Discovery, Initiating Gateway side (ITI TF-2: 3.55): who our patient is over there.
+
+Known here   name, birth and sex, from our own registry by identifier (ITI-47)
+Asked        the community, with them; with our identifier, too, where ``send_patient_id`` allows it
+Believed     an answer of AA with patients whose custodian is the community that was asked: ids are good for the home
+             they come with, and that home is asked as its own row of the settings says
+Remembered   as long as CorrelationTimeToLive says, at most ``max_remember_s``; without it ``remember_s``; that nobody
+             was found ``remember_nobody_s``; what failed is asked again
+Records      ITI-47 and ITI-55 as consumer, before anything of the answers is used
+"""
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atna.message import Outcome
+from gateway.communities import Communities, Open
+from gateway.iti47_patient_demographics_query import RegistryPatients, Silent, cx_of, new_query, record_of
+from gateway.once import OnceAtATime
+from gateway.records import Records
+from gateway.settings import Community, GatewaySettings
+from gateway.store.protocol import GatewayStore, StoreUnavailable
+from ihe import vocabulary as v
+from ihe.datatypes import is_oid, normalise_oid, parse_cx
+from ihe.demographics import name_and_birth
+from ihe.durations import parse_duration
+from ihe.hl7v2 import AckCode, Demographics, Identifier
+from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_patient_answer
+from ihe.hl7v3_query import PatientParameters, parameters_of
+from ihe.transactions import ITI_55
+from wire.client import NotSent, OutcomeUnknown, PeerFault
+
+__all__ = ["Discovered", "Discovery", "Unknown", "judge"]
+
+MOST_FOUND: Final = 20
+"""Patients that one community may find for one of ours, whatever the settings allow."""
+LONGEST_ID: Final = 256
+MICROSECONDS: Final = 1_000_000
+_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
+_TIME_TO_LIVE: Final = f"{{{v.XCPD}}}CorrelationTimeToLive"
+
+_log = logging.getLogger(__name__)
+
+
+class Unknown(Exception):  # noqa: N818 - says what happened
+    """It could not be told how the patient is named there; ``reason`` is fit for the asker and names no patient."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What a community answered: identifiers (CX), none: it does not know him; for how many seconds it said so.
+
+    ``patients`` has for each identifier whom it is of, as the community told.
+    """
+
+    ids: tuple[str, ...] = ()
+    time_to_live_s: float | None = None
+    patients: tuple[FoundPatient, ...] = ()
+
+
+class Discovery:
+    """One for all threads of a process; ``home`` is our home community id, ``registry`` is ours."""
+
+    def __init__(  # noqa: PLR0917 - the parts of the room it works with
+        self,
+        settings: GatewaySettings,
+        home: str,
+        store: GatewayStore,
+        records: Records,
+        registry: RegistryPatients,
+        communities: Communities,
+    ) -> None:
+        self._settings = settings
+        self._oid = home.removeprefix("urn:oid:")
+        self._store = store
+        self._records = records
+        self._registry = registry
+        self._communities = communities
+        self._people: OnceAtATime[Demographics | None] = OnceAtATime()
+        self._asked: OnceAtATime[Discovered] = OnceAtATime()
+
+    def remembered(
+        self, community: Community, patient: Identifier, deadline: float, security: bytes = b""
+    ) -> Sequence[str]:
+        """The patient's identifiers there, from memory or asked now. Raises Unknown."""
+        key = (community.home_community_id, cx_of(patient))
+        try:
+            known = self._store.remembered(*key, _now())
+            if known is not None:
+                return known
+            return self._asked.ask(
+                key, lambda: self._keep(key, self.ask(community, patient, deadline, security)), deadline
+            ).ids
+        except TimeoutError:
+            raise Unknown("no answer in time to who the patient is there (ITI-55)") from None
+        except StoreUnavailable as error:
+            raise Unknown("the gateway's database does not answer") from error
+
+    def _keep(self, key: tuple[str, str], found: Discovered) -> Discovered:
+        seconds = _kept_for(found, self._settings)
+        if seconds > 0:
+            now = _now()
+            self._store.remember(*key, found.ids, now, now + int(seconds * MICROSECONDS))
+        return found
+
+    def ask(self, community: Community, patient: Identifier, deadline: float, security: bytes = b"") -> Discovered:
+        """Ask the community, whatever is remembered. Raises Unknown, StoreUnavailable."""
+        known = self._known_here(patient, deadline, security)
+        if known is None:
+            return Discovered()  # an id that nobody here announced, or that was merged: nothing is asked for it
+        parameters = _parameters(known, patient, community)
+        return judge(*self._answered(community, parameters, patient, deadline, security), community, self._settings)
+
+    def _known_here(self, patient: Identifier, deadline: float, security: bytes) -> Demographics | None:
+        """What our registry was told of this patient, if this is still his identifier. Raises Unknown."""
+        try:
+            return self._people.ask(cx_of(patient), lambda: self._person(patient, deadline, security), deadline)
+        except TimeoutError:
+            raise Unknown("the registry of this community gave no answer in time") from None
+
+    def _person(self, patient: Identifier, deadline: float, security: bytes) -> Demographics | None:
+        asked = PatientParameters(identifiers=((patient,),))
+        try:
+            found = self._registry.find(asked, deadline=deadline, security=security)
+        except Silent as silent:
+            self._store.record_alone([silent.record])
+            raise Unknown(silent.reason) from silent
+        self._store.record_alone(found.records)
+        if _refuses(found.answer):
+            codes = sorted({detail.code for detail in found.answer.details})
+            _log.warning("the registry refused a query for patients: %s", codes)
+            raise Unknown("the registry of this community refused to say who the patient is (ITI-47)")
+        own = cx_of(patient)
+        same = (one for one in found.answer.patients if any(cx_of(each) == own for each in one.identifiers))
+        return next((one.demographics for one in same), None)
+
+    def _answered(
+        self,
+        community: Community,
+        parameters: PatientParameters,
+        patient: Identifier,
+        deadline: float,
+        security: bytes,
+    ) -> tuple[PatientAnswer, tuple[Any, ...]]:
+        """The community's answer and the headers of it, on record. Raises Unknown."""
+        home, url = community.home_community_id, community.discovery_url
+        if url is None:
+            raise Unknown("the settings name no discovery_url for this community")
+        body, query = new_query(
+            parameters,
+            device=self._oid,
+            to=home.removeprefix("urn:oid:"),
+            home=self._oid,
+            own_authority=patient.universal_id if community.send_patient_id else None,
+        )
+
+        def put_on_record(outcome: Outcome, reason: str | None = None) -> None:
+            # Who asks names no patient in this record (ITI TF-2: 3.55.5.1.1); the ITI-47 before it does.
+            parties = self._records.sent(url)
+            record = record_of(self._records, parties, ITI_55, query, None, outcome, reason, home)
+            self._store.record_alone([record])
+
+        try:
+            answer, headers = self._call(community, url, body, deadline, security)
+        except Open as error:
+            raise Unknown(str(error)) from error
+        except PeerFault as error:
+            put_on_record(Outcome.MAJOR_FAILURE, "SOAP fault")
+            raise Unknown(f"who the patient is there (ITI-55): SOAP fault {error.fault.code}") from error
+        except (NotSent, OutcomeUnknown) as error:
+            _log.warning("community %s gave no answer to ITI-55 that can be used: %s", home, type(error).__name__)
+            put_on_record(Outcome.MAJOR_FAILURE, type(error).__name__)
+            raise Unknown(f"who the patient is there (ITI-55): {error}") from error
+        if _refuses(answer):
+            put_on_record(Outcome.SERIOUS_FAILURE, _codes(answer.reasons) or "AE")
+        else:
+            put_on_record(Outcome.SUCCESS)
+        return answer, headers
+
+    def _call(
+        self, community: Community, url: str, body: bytes, deadline: float, security: bytes
+    ) -> tuple[PatientAnswer, tuple[Any, ...]]:
+        """Raises Open, and what SoapClient.call raises."""
+        with (
+            self._communities.guard(community),
+            self._communities.client(community).call(
+                url,
+                ITI_55,
+                body,
+                extra_headers=security,
+                deadline=deadline,
+                max_bytes=self._settings.max_answer_bytes,
+                plain_only=True,
+            ) as answered,
+        ):
+            return read_patient_answer(answered.body), answered.headers
+
+
+def _refuses(answer: PatientAnswer) -> bool:
+    return answer.acknowledgement != AckCode.ACCEPT or answer.code == ResponseCode.ERROR
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000
+
+
+def _parameters(known: Demographics, patient: Identifier, community: Community) -> PatientParameters:
+    """What the community is told. Raises Unknown where that could find nobody."""
+    if name_and_birth(known.family, known.given, known.birth) is None and not community.send_patient_id:
+        raise Unknown("name and birth of the patient are not known here, and its own identifier is not sent there")
+    return parameters_of(known, [patient] if community.send_patient_id else ())
+
+
+def _kept_for(found: Discovered, settings: GatewaySettings) -> float:
+    said = settings.remember_s if found.time_to_live_s is None else found.time_to_live_s
+    kept = min(said, settings.max_remember_s)
+    return kept if found.ids else settings.remember_nobody_s
+
+
+def judge(answer: PatientAnswer, headers: Sequence[Any], community: Community, settings: GatewaySettings) -> Discovered:
+    """What an answer comes to. Raises Unknown where it says neither who the patient is nor that he is not known."""
+    home = community.home_community_id
+    if _refuses(answer):
+        codes = _codes(answer.reasons) or _codes(detail.code for detail in answer.details) or "no reason"
+        raise Unknown(f"it could not say who the patient is there (ITI-55): {codes}")
+    if answer.code not in {ResponseCode.OK, ResponseCode.NOT_FOUND}:
+        raise Unknown("its answer to who the patient is there (ITI-55) has no known queryResponseCode")
+    if answer.wanted and not answer.patients:
+        raise Unknown(f"it wants to know more of the patient than is known here (ITI-55): {_codes(answer.wanted)}")
+    believed = {cx_of(one.identifiers[0]): one for one in _believed(answer, home)}
+    ids = tuple(believed)
+    if len(ids) > MOST_FOUND or (len(ids) > 1 and settings.several == "refuse"):
+        raise Unknown(f"it knows {len(ids)} patients who could be this one (ITI-55), and none was chosen")
+    return Discovered(ids, _time_to_live(headers), tuple(believed.values()))
+
+
+def _believed(answer: PatientAnswer, home: str) -> Iterator[FoundPatient]:
+    """The patients who are of this community; the first identifier is good for further questions."""
+    for one in answer.patients:
+        if one.home is not None and f"urn:oid:{normalise_oid(one.home)}" != home:
+            _log.warning("community %s answered ITI-55 with a patient of another community: dropped", home)
+            continue
+        (identifier, *_) = (*one.identifiers, None)
+        if identifier is None or not is_oid(identifier.universal_id or "") or len(cx_of(identifier)) > LONGEST_ID:
+            _log.warning("community %s answered ITI-55 with a patient without an identifier: dropped", home)
+            continue
+        yield one
+
+
+def _time_to_live(headers: Sequence[Any]) -> float | None:
+    told = next((header.text or "" for header in headers if header.tag == _TIME_TO_LIVE), None)
+    return None if told is None else parse_duration(told)
+
+
+def _codes(words: Any) -> str:
+    """Codes of a partner for the asker and the record; what is no code is called so."""
+    return ", ".join(sorted({word if _CODE.fullmatch(word) else "unknown code" for word in words})[:10])
+
+
+def identifier_of(cx: str) -> Identifier:
+    """A CX as HL7 v3 has it."""
+    read = parse_cx(cx)
+    return Identifier(read.id, universal_id=read.authority, universal_id_type="ISO")

@@ -1,0 +1,352 @@
+"""ITI-55 asked of other communities: two real ones, and partners that play a script (ITI TF-2: 3.55)."""
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.discovery import Unknown
+from gateway.store.protocol import StoreUnavailable
+from ihe.hl7v2 import Identifier
+from ihe.hl7v3_answer import FoundPatient, Reason, ResponseCode, print_patient_answer
+from ihe.hl7v3_parts import Detail
+from ihe.hl7v3_query import PatientQuery, read_patient_query
+from ihe.vocabulary import SOAP12
+from schemas import parse_xml
+from tests.gateway.discovering import HERE, OURS, THEIRS, THERE, community, row
+from tests.gateway.querying import PLAIN, SECURITY, http, message_for, saying
+from tests.raw_peer import dripping_headers, performing, request_of, silent
+
+P1 = "P1"
+OTHER_HOME = "1.3.6.1.4.1.21367.2011.2.7.99"
+TTL = '<x:CorrelationTimeToLive xmlns:x="urn:ihe:iti:xcpd:2009">{}</x:CorrelationTimeToLive>'
+NOBODY = {"code": ResponseCode.NOT_FOUND}
+
+
+def patient(extension="Q7", home=THERE, root=THEIRS):
+    bare = None if home is None else home.removeprefix("urn:oid:")
+    return FoundPatient((Identifier(extension, None, root, "ISO"),), home=bare, match=90)
+
+
+def answering(told, *, time_to_live=None, seen=None, before=None):
+    """A play of a responding gateway that gives this answer to each query."""
+
+    def play(connection, _ended):
+        request = request_of(connection)
+        if before is not None:
+            before()
+        body = print_patient_answer(PatientQuery("x"), message_id="1.2", time="20261122", **told)
+        message = message_for(request, body)
+        if time_to_live is not None:
+            message = message.replace(b"</s:Header>", TTL.format(time_to_live).encode() + b"</s:Header>")
+        if seen is not None:
+            seen.append(request)
+        connection.sendall(http("200 OK", PLAIN, message))
+
+    return play
+
+
+@pytest.fixture
+def asking(tmp_path):
+    """Opens a community that knows Änne Müller as P1, with one neighbour that plays a script."""
+    with ExitStack() as opened:
+
+        def open_one(play, *, settings=None, **neighbour):
+            peer = opened.enter_context(performing(play))
+            it = opened.enter_context(community(tmp_path, communities=[row(peer.url, **neighbour)], **(settings or {})))
+            it.registry.know(P1)
+            return it
+
+        yield open_one
+
+
+def cx(extension="Q7", root=THEIRS):
+    return f"{extension}^^^&{root}&ISO"
+
+
+def why(it, **how):
+    with pytest.raises(Unknown) as caught:
+        it.at(P1, **how)
+    assert "Müller" not in caught.value.reason
+    assert "P1" not in caught.value.reason
+    return caught.value.reason
+
+
+# ------------------------------------------------------------------------------------------ what is asked
+
+
+def test_name_birth_and_sex_are_told_and_our_identifier_is_not(asking):
+    seen = []
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, seen=seen))
+    assert it.at(P1) == (cx(),)
+    (query,) = map(query_of, seen)
+    asked = query.parameters
+    assert [(name.family, name.given) for name in asked.names] == [("Müller", "Änne")]
+    assert (asked.births, asked.sexes, asked.identifiers) == (("19700101",), ("F",), ())
+    assert query.home == HERE.removeprefix("urn:oid:")
+    assert query.priority == "I"
+    assert b"authorOrPerformer" not in seen[0]
+    assert b"urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery" in seen[0]
+    assert it.records() == [("ITI-47", 0, "asked", None, [P1]), ("ITI-55", 0, "asked", THERE, [])]
+
+
+def query_of(request):
+    return read_patient_query(parse_xml(request.partition(b"\r\n\r\n")[2]).find("{*}Body")[0])
+
+
+def test_our_identifier_is_told_where_the_settings_allow_it(asking):
+    seen = []
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, seen=seen), send_patient_id=True)
+    assert it.at(P1) == (cx(),)
+    asked = query_of(seen[0]).parameters
+    assert asked.identifiers == ((Identifier(P1, None, OURS, "ISO"),),)
+    assert asked.names
+    assert (
+        f'<authorOrPerformer typeCode="AUT"><assignedDevice classCode="ASSIGNED"><id root="{OURS}"/>'.encode()
+        in seen[0]
+    )
+
+
+def test_whom_our_own_registry_does_not_know_nobody_is_asked_about(asking):
+    seen = []
+    it = asking(answering(NOBODY, seen=seen))
+    assert it.at("P0") == ()
+    assert seen == []
+    assert it.records() == [("ITI-47", 0, "asked", None, [])]
+
+
+def test_a_patient_without_name_or_birth_is_not_asked_about_unless_by_identifier(asking, tmp_path):
+    seen = []
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, seen=seen))
+    it.registry.know("P2", birth="1970")
+    with pytest.raises(Unknown, match="name and birth of the patient are not known here"):
+        it.at("P2")
+    assert seen == []
+    with performing(answering({"code": ResponseCode.OK, "patients": [patient()]}, seen=seen)) as peer:
+        with community(tmp_path / "other", communities=[row(peer.url, send_patient_id=True)]) as other:
+            other.registry.know("P2", birth="1970", family=None)
+            assert other.at("P2") == (cx(),)
+    assert query_of(seen[0]).parameters.births == ("1970",)
+
+
+def test_the_asker_s_security_header_goes_along(asking):
+    seen = []
+    it = asking(answering(NOBODY, seen=seen))
+    it.at(P1, security=SECURITY.encode())
+    assert SECURITY.split(">")[0].encode() in seen[0]
+
+
+# ------------------------------------------------------------------------------------------ what is answered
+
+
+def test_nobody_there(asking):
+    it = asking(answering(NOBODY))
+    assert it.at(P1) == ()
+    assert [one[:2] for one in it.records()] == [("ITI-47", 0), ("ITI-55", 0)]
+
+
+def test_several_are_refused_unless_all_are_wanted(asking, tmp_path):
+    two = {"code": ResponseCode.OK, "patients": [patient("A"), patient("B"), patient("A")]}
+    assert "knows 2 patients" in why(asking(answering(two)))
+    with performing(answering(two)) as peer:
+        with community(tmp_path / "all", communities=[row(peer.url)], several="all") as it:
+            it.registry.know(P1)
+            assert it.at(P1) == (cx("A"), cx("B"))
+
+
+def test_more_than_anybody_wants_are_refused(asking):
+    many = {"code": ResponseCode.OK, "patients": [patient(str(number)) for number in range(21)]}
+    assert "knows 21 patients" in why(asking(answering(many), settings={"several": "all"}))
+
+
+FAILED = {
+    "more wanted": ({"code": ResponseCode.OK, "wanted": ["PatientAddressRequested", "<b>"]}, "PatientAddressRequested"),
+    "busy": ({"code": ResponseCode.ERROR, "reason": Reason.BUSY}, "ResponderBusy"),
+    "by detail": ({"code": ResponseCode.ERROR, "details": [Detail("PrivacyViolation", "x")]}, "PrivacyViolation"),
+    "no reason": ({"code": ResponseCode.ERROR}, "no reason"),
+    "AE alone": ({"code": ResponseCode.OK, "patients": [patient()], "acknowledgement": "AE"}, "no reason"),
+}
+
+
+@pytest.mark.parametrize("case", FAILED)
+def test_what_says_neither_who_nor_nobody(asking, case):
+    told, word = FAILED[case]
+    it = asking(answering(told))
+    reason = why(it)
+    assert word in reason
+    assert "<" not in reason
+    outcome = 0 if case == "more wanted" else 8
+    assert [one[:2] for one in it.records()] == [("ITI-47", 0), ("ITI-55", outcome)]
+
+
+def test_a_patient_of_another_community_is_dropped_with_a_line_in_the_log(asking, caplog):
+    foreign = patient(home=f"urn:oid:{OTHER_HOME}")
+    it = asking(answering({"code": ResponseCode.OK, "patients": [foreign, patient("B")]}))
+    with caplog.at_level(logging.WARNING):
+        assert it.at(P1) == (cx("B"),)
+    assert "of another community: dropped" in caplog.text
+    assert "Q7" not in caplog.text
+
+
+def test_a_patient_without_a_custodian_is_of_whom_was_asked(asking):
+    assert asking(answering({"code": ResponseCode.OK, "patients": [patient(home=None)]})).at(P1) == (cx(),)
+
+
+@pytest.mark.parametrize("root", ["HOSPITAL", "0b5ef8a4-6a19-4f4e-8a51-3c8d4b1e2f00"])
+def test_an_identifier_that_no_query_could_name_is_dropped(asking, root):
+    assert asking(answering({"code": ResponseCode.OK, "patients": [patient(root=root)]})).at(P1) == ()
+
+
+FAULT = (
+    f'<f:Fault xmlns:f="{SOAP12}"><f:Code><f:Value>f:Receiver</f:Value></f:Code>'
+    '<f:Reason><f:Text xml:lang="en">out of order</f:Text></f:Reason></f:Fault>'
+)
+PLAYS = {
+    "silent": silent,
+    "dripping": dripping_headers,
+    "nonsense": saying(b"<x/>"),
+    "no SOAP": lambda connection, _: connection.sendall(http("200 OK", "text/html", b"<html/>")),
+    "a fault": saying(FAULT.encode(), status="500 Internal Server Error"),
+    "a known root, nothing in it": saying(b'<PRPA_IN201306UV02 xmlns="urn:hl7-org:v3"/>'),
+    "hangs up": lambda connection, _: connection.recv(10),
+}
+
+
+@pytest.mark.parametrize("play", PLAYS)
+def test_a_community_that_gives_no_answer(asking, play):
+    it = asking(PLAYS[play], settings={"deadline_s": 5})
+    assert "ITI-55" in why(it, seconds=1)
+    (own, asked) = it.records()
+    assert own[:2] == ("ITI-47", 0)
+    assert (asked[0], asked[3]) == ("ITI-55", THERE)
+    assert asked[1] == (8 if play == "a known root, nothing in it" else 12)
+
+
+def test_a_community_that_fails_is_left_alone_for_a_while(asking):
+    seen = []
+
+    def hangs_up(connection, _ended):
+        seen.append(connection.recv(10))
+
+    it = asking(hangs_up, settings={"breaker_failures": 2})
+    for _ in range(2):
+        why(it)
+    assert "failed 2 times" in why(it)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("registry", ["silent", "refusing"])
+def test_our_own_registry_without_an_answer(tmp_path, registry):
+    refusal = print_patient_answer(PatientQuery("x"), message_id="1", time="2026", code=ResponseCode.ERROR)
+    with performing(silent if registry == "silent" else saying(refusal)) as own:
+        with community(tmp_path, registry_url=own.url, communities=[row("http://127.0.0.1:9/")]) as it:
+            assert "registry of this community" in why(it, seconds=1)
+            assert [one[:2] for one in it.records()] == [("ITI-47", 12 if registry == "silent" else 8)]
+
+
+def test_our_database_without_an_answer(asking, monkeypatch):
+    it = asking(answering(NOBODY))
+
+    def broken(*_arguments):
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(it.joined.store, "remembered", broken)
+    assert "database does not answer" in why(it)
+
+
+# ------------------------------------------------------------------------------------------ what is remembered
+
+
+@pytest.mark.parametrize(
+    ("time_to_live", "settings", "times"),
+    [
+        ("PT1H", {}, 1),
+        ("PT0S", {}, 2),
+        (None, {}, 2),
+        ("nonsense", {}, 2),
+        (None, {"remember_s": 60}, 1),
+        ("PT1H", {"max_remember_s": 0}, 2),
+    ],
+)
+def test_an_answer_is_remembered_as_long_as_it_says_within_our_bounds(asking, time_to_live, settings, times):
+    seen = []
+    found = {"code": ResponseCode.OK, "patients": [patient()]}
+    it = asking(answering(found, time_to_live=time_to_live, seen=seen), settings=settings)
+    assert it.at(P1) == it.at(P1) == (cx(),)
+    assert len(seen) == times
+
+
+@pytest.mark.parametrize(("settings", "times"), [({}, 1), ({"remember_nobody_s": 0}, 2)])
+def test_that_nobody_was_found_is_remembered_for_a_while(asking, settings, times):
+    seen = []
+    it = asking(answering(NOBODY, seen=seen), settings=settings)
+    assert it.at(P1) == it.at(P1) == ()
+    assert len(seen) == times
+
+
+def test_an_answer_that_expired_is_asked_for_again(asking, monkeypatch):
+    seen = []
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, time_to_live="PT1H", seen=seen))
+    it.at(P1)
+    later = time.time_ns() + 3601 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    it.at(P1)
+    assert len(seen) == 2
+
+
+def test_a_failure_is_not_remembered(asking):
+    seen = []
+    it = asking(answering({"code": ResponseCode.ERROR, "reason": Reason.BUSY}, seen=seen))
+    for _ in range(2):
+        why(it)
+    assert len(seen) == 2
+
+
+def test_many_who_ask_at_once_ask_once(asking):
+    """The first question is held open until all the others wait for its answer."""
+    waiting, seen = threading.Semaphore(0), []
+    it = asking(
+        answering(
+            {"code": ResponseCode.OK, "patients": [patient()]}, seen=seen, before=lambda: waiting.acquire(timeout=60)
+        )
+    )
+    asked = it.room.patients._discovery._asked
+    with ThreadPoolExecutor(6) as pool:
+        found = [pool.submit(it.at, P1) for _ in range(6)]
+        until = time.monotonic() + 60
+        while not any(len(one._condition._waiters) == 5 for one in list(asked._asked.values())):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        waiting.release()
+        assert [one.result() for one in found] == [(cx(),)] * 6
+    assert len(seen) == 1
+
+
+# ------------------------------------------------------------------------------------------ two real communities
+
+
+def test_two_communities_find_each_other_s_patient(tmp_path):
+    with community(tmp_path / "there", THERE, time_to_live_s=600) as there:
+        there.registry.know("Q7", authority=THEIRS, family="MULLER")
+        with community(tmp_path / "here", communities=[row(there.responding)]) as here:
+            here.registry.know(P1)
+            here.registry.know("P2", family="Nobody")
+            with capture_logs() as lines:
+                assert here.at(P1) == here.at(P1) == (cx(),)
+                assert here.at("P2") == ()
+            assert here.records() == [
+                ("ITI-47", 0, "asked", None, [P1]),
+                ("ITI-55", 0, "asked", THERE, []),
+                ("ITI-47", 0, "asked", None, ["P2"]),
+                ("ITI-55", 0, "asked", THERE, []),
+            ]
+        told = there.records()
+        assert [one for one in told if one[0] == "ITI-55"] == [
+            ("ITI-55", 0, "answered", THERE, ["Q7"]),
+            ("ITI-55", 0, "answered", THERE, []),
+        ]
+        assert "ller" not in str(lines)
