@@ -14,11 +14,15 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from gateway.iti47_patient_demographics_query import new_query
 from gateway.settings import Community, GatewaySettings
 from ihe import vocabulary as v
 from ihe.ebrs import adhoc_query_request, read_adhoc_query_response, read_registry_response, retrieve_request
 from ihe.errors import ErrorCode, RegistryError
-from ihe.transactions import ITI_38, ITI_39
+from ihe.hl7v2 import AckCode
+from ihe.hl7v3_answer import ResponseCode, read_patient_answer
+from ihe.hl7v3_query import PatientName, PatientParameters
+from ihe.transactions import ITI_38, ITI_39, ITI_55
 from wire.client import Answer, NotSent, OutcomeUnknown, PeerFault, SoapClient
 from wire.reach import Reached, Step, Unreachable, reach
 from wire.settings import TlsSettings
@@ -58,13 +62,17 @@ class _Wrong(Exception):  # noqa: N818 - an outcome
         self.remedy = remedy
 
 
-def probe(community: Community, settings: GatewaySettings, tls: TlsSettings) -> tuple[Finding, ...]:
-    """Ask one community everything; ``tls`` is that of the gateway. What is wrong is a line, never an exception."""
-    return tuple(_Probe(community, settings, tls).findings())
+def probe(community: Community, settings: GatewaySettings, tls: TlsSettings, home: str) -> tuple[Finding, ...]:
+    """Ask one community everything; ``tls`` is that of the gateway, ``home`` our own home community id.
+
+    What is wrong is a line, never an exception.
+    """
+    return tuple(_Probe(community, settings, tls, home).findings())
 
 
 class _Probe:
-    def __init__(self, community: Community, settings: GatewaySettings, tls: TlsSettings) -> None:
+    def __init__(self, community: Community, settings: GatewaySettings, tls: TlsSettings, home: str) -> None:
+        self._home = home
         self._community = community
         self._settings = settings
         self._gateway_tls = tls
@@ -75,6 +83,7 @@ class _Probe:
         asked = [
             (ITI_38.code, self._community.query_url, self._query),
             (ITI_39.code, self._community.retrieving_url, self._retrieve),
+            (ITI_55.code, self._community.discovery_url, self._discover),
         ]
         reached: dict[str, bool] = {}
         for _code, url, _ask in asked:
@@ -188,6 +197,22 @@ class _Probe:
                 raise self._refused(registry_response.status, errors)
             yield Finding(ITI_39.code, f"answers, {took}", holds=True)
             yield _encoding(answer)
+
+    def _discover(self, client: SoapClient, url: str) -> Iterator[Finding]:
+        """A person of a name that was made up a moment ago."""
+        began = time.monotonic()
+        nobody = PatientName(f"Nobody{uuid.uuid4().hex}", "Nobody")
+        parameters = PatientParameters(names=(nobody,), births=("19000101",), sexes=("F",))
+        own, theirs = (home.removeprefix("urn:oid:") for home in (self._home, self._community.home_community_id))
+        body, _ = new_query(parameters, device=own, to=theirs, home=own)
+        with client.call(url, ITI_55, body, deadline=self._deadline(), plain_only=True) as called:
+            answer = read_patient_answer(called.body)
+        if answer.acknowledgement != AckCode.ACCEPT or answer.code == ResponseCode.ERROR:
+            said = "; ".join((*answer.reasons, *(f"{one.code}: {one.text}" for one in answer.details)))
+            raise _Wrong(_quoted(said or "refused without a reason"), "what the partner says; whether it lets us ask")
+        if answer.patients:
+            raise _Wrong("finds somebody of a name that nobody has", "the partner's matching: it must not guess")
+        yield Finding(ITI_55.code, f"answers, {_ms(began)}", holds=True)
 
     def _judge_home(self, errors: Sequence[RegistryError], homes: Sequence[str | None]) -> None:
         """Raise _Wrong where the partner answers as another community than the settings say."""

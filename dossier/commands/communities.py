@@ -64,9 +64,9 @@ def check(
     settings = load_settings(config, data, base_port)
     check_certificates(settings)
     chosen = _chosen(settings.gateway, homes or [])
-    tls = settings.tls["gateway"]
+    tls, home = settings.tls["gateway"], settings.affinity_domain.home_community_id
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda one: probe(one, settings.gateway, tls), chosen))
+        found = list(pool.map(lambda one: probe(one, settings.gateway, tls, home), chosen))
     pairs = list(zip((one.home_community_id for one in chosen), found, strict=True))
     wrong = [home for home, findings in pairs if any(one.holds is False for one in findings)]
     if as_json:

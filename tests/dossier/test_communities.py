@@ -7,8 +7,12 @@ import pytest
 from ihe import vocabulary as v
 from ihe.ebrs import adhoc_query_response
 from ihe.errors import ErrorCode, FaultCode, RegistryError, SoapFault
-from ihe.soap import fault_envelope
-from ihe.transactions import ITI_38
+from ihe.hl7v2 import Identifier
+from ihe.hl7v3_answer import FoundPatient, Reason, ResponseCode, print_patient_answer
+from ihe.hl7v3_query import read_patient_query
+from ihe.soap import fault_envelope, read_envelope
+from ihe.transactions import ITI_38, ITI_55
+from schemas import parse_xml
 from tests.gateway.retrieving import documents_answer, http_answer, partners, soap_answer
 
 HOME, OTHER = "urn:oid:1.2.250.1", "urn:oid:1.2.250.2"
@@ -61,6 +65,7 @@ def test_a_partner_that_is_right(check, partner):
         "ITI-38": True,
         "ITI-39": True,
         "ITI-39 as MTOM": True,
+        "ITI-55": None,
     }
     asked = b"".join(partner.asked)
     assert asked.count(HOME.encode()) == 2
@@ -142,6 +147,41 @@ def test_nobody_listens_there(check, partner, tmp_path):
     assert told["ITI-38"] == (None, "not exchanged with this community", None)
 
 
+def discovered(partner, **said):
+    """An act that answers ITI-55 to whoever was asked about."""
+
+    def act(_peer, _asked):
+        to = read_patient_query(read_envelope(parse_xml(partner.asked[-1])).body)
+        body = print_patient_answer(
+            to, **{"message_id": "1", "time": "20260101", "code": ResponseCode.NOT_FOUND} | said
+        )
+        return http_answer(PLAIN, soap_answer(body.decode(), ITI_55))
+
+    return act
+
+
+FOUND = FoundPatient(
+    (Identifier("7", universal_id="1.2.3", universal_id_type="ISO"),), home=HOME.removeprefix("urn:oid:")
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "result"),
+    [
+        ({}, True),
+        ({"code": ResponseCode.OK, "patients": [FOUND], "total": 1}, "finds somebody of a name that nobody has"),
+        ({"code": ResponseCode.ERROR, "reason": Reason.BUSY}, "ResponderBusy"),
+    ],
+    ids=["nobody", "somebody", "busy"],
+)
+def test_a_person_that_nobody_knows(check, partner, said, result):
+    partner.plays(found, retrieved, discovered(partner, **said))
+    status, told, _ = check(more=f'discovery_url = "{partner.address}"\n')
+    assert told["ITI-55"][0] is (result is True)
+    assert status == (0 if result is True else 1)
+    assert result is True or result in told["ITI-55"][1]
+
+
 def test_one_of_several(check, partner):
     partner.plays(found, retrieved)
     other = f'[[gateway.communities]]\nhome_community_id = "{OTHER}"\nquery_url = "http://127.0.0.1:1/"\n'
@@ -160,6 +200,7 @@ def test_a_table_for_people(check, partner, run_command, tmp_path):
         [HOME, "ITI-38", "ok"],
         [HOME, "ITI-39", "ok"],
         [HOME, "ITI-39 as MTOM", "ok"],
+        [HOME, "ITI-55", "-"],
     ]
 
 
