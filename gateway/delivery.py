@@ -25,10 +25,13 @@ from schemas import violations
 from wire.client import Answer, NotSent, OutcomeUnknown, PeerFault
 from wire.spool import Spool, SpoolFile, SpoolFull
 
-__all__ = ["Broken", "Delivery", "Found", "Keeping", "Target", "Wanted", "deliver", "late"]
+__all__ = ["Broken", "Delivery", "Found", "Keeping", "Target", "Wanted", "cut", "deliver", "late"]
 
 FAIR_BYTES_PER_S: Final = 128 * 2**10
 """A place that sends at least this fast is no slow one: its document is streamed when the time runs out."""
+LEAST_BYTES_PER_S: Final = 16 * 2**10
+"""A document that is streamed and comes slower than this, over ``RATE_WINDOW_S`` of waiting for it, is given up."""
+RATE_WINDOW_S: Final = 10.0
 _STREAM_AFTER: Final = 0.75
 """Of the time for an answer: from then on a document that comes at a fair rate is not waited for."""
 _STATUSES: Final = frozenset({v.SUCCESS, v.FAILURE, v.PARTIAL_SUCCESS})
@@ -129,7 +132,7 @@ class _Root:
 class Delivery:
     """What one target came to: ``documents``, of which some may be ``coming``, ``missed`` and ``errors``.
 
-    ``reached``: it gave an answer that could be read. ``whole``: nothing that was promised failed to arrive (so far).
+    ``reached``: it gave an answer that could be read.
     Documents are pulled by one thread at a time; ``close`` may be called by any.
     """
 
@@ -188,9 +191,9 @@ class Delivery:
             for data in pieces:
                 now = time.monotonic()
                 taken += len(data)
-                late = now > patience and taken >= FAIR_BYTES_PER_S * (now - began)
+                overdue = now > patience and taken >= FAIR_BYTES_PER_S * (now - began)
                 large = self._file.size - start + len(data) > self._keeping.keep_bytes
-                if len(shared) == 1 and (late or large or not self._kept(data)):
+                if len(shared) == 1 and (overdue or large or not self._kept(data)):
                     self._begun = _Begun(shared[0], (start, self._file.size), data, pieces)
                     return
                 if len(shared) > 1:  # a part that several documents refer to is read once and given out twice
@@ -264,7 +267,7 @@ class Delivery:
             begun = self._next(found)
         yield from self._file.blocks(*begun.stretch)
         yield begun.held
-        yield from begun.pieces
+        yield from _in_time(begun.pieces)
         self._begun = None
         found.stretch = (0, 0)  # it has come; nothing of it is kept
         if not self.coming:
@@ -282,18 +285,13 @@ class Delivery:
                 self._begun = _Begun(wanted, (0, 0), b"", pieces)
                 return self._begun
             start = self._file.size
-            for data in pieces:
+            for data in _in_time(pieces):
                 self._file.append(data)
             for found in shared:
                 found.stretch = start, self._file.size
             if wanted in shared:
                 return _Begun(wanted, (start, self._file.size), b"", iter(()))
         raise _Nonsense("a document refers to an attachment that is not there")
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is left to come."""
-        return not self.coming
 
     def close(self) -> None:
         """Give connection and room back; what is still coming is given up."""
@@ -302,6 +300,23 @@ class Delivery:
             if self._answer is not None:
                 self._answer.close()
             self._file.close()
+
+
+def _in_time(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces; _Nonsense when they come too slowly. Only waiting for them counts, not who waits for us."""
+    waited, came = 0.0, 0
+    while True:
+        began = time.monotonic()
+        piece = next(pieces, None)
+        waited += time.monotonic() - began
+        if piece is None:
+            return
+        came += len(piece)
+        if waited >= RATE_WINDOW_S:
+            if came < LEAST_BYTES_PER_S * waited:
+                raise _Nonsense("it comes too slowly")
+            waited, came = 0.0, 0
+        yield piece
 
 
 # ------------------------------------------------------------------------------------------------- asking and judging
@@ -341,7 +356,7 @@ def _unavailable(target: Target, error: Exception) -> RegistryError:
         code, text = target.silent, f"{target.name} gave an answer that cannot be right: {error}"
     else:
         code, text = target.silent, f"{target.name}: {error}"
-    return RegistryError(code, _cut(text), location=target.home)
+    return RegistryError(code, cut(text), location=target.home)
 
 
 def _read_root(target: Target, answer: Answer) -> _Root:
@@ -387,7 +402,7 @@ def _own_errors(target: Target, body: Any, root: _Root, status: str) -> Iterator
         if missed:
             ids = ", ".join(sorted({wanted.key[1] for wanted in missed}))
             text = f"{target.name} answered without an error, and without the documents {ids}"
-            yield RegistryError(ErrorCode.REPOSITORY_ERROR, _cut(text), location=target.home)
+            yield RegistryError(ErrorCode.REPOSITORY_ERROR, cut(text), location=target.home)
         elif status != v.SUCCESS:
             text = f"{target.name} answered {status.rpartition(':')[2]} and did not say why"
             yield RegistryError(ErrorCode.REPOSITORY_ERROR, text, location=target.home)
@@ -401,7 +416,7 @@ def _missed(target: Target, found: Sequence[Found]) -> list[Wanted]:
 def _passed_on(target: Target, error: RegistryError) -> RegistryError:
     """An error of the target in its own words, cut; it says of which home it is."""
     code = error.code[:_LONGEST_NAME] or str(ErrorCode.REPOSITORY_ERROR)
-    return RegistryError(code, _cut(error.context) or "no reason was given", error.severity, target.home)
+    return RegistryError(code, cut(error.context) or "no reason was given", error.severity, target.home)
 
 
 def _text(row: Any, name: str) -> str:
@@ -412,5 +427,6 @@ def _new(row: Any, kind: str) -> str | None:
     return _text(row, f"New{kind}UniqueId")[:_LONGEST_NAME] or None
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """What others wrote, no longer than an error may be."""
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

@@ -120,8 +120,10 @@ class Discovery:
 
     def _known_here(self, patient: Identifier, deadline: float, security: bytes) -> Demographics | None:
         """What our registry was told of this patient, if this is still his identifier. Raises Unknown."""
+        # Asked for all communities that wait for it, not for the most impatient of them alone.
+        until = time.monotonic() + self._settings.deadline_s
         try:
-            return self._people.ask(cx_of(patient), lambda: self._person(patient, deadline, security), deadline)
+            return self._people.ask(cx_of(patient), lambda: self._person(patient, until, security), deadline)
         except TimeoutError:
             raise Unknown("the registry of this community gave no answer in time") from None
 
@@ -134,7 +136,7 @@ class Discovery:
             raise Unknown(silent.reason) from silent
         self._store.record_alone(found.records)
         if _refuses(found.answer):
-            codes = sorted({detail.code for detail in found.answer.details})
+            codes = _codes(detail.code for detail in found.answer.details)
             _log.warning("the registry refused a query for patients: %s", codes)
             raise Unknown("the registry of this community refused to say who the patient is (ITI-47)")
         own = cx_of(patient)
@@ -153,6 +155,8 @@ class Discovery:
         home, url = community.home_community_id, community.discovery_url
         if url is None:
             raise Unknown("the settings name no discovery_url for this community")
+        if deadline <= time.monotonic():  # no fault of the community, which its breaker would count
+            raise Unknown("no time was left to ask who the patient is there (ITI-55)")
         body, query = new_query(
             parameters,
             device=self._oid,

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 from xml.sax.saxutils import escape
@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 from atna.message import Outcome
 from atna.participants import UNKNOWN, DocumentReference, Parties
 from consent.policy import Decision
-from gateway.delivery import Delivery, Found, Keeping, Target, Wanted, deliver, late
+from gateway.delivery import Delivery, Found, Keeping, Target, Wanted, cut, deliver, late
 from gateway.fan_out import Call
 from gateway.room import Room
 from gateway.store.protocol import StoreUnavailable
@@ -56,8 +56,9 @@ class Plan:
     def refuse(self, wanted: Wanted, error: RegistryError) -> None:
         """Nobody is asked for this one; the same error is told once."""
         self.missed.append(wanted)
-        if error not in self.errors:
-            self.errors.append(error)
+        told = replace(error, context=cut(error.context))
+        if told not in self.errors:
+            self.errors.append(told)
 
 
 def asked_of(wanted: Sequence[Wanted], *, homes: bool) -> bytes:

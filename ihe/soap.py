@@ -3,7 +3,8 @@
 Read      an Envelope: the one child of Body, Addressing, the other header elements; or a SoapFault that says why not
 Write     bytes: an envelope around a body that is already serialised, or a fault
 Headers   Action at most once; MessageID any URI, kept; To, From, ReplyTo may be missing; ReplyTo and FaultTo anonymous.
-          A header with mustUnderstand that is neither WS-Addressing, wsse:Security nor our own is refused by its name.
+          A header with mustUnderstand that is neither WS-Addressing, wsse:Security, CorrelationTimeToLive (ITI-55) nor
+          our own is refused by its name.
 Fault     Sender = HTTP 400, all others 500; wsa subcodes use the action ``…/addressing/fault``, others ``…/soap/fault``
 """
 
@@ -33,7 +34,13 @@ _WSA: Final = f"{{{v.WSA}}}"
 MAX_ADDRESSING_CHARACTERS: Final = 4096
 """Of one addressing header: it is answered, logged and audited."""
 _ONCE: Final = ("Action", "MessageID", "To", "From", "ReplyTo", "FaultTo")
-_UNDERSTOOD: Final = frozenset({*(_WSA + name for name in (*_ONCE, "RelatesTo")), f"{{{v.WSSE}}}Security"})
+_UNDERSTOOD: Final = frozenset(
+    {
+        *(_WSA + name for name in (*_ONCE, "RelatesTo")),
+        f"{{{v.WSSE}}}Security",
+        f"{{{v.XCPD}}}CorrelationTimeToLive",
+    }
+)
 _PREFIXES: Final = {v.SOAP12: "s", v.WSA: "a"}
 _LONGEST_QUOTE: Final = 200
 """Characters of a peer's own words repeated to it."""

@@ -134,7 +134,7 @@ class Answer:
         """The bytes of a Document element of ``body``, attached or inline; OutcomeUnknown when they break off."""
         try:
             if len(element) == 0:
-                yield _inline(element)
+                yield from _inline(element)
             else:
                 yield from self._attached(element)
         except (MimeError, binascii.Error, httpx2.HTTPError) as error:
@@ -458,6 +458,14 @@ def _bounded(pieces: Iterator[bytes], max_bytes: int) -> bytes:
     return bytes(data)
 
 
-def _inline(element: Any) -> bytes:
+def _inline(element: Any) -> Iterator[bytes]:
+    """Base64 text, with blanks and line ends, decoded block by block."""
     text: str = element.text or ""
-    return base64.b64decode("".join(text.split()), validate=True)
+    rest, padded = "", False
+    for start in range(0, len(text), _BLOCK):
+        piece = rest + "".join(text[start : start + _BLOCK].split())
+        if padded and piece:
+            raise binascii.Error("padding within the text")
+        whole = len(piece) if start + _BLOCK >= len(text) else len(piece) // 4 * 4
+        rest, padded = piece[whole:], padded or "=" in piece[:whole]
+        yield base64.b64decode(piece[:whole], validate=True)

@@ -32,6 +32,8 @@ SECONDS: Final = Histogram(
 
 ACTION_MISSING: Final = "the header wsa:Action is missing"
 
+PATIENCE_S: Final = 0.5
+"""A thread is not kept for a whole block when the pieces come slowly, as from a partner far away."""
 _MAX_CAUSES: Final = 5
 
 
@@ -177,8 +179,8 @@ class Exchange:
         return Outgoing(self._encoding.content_type(), first, last)
 
     def next_block(self) -> tuple[bytes, bool]:
-        """The next block of the answer, and whether it was the last."""
-        return gather(self._pieces)
+        """The next block of the answer, and whether it was the last; less than a block where it comes slowly."""
+        return gather(self._pieces, PATIENCE_S)
 
     def finish(self, ok: bool) -> None:
         """Tell the reply, once, whether every byte of it was handed to the network."""

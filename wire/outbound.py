@@ -8,6 +8,7 @@ pulled by several threads, one after the other: what it iterates over must not b
 """
 
 import base64
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
@@ -151,13 +152,14 @@ def _base64(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield base64.b64encode(rest)
 
 
-def gather(pieces: Iterator[bytes]) -> tuple[bytes, bool]:
-    """About one block of pieces, and whether these were the last."""
+def gather(pieces: Iterator[bytes], patience_s: float | None = None) -> tuple[bytes, bool]:
+    """About one block of pieces, and whether these were the last; after ``patience_s`` what there is of it."""
     held: list[bytes] = []
     size = 0
+    until = None if patience_s is None else time.monotonic() + patience_s
     for piece in pieces:
         held.append(piece)
         size += len(piece)
-        if size >= BLOCK:
+        if size >= BLOCK or (until is not None and size and time.monotonic() > until):
             return b"".join(held), False
     return b"".join(held), True

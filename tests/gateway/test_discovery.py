@@ -23,7 +23,10 @@ from tests.raw_peer import dripping_headers, performing, request_of, silent
 
 P1 = "P1"
 OTHER_HOME = "1.3.6.1.4.1.21367.2011.2.7.99"
-TTL = '<x:CorrelationTimeToLive xmlns:x="urn:ihe:iti:xcpd:2009">{}</x:CorrelationTimeToLive>'
+TTL = (
+    f'<x:CorrelationTimeToLive xmlns:x="urn:ihe:iti:xcpd:2009" xmlns:s="{SOAP12}" s:mustUnderstand="1">{{}}'
+    "</x:CorrelationTimeToLive>"
+)
 NOBODY = {"code": ResponseCode.NOT_FOUND}
 
 
@@ -239,12 +242,21 @@ def test_a_community_that_fails_is_left_alone_for_a_while(asking):
     assert len(seen) == 2
 
 
+def test_a_community_is_not_blamed_for_time_that_ran_out_here(asking):
+    seen = []
+    it = asking(answering(NOBODY, seen=seen), settings={"breaker_failures": 1})
+    assert "no time was left" in why(it, seconds=-1)
+    assert seen == []
+    assert it.at(P1) == ()
+
+
 @pytest.mark.parametrize("registry", ["silent", "refusing"])
 def test_our_own_registry_without_an_answer(tmp_path, registry):
     refusal = print_patient_answer(PatientQuery("x"), message_id="1", time="2026", code=ResponseCode.ERROR)
     with performing(silent if registry == "silent" else saying(refusal)) as own:
-        with community(tmp_path, registry_url=own.url, communities=[row("http://127.0.0.1:9/")]) as it:
-            assert "registry of this community" in why(it, seconds=1)
+        listed = [row("http://127.0.0.1:9/")]
+        with community(tmp_path, registry_url=own.url, communities=listed, deadline_s=1) as it:
+            assert "registry of this community" in why(it)
             assert [one[:2] for one in it.records()] == [("ITI-47", 12 if registry == "silent" else 8)]
 
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from gateway.patients import Unknown
 from ihe import vocabulary as v
 from tests.builders import HOME, PATIENT, new_uuid, submission
 from tests.gateway.querying import (
@@ -411,7 +412,7 @@ def test_a_patient_has_another_name_in_another_community(tmp_path, behind_nobody
                 "home_community_id": METZ,
                 "query_url": metz.url,
                 "patient_id": "table",
-                "patients": {"x^^^&1.2&ISO": "y"},
+                "patients": {"x^^^&1.2&ISO": "y^^^&1.2&ISO"},
             },
         ]
         with gateway(tmp_path, HOME, behind_nobody, communities, deadline_s=5) as here:
@@ -447,3 +448,40 @@ def test_connections_are_kept(here):
         ask(here.initiating, find(home=METZ))
     client = here.room.communities.client(here.room.communities.by_home(METZ))
     assert len(client._transport._pool.connections) == 1
+
+
+def test_where_it_cannot_be_told_how_a_patient_is_named_is_an_error_of_that_community(here, monkeypatch):
+    def at(community, patient_id, deadline, *_more):
+        assert deadline > 0
+        if community.home_community_id == TRIER:
+            raise Unknown("discovery gave no answer")
+        if community.home_community_id == METZ:
+            raise ValueError(patient_id)
+        raise AssertionError
+
+    monkeypatch.setattr(here.room.patients, "at", at)
+    found = ask(here.initiating, find())
+    assert (found.status, found.objects) == ("PartialSuccess", OWN)
+    assert found.errors == [("XDSUnavailableCommunity", METZ), ("XDSUnavailableCommunity", TRIER)]
+    assert "discovery gave no answer" in found.contexts[1]
+    assert PATIENT not in found.contexts[0]
+    assert {code for code, *_ in here.told()} == {"ITI-18"}
+
+
+def test_a_patient_with_several_names_in_a_community_is_asked_for_by_each(here, monkeypatch):
+    seen, names = [], ["1^^^&1.2.3&ISO", "2^^^&1.2.3&ISO"]
+    here.trier.play = saying(response(ref("urn:uuid:1", TRIER)), seen=seen)
+    monkeypatch.setattr(here.room.patients, "at", lambda *_asked: names)
+    found = ask(here.initiating, find(home=TRIER))
+    assert (found.status, found.homes) == ("Success", [TRIER, TRIER])
+    asked = [one.findtext(f".//{{{v.RIM}}}Value") for one in seen]
+    assert asked == [f"'{name}'" for name in names]
+    assert [told[-1] for told in here.told() if told[0] == "ITI-38"] == names
+
+
+def test_a_defect_of_ours_is_answered_and_on_record(here, monkeypatch):
+    monkeypatch.setattr(here.room.fan_out, "ask", lambda _calls: 1 / 0)
+    found = ask(here.initiating, find())
+    assert (found.status, found.errors) == ("Failure", [("XDSRegistryError", HOME)])
+    assert "internal error, request" in found.contexts[0]
+    assert here.told() == [("ITI-18", 8, "answered", here.initiating, None, PATIENT)]

@@ -42,7 +42,7 @@ def back_end():
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory, houses, back_end):
     places = [(one.unique_id, one.address) for one in houses] + [(SCRIPTED, back_end.address)]
-    with gateway(tmp_path_factory.mktemp("gateway"), repositories=places, deadline_s=3) as running:
+    with gateway(tmp_path_factory.mktemp("gateway"), repositories=places, deadline_s=20) as running:
         yield running
 
 
@@ -108,6 +108,12 @@ def test_every_request_names_our_home(ours, houses):
         ("ITI-39", "answered", 8, (a, a, a, a)),
         ("ITI-43", "asked", 0, (a,)),
     ]
+
+
+def test_what_a_request_says_is_repeated_within_bounds(ours):
+    answer = ours.cross_retrieve((ONE, "1.4", "urn:oid:" + "9" * 5000), ("8" * 5000, "1.4", HERE), (ONE, "7" * 5000))
+    assert (answer.status, len(answer.errors)) == ("Failure", 3)
+    assert max(len(text) for _, text in answer.errors) <= 1000
 
 
 def test_what_a_repository_refuses_is_told_with_our_home(ours, houses):

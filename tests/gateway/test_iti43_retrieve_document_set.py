@@ -1,5 +1,6 @@
 """ITI-43 at the Initiating Gateway: two real gateways, and partners that do whatever partners do (ITI TF-2: 3.43, 3.39)."""
 
+import base64
 import contextlib
 import os
 import socket
@@ -29,7 +30,7 @@ from tests.gateway.retrieving import (
 from tests.repository.stand import multipart
 from tests.wire.soap_peer import eventually
 
-A, B, C, D, E, F = (f"urn:oid:1.3.6.1.4.1.21367.2011.2.7.{n}" for n in range(1, 7))
+A, B, C, D, E, F, G = (f"urn:oid:1.3.6.1.4.1.21367.2011.2.7.{n}" for n in range(1, 8))
 HERE, THERE, QUIET = "1.2.3.1", "1.2.3.2", "1.2.3.3"
 SPOOL = 256 * 1024
 LARGE = os.urandom(3_000_000)
@@ -41,32 +42,33 @@ FAULT = (
 
 @pytest.fixture(scope="module")
 def domain(tmp_path_factory):
-    """Our repository and that of B, their gateways; C to F and a repository of B, which play scripts."""
+    """Our repository and that of B, their gateways; C to G and a repository of B, which play scripts."""
     folder = tmp_path_factory.mktemp("domains")
     with contextlib.ExitStack() as stack:
         here = stack.enter_context(repository(folder / "here", HERE))
         there = stack.enter_context(repository(folder / "there", THERE))
-        quiet, *others = stack.enter_context(partners(B, C, D, E, F))
+        quiet, c, *late = stack.enter_context(partners(B, C, D, E, F, G))
         repositories = [(THERE, there.address), (QUIET, quiet.address)]
-        b = stack.enter_context(gateway(folder / "b", home=B, repositories=repositories, deadline_s=4))
+        b = stack.enter_context(gateway(folder / "b", home=B, repositories=repositories, deadline_s=8))
         a = stack.enter_context(
             gateway(
                 folder / "a",
                 home=A,
                 repositories=[(HERE, here.address)],
-                communities=[(B, b.responding), *((one.home, one.address) for one in others)],
-                deadline_s=4,
+                communities=[(B, b.responding), (C, c.address)]
+                + [{"home_community_id": one.home, "query_url": one.address, "deadline_s": 3} for one in late],
+                deadline_s=20,
                 spool_bytes=SPOOL,
                 breaker_failures=10_000,
             )
         )
-        yield Domain(a, b, here, there, quiet, *others)
+        yield Domain(a, b, here, there, quiet, c, late)
 
 
 class Domain:
-    def __init__(self, a, b, here, there, quiet, c, d, e, f):
+    def __init__(self, a, b, here, there, quiet, c, late):
         self.a, self.b, self.here, self.there, self.quiet = a, b, here, there, quiet
-        self.c, self.d, self.e, self.f = c, d, e, f
+        self.c, self.late = c, late
         self.kept = {}
 
     def document(self, house, data):
@@ -275,6 +277,11 @@ def bad_base64(_peer, asked):
     return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], "no=base64")])))
 
 
+def padding_within_base64(_peer, asked):
+    text = "QUFB" * (2**14 - 1) + "QQ==" + "QUFB"
+    return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], text)])))
+
+
 def a_part_that_is_not_there(_peer, asked):
     rows = [response_row(*one, xop_include("gone@peer").decode(), home=C) for one in asked]
     return http_answer(*multipart(soap_answer(retrieved_xml(rows)), {}))
@@ -309,6 +316,7 @@ BAD = {
     "no status": no_status,
     "another message": another_message,
     "bad base64": bad_base64,
+    "padding within base64": padding_within_base64,
     "part not there": a_part_that_is_not_there,
     "part twice": a_part_twice,
     "address elsewhere": an_address_elsewhere,
@@ -333,17 +341,16 @@ def test_a_partner_that_answers_badly_is_one_error_and_the_others_arrive(domain,
 
 def test_silence_and_dripping_end_at_the_deadline_and_the_others_arrive(domain):
     """Also dripping after the root part, and a silent repository behind a gateway that waits as long as we do."""
-    partners = domain.c, domain.d, domain.e, domain.f
-    for partner, act in zip(partners, (silent, drip, drip_after(10), drip_after(400)), strict=True):
+    for partner, act in zip(domain.late, (silent, drip, drip_after(10), drip_after(400)), strict=True):
         partner.plays(act(partner))
     domain.quiet.plays(silent(domain.quiet))
-    answer, found = with_others(domain, *[("1.9", "1.91", one.home) for one in partners], (QUIET, "1.92", B))
+    answer, found = with_others(domain, *[("1.9", "1.91", one.home) for one in domain.late], (QUIET, "1.92", B))
     assert (answer.status, found) == ("PartialSuccess", [])
     assert located(answer) == [
         ("XDSRepositoryError", B),
-        *sorted(("XDSUnavailableCommunity", one.home) for one in partners),
+        *sorted(("XDSUnavailableCommunity", one.home) for one in domain.late),
     ]
-    assert domain.c.gone.acquire(timeout=20)
+    assert domain.late[0].gone.acquire(timeout=20)
 
 
 # ---------------------------------------------------------------------------------------- answers that are half right
@@ -420,6 +427,19 @@ def test_either_form_of_answer_is_read(domain, plain, mtom):
     answer = domain.a.retrieve(*[("1.9", f"1.9{n}", C) for n in range(3)], plain=plain)
     found = inline(answer) if plain else answer.documents()
     assert (answer.status, found) == ("Success", [(f"1.9{n}", data) for n, data in enumerate(datas)])
+
+
+@pytest.mark.parametrize("size", [0, 1, 49_152, 49_153, 300_000])
+def test_base64_may_have_line_ends_and_blanks(domain, size):
+    data = os.urandom(size)
+    text = " \n" + base64.encodebytes(data).decode().replace("A", "A\t") + " "
+
+    def act(_peer, asked):
+        return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], text)])))
+
+    domain.c.plays(act)
+    answer = domain.a.retrieve(("1.9", "1.91", C))
+    assert (answer.status, answer.documents()) == ("Success", [("1.91", data)])
 
 
 def test_a_home_that_is_left_out_is_that_of_whom_we_asked(domain):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import delivery
 from ihe.mtom import xop_include
 from ihe.transactions import ITI_43
 from tests.gateway.retrieving import (
@@ -141,7 +142,25 @@ def test_a_stream_that_falls_silent_breaks_our_answer(tmp_path, partner):
         partner.wait(peer)
 
     partner.plays(act)
-    with asking(tmp_path / "a", partner, spool_bytes=MIB, deadline_s=1) as ours:
+    with asking(tmp_path / "a", partner, spool_bytes=MIB, deadline_s=2) as ours:
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            ours.retrieve(ASKED[0])
+        assert partner.gone.acquire(timeout=20)
+
+
+def test_a_stream_that_drips_breaks_our_answer(tmp_path, partner, monkeypatch):
+    monkeypatch.setattr(delivery, "RATE_WINDOW_S", 0.5)
+
+    def act(peer, asked):
+        peer.sendall(documents_answer(asked, [bytes(4 * MIB)], home=C)[:-MIB])
+        with contextlib.suppress(OSError):
+            while not partner.stop.wait(0.02):
+                peer.sendall(b"x")
+            return
+        partner.gone.release()
+
+    partner.plays(act)
+    with asking(tmp_path / "a", partner, spool_bytes=MIB) as ours:
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             ours.retrieve(ASKED[0])
         assert partner.gone.acquire(timeout=20)

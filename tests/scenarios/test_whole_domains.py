@@ -150,7 +150,7 @@ def the_command_line_does_the_same(world, tmp_path):
 
 def a_patient_is_found_by_hand(world):
     status, out, err = world["a"].tried(
-        *("communities", "find-patient", "--patient", PATIENT, "--json"),
+        *("communities", "find-patient", "--patient", PATIENT, "--json", "--data", str(world["a"].folder)),
         *(word for name in "bd" for word in ("--community", world[name].home)),
         who="dossier",
     )
