@@ -9,21 +9,22 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 
 from atna.message import parse
-from atna.recorder import Recorder
 from atna.settings import AuditSettings
-from atna.store.engine import begin_write, open_engine, reading
-from atna.store.outbox import Outbox
+from atna.store.engine import begin_write, reading
 from gateway.app import _joined
+from gateway.initiating import InitiatingGateway
 from gateway.responding import RespondingGateway
 from gateway.settings import GatewaySettings
 from ihe.hl7v3_answer import read_patient_answer
 from ihe.transactions import ITI_55
 from registry.feed import demographics_query
+from registry.joined import Joined
 from registry.settings import RegistrySettings
 from registry.store.patients import make_known
-from registry.store.tables import metadata, outbox
+from registry.store.tables import outbox
 from schemas import parse_xml, strict_violations
 from tests.hl7v3_queries import DEMOGRAPHICS, query
+from tests.registry.rooms import RegistryRoom
 from tests.repository.stand import SINK, envelope, served
 from wire.settings import AffinityDomainSettings, TlsSettings
 
@@ -54,16 +55,13 @@ class Registry:
 @contextmanager
 def registry(folder, *, partners=None):
     folder.mkdir(parents=True, exist_ok=True)
-    engine = open_engine(f"sqlite:///{folder}/registry.db", metadata)
-    actor = demographics_query(
-        *(engine, Outbox(engine, outbox, (SINK,), 10_000), Recorder("registry", None, "dossier-registry", "here")),
-        *(AffinityDomainSettings(partners=partners or {}), RegistrySettings(max_found_patients=3)),
-    )
-    try:
-        with served(actor, "/registry", name="registry") as address:
-            yield Registry(engine, address)
-    finally:
-        engine.dispose()
+    with closing(RegistryRoom(f"sqlite:///{folder}/registry.db")) as room:
+        patients = demographics_query(
+            *(room.engine, room.outbox, room.actor.recorder, AffinityDomainSettings(partners=partners or {})),
+            RegistrySettings(max_found_patients=3),
+        )
+        with served(Joined([room.actor, patients]), "/registry", name="registry") as address:
+            yield Registry(room.engine, address)
 
 
 @dataclass
@@ -74,6 +72,7 @@ class Community:
     registry: Registry
     joined: object
     responding: str
+    initiating: str
 
     @property
     def room(self):
@@ -118,8 +117,11 @@ def community(folder, home=HERE, *, registry_url=None, communities=(), audit_row
         domain = AffinityDomainSettings(home_community_id=home)
         with _joined(chosen, domain, audit, TlsSettings()) as joined:
             sizes = {"max_request_bytes": chosen.max_request_bytes}
-            with served(RespondingGateway(joined.room), "/responding", name="responding_gateway", **sizes) as address:
-                yield Community(home, behind, joined, address)
+            with (
+                served(RespondingGateway(joined.room), "/responding", name="responding_gateway", **sizes) as responding,
+                served(InitiatingGateway(joined.room), "/initiating", name="initiating_gateway", **sizes) as initiating,
+            ):
+                yield Community(home, behind, joined, responding, initiating)
 
 
 def row(url, home=THERE, **more):

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -15,10 +16,11 @@ from ihe.hl7v2 import Identifier
 from ihe.hl7v3_answer import FoundPatient, Reason, ResponseCode, print_patient_answer
 from ihe.hl7v3_parts import Detail
 from ihe.hl7v3_query import PatientQuery, read_patient_query
+from ihe.named import query_named
 from ihe.vocabulary import SOAP12
 from schemas import parse_xml
 from tests.gateway.discovering import HERE, OURS, THEIRS, THERE, community, row
-from tests.gateway.querying import PLAIN, SECURITY, http, message_for, saying
+from tests.gateway.querying import PLAIN, SECURITY, ask, find, http, message_for, ref, response, saying
 from tests.raw_peer import dripping_headers, performing, request_of, silent
 
 P1 = "P1"
@@ -336,6 +338,30 @@ def test_many_who_ask_at_once_ask_once(asking):
         waiting.release()
         assert [one.result() for one in found] == [(cx(),)] * 6
     assert len(seen) == 1
+
+
+# ------------------------------------------------------------------------------------------ what a consumer sees
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "asked_with"),
+    [
+        ({"code": ResponseCode.OK, "patients": [patient()]}, "Success", [cx()]),
+        (NOBODY, "Success", []),
+        ({"code": ResponseCode.ERROR, "reason": Reason.BUSY}, "PartialSuccess", []),
+    ],
+    ids=["found", "nobody", "no answer"],
+)
+def test_a_consumer_s_query_is_asked_with_the_identifiers_there(asking, told, status, asked_with):
+    seen = []
+    with performing(saying(response(ref(f"urn:uuid:{uuid.uuid4()}", THERE)), seen=seen)) as partner:
+        it = asking(answering(told), query_url=partner.url)
+        found = ask(it.initiating, find(f"{P1}^^^&{OURS}&ISO"))
+    assert found.status == status
+    assert found.homes == [THERE] * len(asked_with)
+    assert [query_named(one.find("{*}Body")[0]).patient_ids for one in seen] == [(one,) for one in asked_with]
+    assert found.errors == ([] if status == "Success" else [("XDSUnavailableCommunity", THERE)])
+    assert not any(P1 in context for context in found.contexts)
 
 
 # ------------------------------------------------------------------------------------------ two real communities

@@ -1,6 +1,8 @@
 """HL7 v3 answers to queries for patients: each case written as the schema has it and read again; what others write."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lxml import etree
 
 from ihe.hl7v2 import AckCode, Demographics, ErrorCode, Identifier, Problem
@@ -123,6 +125,35 @@ def test_what_others_may_write(inner, wanted):
         parse_xml(f'<PRPA_IN201306UV02 xmlns="urn:hl7-org:v3">{inner}</PRPA_IN201306UV02>'.encode())
     )
     assert found == wanted if isinstance(wanted, PatientAnswer) else found.patients == wanted
+
+
+READ = (
+    "acknowledgement/typeCode",
+    "acknowledgement/acknowledgementDetail/code",
+    "controlActProcess/queryAck/queryResponseCode",
+    "controlActProcess/subject/registrationEvent/subject1/patient/id",
+    "patient/patientPerson/name/family",
+    "patient/subjectOf1/queryMatchObservation/value",
+    "registrationEvent/custodian/assignedEntity/id",
+    "controlActProcess/reasonOf/detectedIssueEvent/triggerFor/actOrderRequired/code",
+)
+ATTRIBUTES = st.dictionaries(
+    st.sampled_from(["root", "extension", "code", "value"]), st.text("<&\"' 1.a\t\x85ü", max_size=6), max_size=2
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(READ), ATTRIBUTES, st.text("<&x ü", max_size=9)), max_size=8))
+def test_reading_never_raises(parts):
+    """Every path that is read, as often as it comes, with whatever attributes and text at its end."""
+    root = etree.Element("{urn:hl7-org:v3}PRPA_IN201306UV02")
+    for path, attributes, text in parts:
+        element = root
+        for name in path.split("/"):
+            element = etree.SubElement(element, f"{{urn:hl7-org:v3}}{name}")
+        element.text = text
+        for name, value in attributes.items():
+            element.set(name, value.replace("\x85", " "))
+    read_patient_answer(parse_xml(etree.tostring(root)))
 
 
 def test_texts_of_others_are_bounded():
