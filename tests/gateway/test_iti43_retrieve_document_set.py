@@ -147,6 +147,18 @@ def test_errors_of_a_community_are_passed_on_with_its_home(domain):
     assert located(answer) == [("XDSDocumentUniqueIdError", B), ("XDSUnknownRepositoryId", B)]
 
 
+def test_a_repository_behind_that_breaks_off_is_one_error_and_not_a_short_document(domain):
+    """The damage is found by the repository only while its answer leaves: the gateway beside it has not begun its own."""
+    data = os.urandom(2_000_000)
+    damaged = domain.document(domain.there, data)
+    (document,) = domain.there.index.available([damaged])
+    domain.there.store._object(document.object_key).write_bytes(data[:-10] + b"0123456789")
+    ours = domain.document(domain.here, b"ours")
+    answer = domain.a.retrieve((HERE, ours, A), (THERE, damaged, B))
+    assert (answer.status, answer.documents()) == ("PartialSuccess", [(ours, b"ours")])
+    assert located(answer) == [("XDSRepositoryError", B)]
+
+
 def test_records_on_both_sides_agree(domain):
     ours, theirs = domain.document(domain.here, b"ours"), domain.document(domain.there, b"theirs")
     domain.a.messages(), domain.b.messages()
