@@ -28,10 +28,6 @@ class GatewayStore(Protocol):
         """Keep an answer until ``expires_at``, in place of an older one; what expired by ``now`` is dropped."""
         ...
 
-    def forget(self, community: str, patient: str) -> None:
-        """Drop what is remembered of a patient there."""
-        ...
-
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""
         ...

@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
-from atna.store.engine import DRIVER_ERRORS, Engine, begin_write, open_engine, reading, write
+from atna.store.engine import DRIVER_ERRORS, Engine, open_engine, reading, write
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable
 from gateway.store.protocol import StoreUnavailable
 from gateway.store.tables import correlation, metadata, outbox
@@ -74,11 +74,6 @@ class SqlGatewayStore:
 
         with translated():
             write(self._engine, work)
-
-    def forget(self, community: str, patient: str) -> None:
-        """Drop what is remembered of a patient there."""
-        with translated(), begin_write(self._engine) as connection:
-            connection.execute(delete(correlation).where(_of(community, patient)))
 
     def busy(self) -> bool:
         """Whether the audit outbox is at its bound."""

@@ -102,8 +102,10 @@ ITI-81 one               | audit      | Audit Log Used R         |  0  | node* >
 ITI-81 refused           | audit      | Audit Log Used R         |  8  | node* > log             | Log {url}
 start                    | registry   | Application Activity E 110120 | 0 | application > launcher* |
                          | repository | Application Activity E 110120 | 0 | application > launcher* |
+                         | gateway    | Application Activity E 110120 | 0 | application > launcher* |
 stop                     | registry   | Application Activity E 110121 | 0 | application > launcher* |
                          | repository | Application Activity E 110121 | 0 | application > launcher* |
+                         | gateway    | Application Activity E 110121 | 0 | application > launcher* |
 """
 
 EVENTS = {

@@ -135,7 +135,7 @@ class Stand(WirePeer):
     def delivered(self):
         """Records that came since we last looked; whatever was written before this call is among them."""
         until = time.monotonic() + 30
-        while any(self._waiting(name) for name in ("registry", "repository")):
+        while any(self._waiting(name) for name in ("registry", "repository", "gateway")):
             assert time.monotonic() < until, "records do not leave the outbox"
             time.sleep(0.02)
         found = self.sink.records[self.seen :]

@@ -40,9 +40,6 @@ def test_a_new_answer_takes_the_place_of_an_older_one(store):
     store.remember(HOME, OURS, THEIRS, 10, 20)
     store.remember(HOME, OURS, THEIRS[:1], 11, 30)
     assert store.remembered(HOME, OURS, 25) == THEIRS[:1]
-    store.forget(HOME, OURS)
-    store.forget(HOME, OURS)
-    assert store.remembered(HOME, OURS, 25) is None
 
 
 def test_what_expired_does_not_pile_up(store, monkeypatch):
