@@ -22,7 +22,7 @@ from ihe.affinity_domain import CODED_ATTRIBUTES, CodeFileError
 from repository.settings import RepositorySettings
 from wire.affinity_domain import SHIPPED, agreed_codes
 from wire.certificate_expiry import expiries
-from wire.settings import AffinityDomainSettings
+from wire.settings import AffinityDomainSettings, TlsSettings
 
 __all__ = ["app"]
 
@@ -51,6 +51,7 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
                 "faults": [],
                 "endpoints": rows,
                 "certificates": list(_certificates(settings)),
+                "communities": list(_communities(settings)),
                 "codes": codes,
                 "scanner": settings.repository.scanner,
             }
@@ -61,6 +62,10 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
     for one in _certificates(settings):
         ends = f"until {one['until'][:10]}, {one['days']} days" if one["days"] >= 0 else f"EXPIRED {one['until'][:10]}"
         typer.echo(f"{one['file']:<18} {one['tls']:<18} {one['path']}  {ends}")
+    for one in _communities(settings):
+        address = one["query_url"] or "is never asked"
+        exchanged = ", ".join(one["transactions"])
+        typer.echo(f"community {one['home_community_id']}  {address}  {exchanged}, patient_id {one['patient_id']}")
     typer.echo(f"codes: {codes['file']}")
     for attribute, counted in codes["attributes"].items():
         typer.echo(f"  {attribute:<30} {_counted(counted)}")
@@ -73,7 +78,7 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
 def _certificates(settings: Settings) -> Iterator[dict[str, Any]]:
     """When the first of each file of certificates or revocation lists ends."""
     now = datetime.now(UTC)
-    for table, tls in tls_tables(settings):
+    for table, tls in (*tls_tables(settings), *_own_of_communities(settings)):
         for file, moment in expiries(tls).items():
             yield {
                 "tls": table,
@@ -82,6 +87,32 @@ def _certificates(settings: Settings) -> Iterator[dict[str, Any]]:
                 "until": moment.isoformat(),
                 "days": (moment - now).days,
             }
+
+
+def _own_of_communities(settings: Settings) -> Iterator[tuple[str, TlsSettings]]:
+    """Files that are named for one community alone."""
+    for number, community in enumerate(settings.gateway.communities):
+        own = {"certificate": community.certificate, "key": community.key, "ca": community.ca}
+        if any(own.values()):
+            nobody = TlsSettings(require_client_certificate=False)
+            yield f"gateway.communities.{number}", nobody.model_copy(update=own)
+
+
+def _communities(settings: Settings) -> Iterator[dict[str, Any]]:
+    """What is agreed with each community, without its table of patients."""
+    shown = (
+        "home_community_id",
+        "query_url",
+        "retrieve_url",
+        "discovery_url",
+        "patient_id",
+        "transactions",
+        "subjects",
+    )
+    for community in settings.gateway.communities:
+        yield {name: getattr(community, name) for name in shown} | {
+            "deadline_s": settings.gateway.deadline_of(community)
+        }
 
 
 def _scanner(repository: RepositorySettings) -> str:

@@ -220,6 +220,9 @@ def test_the_settings_of_each_container_are_right(prepared, tmp_path, name):
     settings = load(config, environ=environ, data=tmp_path)
     assert settings.affinity_domain.environment == "production"
     assert settings.repository.encryption == ("on" if name == "repository" else "off")
+    trusted = {service: settings.tls[service].ca.name for service in ("registry", "repository", "gateway", "audit")}
+    others = dict.fromkeys(trusted, "ca.pem")
+    assert trusted == others | ({"gateway": "partners.pem"} if name == "gateway" else {})
 
 
 def commands(group, prefix=""):

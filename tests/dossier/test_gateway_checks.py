@@ -99,6 +99,11 @@ def test_a_table_that_is_right(checked, tmp_path):
     assert (status, told["faults"], err) == (0, [], "")
     rows = {row["service"]: row["speaks"] for row in told["endpoints"]}
     assert {"responding gateway", "initiating gateway", "gateway admin"} <= set(rows)
+    first, second = told["communities"]
+    assert (first["home_community_id"], first["patient_id"], first["deadline_s"]) == (HOME, "same", 15)
+    assert (second["query_url"], second["subjects"]) == (None, ["CN=who only asks"])
+    files = {(one["file"], one["days"] >= 4) for one in told["certificates"] if one["tls"] == "gateway.communities.0"}
+    assert files == {("certificate", True), ("ca", True)}
 
 
 def test_certificates_of_a_community_that_do_not_load(checked, tmp_path):

@@ -93,8 +93,16 @@ def make(folder: Path, names: Sequence[str]) -> dict[str, Domain]:
         for who in PEOPLE:
             hosts = ["localhost", "127.0.0.1"] if who == "server" else []
             write(certs, who, *authority.issue(f"{who}.{name}", hosts))
-        domains[name] = Domain(name, place, number, free_base_port())
+        domains[name] = Domain(name, place, number, _base_port({one.base_port for one in domains.values()}))
     return domains
+
+
+def _base_port(taken: set[int]) -> int:
+    """One that no other of them will listen at: none of them does yet."""
+    while True:
+        found = free_base_port()
+        if found not in taken:
+            return found
 
 
 def settle(domains: Mapping[str, Domain]) -> None:

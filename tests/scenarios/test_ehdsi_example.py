@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.iti47_patient_demographics_query import new_query
 from ihe import vocabulary as v
 from ihe.ebrs import adhoc_query_request, read_adhoc_query_response, read_registry_response, retrieve_request
-from ihe.transactions import ITI_38, ITI_39
+from ihe.hl7v3_answer import read_patient_answer
+from ihe.hl7v3_query import PatientName, PatientParameters
+from ihe.transactions import ITI_38, ITI_39, ITI_55
 from tests.registry.rooms import FIND_DOCUMENTS
 from tests.scenarios import domains
 from wire.client import SoapClient
@@ -44,7 +47,10 @@ def countries(tmp_path_factory):
     }.items():
         assert f"/etc/dossier/{name}" in text
         text = text.replace(f"/etc/dossier/{name}", str(file))
-    text = text.replace("0.0.0.0:8030", f"127.0.0.1:{lu.base_port + 30}").replace("CN=ncp.example.org", "CN=server.de")
+    text = text.replace("0.0.0.0:8030", f"127.0.0.1:{lu.base_port + 30}")
+    for named, subject in {"CN=ncp.example.org": "CN=server.de", "CN=gateway.example.org": "CN=server.lu"}.items():
+        assert named in text
+        text = text.replace(named, subject)
     assert "/etc/dossier" not in text
     (lu.folder / "dossier.toml").write_text(text, encoding="utf-8")
     for who in domains.PEOPLE[1:]:
@@ -59,7 +65,7 @@ def countries(tmp_path_factory):
 def held(countries, tmp_path_factory):
     """By class: unique id and digest of what ``lu`` holds of the patient."""
     lu, _ = countries
-    lu.run("feed", "--patient", PATIENT)
+    lu.run("feed", "--patient", PATIENT, "--family", "Lëtz", "--given", "Anaïs", "--birth", "19910520", "--sex", "F")
     summary = SAMPLE if SAMPLE.is_file() else OWN
     report = tmp_path_factory.mktemp("reports") / "report.pdf"
     report.write_bytes(b"%PDF-1.4 a report of our own")
@@ -78,6 +84,8 @@ def test_what_another_country_asks_by_class(countries, held):
     home = tomllib.loads((EXAMPLES / "ehdsi.toml").read_text())["affinity_domain"]["home_community_id"]
     tls = de.tls("server", ca=lu.folder / "certs" / "ca.pem")
     with closing(SoapClient(tls)) as ncp:
+        assert who_is(ncp, lu, de, PatientName("LETZ", "Anais"), home) == [(PATIENT.partition("^")[0], home)]
+        assert who_is(ncp, lu, de, PatientName("Letz", "Jean"), home) == []
         for code in (SUMMARY, PRESCRIPTION, LABORATORY, IMAGING, DISCHARGE):
             entries = asked(ncp, lu, code)
             expected = [held[code][0]] if code in held else []
@@ -100,6 +108,17 @@ def test_what_another_country_asks_by_class(countries, held):
     status, _, err = lu.tried("submit", str(OWN), "--patient", PATIENT, "--type", "57016-8", "--class", "57016-8")
     assert status == 2
     assert "57016-8 is not in the code file" in err
+
+
+def who_is(ncp, lu, de, name, home):
+    """(id, home) of who is found by ITI-55."""
+    parameters = PatientParameters(names=(name,), births=("19910520",), sexes=("F",))
+    theirs = de.home.removeprefix("urn:oid:")
+    body, _ = new_query(parameters, device=theirs, to=home.removeprefix("urn:oid:"), home=theirs)
+    with ncp.call(lu.responding, ITI_55, body) as answer:
+        found = read_patient_answer(answer.body)
+    assert found.acknowledgement == "AA"
+    return [(one.identifiers[0].id, f"urn:oid:{one.home}") for one in found.patients]
 
 
 def question(code):
