@@ -307,8 +307,8 @@ def test_a_request_that_nobody_takes_ends_at_the_deadline():
 
     client = SoapClient(None, timeout_s=60)
     with performing(deaf) as peer:
-        begun = time.monotonic()
         body = QUERY.encode().replace(b"/>", b">" + b"x" * (32 * MIB) + b"</q:AdhocQueryRequest>")
+        begun = time.monotonic()
         with pytest.raises(OutcomeUnknown, match="WriteTimeout"):
             client.call(peer.url, ITI_18, body, deadline=begun + BUDGET_S)
         assert time.monotonic() - begun < HANGS_S
