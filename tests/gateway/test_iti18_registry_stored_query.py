@@ -29,7 +29,7 @@ from tests.wire.soap_peer import eventually
 
 METZ, TRIER, LIEGE = "urn:oid:1.2.250.1", "urn:oid:1.2.276.1", "urn:oid:1.2.56.1"
 MIB = 2**20
-BUDGET_S = 0.6
+BUDGET_S = 1.5
 OWN = [("ExtrinsicObject", HOME)]
 FROM_METZ = [("ExtrinsicObject", METZ)] * 2
 

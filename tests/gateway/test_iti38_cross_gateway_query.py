@@ -150,7 +150,7 @@ def test_the_record_holds_the_query_as_it_came(here):
 @pytest.fixture
 def scripted(tmp_path):
     """A gateway in front of a registry that plays what the test wants."""
-    with performing(silent) as peer, gateway(tmp_path, HOME, peer.url, deadline_s=0.5, max_answer_bytes=2**20) as it:
+    with performing(silent) as peer, gateway(tmp_path, HOME, peer.url, deadline_s=1.5, max_answer_bytes=2**20) as it:
         it.registry = peer
         yield it
 

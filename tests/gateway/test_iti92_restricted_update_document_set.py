@@ -115,7 +115,7 @@ def test_a_message_in_no_right_form_is_refused(here, behind):
 
 @pytest.fixture
 def scripted(tmp_path):
-    with performing(silent) as peer, gateway(tmp_path, HOME, peer.url, deadline_s=0.5) as it:
+    with performing(silent) as peer, gateway(tmp_path, HOME, peer.url, deadline_s=1.5) as it:
         it.registry = peer
         yield it
 

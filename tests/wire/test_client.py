@@ -307,10 +307,10 @@ def test_a_request_that_nobody_takes_ends_at_the_deadline():
 
     client = SoapClient(None, timeout_s=60)
     with performing(deaf) as peer:
-        body = QUERY.encode().replace(b"/>", b">" + b"x" * (32 * MIB) + b"</q:AdhocQueryRequest>")
+        body = QUERY.encode().replace(b"/>", b">" + b"x" * (24 * MIB) + b"</q:AdhocQueryRequest>")
         begun = time.monotonic()
         with pytest.raises(OutcomeUnknown, match="WriteTimeout"):
-            client.call(peer.url, ITI_18, body, deadline=begun + BUDGET_S)
+            client.call(peer.url, ITI_18, body, deadline=begun + 3 * BUDGET_S)
         assert time.monotonic() - begun < HANGS_S
     client.close()
 
@@ -372,8 +372,8 @@ def test_nothing_is_sent_when_the_time_is_over(client, endpoint, actor):
 
 
 def test_a_deadline_belongs_to_its_call_alone(client, endpoint):
-    client.call(url(endpoint), ITI_18, QUERY.encode(), deadline=time.monotonic() + 0.5).close()
-    time.sleep(0.6)
+    client.call(url(endpoint), ITI_18, QUERY.encode(), deadline=time.monotonic() + 1).close()
+    time.sleep(1.1)
     client.call(url(endpoint), ITI_18, QUERY.encode()).close()
     assert len(client._transport._pool.connections) == 1
 
