@@ -9,7 +9,7 @@ DCM: Final = "DCM"
 IHE: Final = "IHE Transactions"
 
 TRANSACTIONS: Final = tuple(
-    f"ITI-{number}" for number in (8, 18, 38, 39, 41, 42, 43, 44, 51, 55, 57, 61, 62, 64, 81, 86, 92)
+    f"ITI-{number}" for number in (8, 18, 38, 39, 41, 42, 43, 44, 47, 51, 55, 57, 61, 62, 64, 81, 86, 92)
 )
 """EventTypeCodes of transactions."""
 
