@@ -97,6 +97,41 @@ ITI-86 partly            | repository | Patient Record D ITI-86  |  0  | node* >
 ITI-86 refused           | repository | Patient Record D ITI-86  |  8  | node* > repository      | Erased document {d}
 ITI-86 registry away     | repository | Patient Record D ITI-86  |  0  | node* > repository      | Patient {p}; Erased document {d}
                          | repository | Query E ITI-18           | 12  | own* > its registry     | Patient {p}; Query ITI-18 {query}
+ITI-38                   | gateway    | Query E ITI-38           |  0  | node* > responding      | Patient {p}; Query home ITI-38 {query}
+                         | gateway    | Query E ITI-18           |  0  | own* > its registry     | Patient {p}; Query home ITI-18 {query}
+                         | registry   | Query E ITI-18           |  0  | node* > registry        | Patient {p}; Query ITI-18 {query}
+ITI-38 registry refuses  | gateway    | Query E ITI-38           |  8  | node* > responding      | Patient {p}; Query home ITI-38 {query}
+                         | gateway    | Query E ITI-18           |  8  | own* > its registry     | Patient {p}; Query home ITI-18 {query}
+                         | registry   | Query E ITI-18           |  8  | node* > registry        | Patient {p}; Query ITI-18 {query}
+ITI-38 refused           | gateway    | Query E ITI-38           |  8  | node* > responding      | Query home ITI-38 {query}
+ITI-39                   | gateway    | Export R ITI-39          |  0  | responding > node*      | Document home {d}
+                         | gateway    | Import C ITI-43          |  0  | its repository > own*   | Document home {d}
+                         | repository | Export R ITI-43          |  0  | repository > node*      | Patient {p}; Document {d}
+ITI-39 partly            | gateway    | Export R ITI-39          |  0  | responding > node*      | Document home {d}
+                         | gateway    | Export R ITI-39          |  8  | responding > node*      | Document home {e}
+                         | gateway    | Import C ITI-43          |  0  | its repository > own*   | Document home {d}
+                         | gateway    | Import C ITI-43          |  8  | its repository > own*   | Document home {e}
+                         | repository | Export R ITI-43          |  0  | repository > node*      | Patient {p}; Document {d}
+                         | repository | Export R ITI-43          |  8  | repository > node*      | Document {e}
+ITI-39 refused           | gateway    | Export R ITI-39          |  8  | responding > node*      | Document {d}
+ITI-55                   | gateway    | Query E ITI-55           |  0  | node* > responding      | Patient {p}; Query home ITI-55 {query}
+                         | gateway    | Query E ITI-47           |  0  | own* > its registry     | Patient {p}; Query ITI-47 made
+                         | registry   | Query E ITI-47           |  0  | node* > registry        | Patient {p}; Query ITI-47 made
+ITI-55 nobody            | gateway    | Query E ITI-55           |  0  | node* > responding      | Query home ITI-55 {query}
+                         | gateway    | Query E ITI-47           |  0  | own* > its registry     | Query ITI-47 made
+                         | registry   | Query E ITI-47           |  0  | node* > registry        | Query ITI-47 made
+ITI-55 refused           | gateway    | Query E ITI-55           |  8  | node* > responding      | Query home ITI-55 {query}
+                         | gateway    | Query E ITI-47           |  8  | own* > its registry     | Query ITI-47 made
+                         | registry   | Query E ITI-47           |  8  | node* > registry        | Query ITI-47 made
+ITI-92 across            | gateway    | Import U ITI-92          |  0  | node* > responding      | Patient {p}; SubmissionSet home {s}
+                         | gateway    | Export U ITI-92          |  0  | own* > its registry     | Patient {p}; SubmissionSet home {s}
+                         | registry   | Import U ITI-92          |  0  | node* > registry        | Patient {p}; SubmissionSet home {s}
+ITI-18 across            | gateway    | Query E ITI-18           |  0  | node* > initiating      | Patient {p}; Query ITI-18 {query}
+                         | gateway    | Query E ITI-18           |  0  | own* > its registry     | Patient {p}; Query home ITI-18 {query}
+                         | registry   | Query E ITI-18           |  0  | node* > registry        | Patient {p}; Query ITI-18 {query}
+ITI-43 across            | gateway    | Export R ITI-43          |  0  | initiating > node*      | Document home {d}
+                         | gateway    | Import C ITI-43          |  0  | its repository > own*   | Document home {d}
+                         | repository | Export R ITI-43          |  0  | repository > node*      | Patient {p}; Document {d}
 ITI-81                   | audit      | Audit Log Used R         |  0  | node* > log             | Log {url}
 ITI-81 one               | audit      | Audit Log Used R         |  0  | node* > log             | Log {url}
 ITI-81 refused           | audit      | Audit Log Used R         |  8  | node* > log             | Log {url}
@@ -119,6 +154,7 @@ EVENTS = {
 }
 ROLES = {"110150": "Application", "110151": "Application Launcher", "110152": "Destination", "110153": "Source"}
 IP, NAME = 2, 1
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Name: ParticipantObjectTypeCode, -Role, -DataLifeCycle, ParticipantObjectIDTypeCode (code, system, text), details that
 # must be there beside those of OWN_DETAILS
@@ -132,6 +168,10 @@ HOME = "urn:ihe:iti:xca:2010:homeCommunityId"
 STORED_QUERY = ("ITI-18", "IHE Transactions", "Registry Stored Query")
 MULTI_PATIENT = ("ITI-51", "IHE Transactions", "Multi-Patient Stored Query")
 DEMOGRAPHICS = ("ITI-47", "IHE Transactions", "Patient Demographics Query HL7 v3")
+CROSS_QUERY = ("ITI-38", "IHE Transactions", "Cross Gateway Query")
+DISCOVERY = ("ITI-55", "IHE Transactions", "Cross Gateway Patient Discovery")
+OTHER_HOME = "ihe:homeCommunityID"
+"""The framework spells it so for documents and patients that are found, and differently for queries."""
 OBJECTS = {
     "Patient": (1, 1, None, PATIENT_ID, ()),
     "Patient v2": (1, 1, None, PATIENT_ID, ("MSH-10",)),
@@ -148,6 +188,9 @@ OBJECTS = {
     "Query home ITI-18": (2, 24, None, STORED_QUERY, ("QueryEncoding", HOME)),
     "Query ITI-51": (2, 24, None, MULTI_PATIENT, ("QueryEncoding",)),
     "Query ITI-47": (2, 24, None, DEMOGRAPHICS, ("QueryEncoding",)),
+    "Query home ITI-38": (2, 24, None, CROSS_QUERY, ("QueryEncoding", HOME)),
+    "Query home ITI-55": (2, 24, None, DISCOVERY, ("QueryEncoding", OTHER_HOME)),
+    "Document home": (2, 3, None, DOCUMENT_ID, ("Repository Unique Id", OTHER_HOME)),
     "Document": (2, 3, None, DOCUMENT_ID, ("Repository Unique Id",)),
     "Erased document": (2, 3, 15, DOCUMENT_ID, ("Repository Unique Id",)),
     "Object": (2, 3, 15, ("urn:ihe:iti:2017:ObjectRef", "IHE XDS Metadata", "registry object reference"), ()),
@@ -201,6 +244,7 @@ class Places:
 
     registry: str
     repository: str
+    gateway: str
     log: str
     host: str
     home: str
@@ -254,7 +298,11 @@ def _party(one, syslog, places):
         (places.registry, loopback, True): "registry",
         (places.registry, loopback, False): "its registry",
         (places.repository, loopback, True): "repository",
+        (places.repository, loopback, False): "its repository",
+        (f"{places.gateway}/responding", loopback, True): "responding",
+        (f"{places.gateway}/initiating", loopback, True): "initiating",
         (f"dossier-repository@{places.host}", host, True): "own",
+        (f"dossier-gateway@{places.host}", host, True): "own",
         ("HOSPITAL|ADT", loopback, False): "adt",
         ("AD|XDS", host, True): "feed",
         (syslog.process_id, host, False): "application",
@@ -272,7 +320,8 @@ def _object(item, places):
     asked = {name for name in details if name not in OWN_DETAILS}
     kind = (item.type_code, item.role, item.life_cycle, (item.id_type.code, item.id_type.system, item.id_type.text))
     assert details.get("QueryEncoding", b"UTF-8") == b"UTF-8"
-    assert details.get(HOME, places.home.encode()) == places.home.encode()
+    for home in (HOME, OTHER_HOME):
+        assert details.get(home, places.home.encode()) == places.home.encode()
     assert (item.query is not None) == (item.role == 24)
     assert item.name == ("Security Audit Log" if item.role == 13 else None)
     names = [name for name, row in OBJECTS.items() if (*kind, asked) == (*row[:4], set(row[4]))]
@@ -285,4 +334,5 @@ def _object(item, places):
             return "Made set"
         names.remove("Made set")
     assert len(names) == 1, (item, names)
-    return f"{names[0]} {item.id}"
+    made = item.id_type.code == "ITI-47" and UUID.fullmatch(item.id)  # a gateway's own question
+    return f"{names[0]} {'made' if made else item.id}"

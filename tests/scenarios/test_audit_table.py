@@ -27,12 +27,16 @@ from ihe.ebrs import (
 from ihe.registry_objects import Kind
 from ihe.transactions import (
     ITI_18,
+    ITI_38,
+    ITI_39,
     ITI_42,
+    ITI_43,
     ITI_44_ADD,
     ITI_44_RESOLVE,
     ITI_44_REVISE,
     ITI_47,
     ITI_51,
+    ITI_55,
     ITI_57,
     ITI_61,
     ITI_62,
@@ -83,6 +87,7 @@ class Stand(WirePeer):
     def __init__(self, server, sink):
         super().__init__(server, None)
         self.server, self.sink = server, sink
+        self.gateway = f"http://127.0.0.1:{server.base_port + 30}"
         self.audit = f"http://127.0.0.1:{server.base_port + 40}"
         self.seen = 0
 
@@ -101,6 +106,10 @@ class Stand(WirePeer):
             "//*[local-name()='acknowledgement']/*[local-name()='typeCode']/@code"
         )
         return found
+
+    def to_gateway(self, side, transaction, body):
+        """A message to ``responding`` or ``initiating``."""
+        return self._send(f"{self.gateway}/{side}", transaction, PLAIN, body)
 
     def post_soap(self, transaction, body):
         return self._send(self._registry, transaction, PLAIN, body)
@@ -154,7 +163,7 @@ class Stand(WirePeer):
 
     @property
     def places(self):
-        return Places(self._registry, self._repository, self.audit, socket.gethostname(), HOME)
+        return Places(self._registry, self._repository, self.gateway, self.audit, socket.gethostname(), HOME)
 
 
 def document_of(objects):
@@ -462,7 +471,7 @@ class RegistryAway:
     """The registry's worker is stopped, then killed with what it was sent: it can say nothing, now or later."""
 
     def __init__(self, stand):
-        self.server = stand.server
+        self.stand, self.server = stand, stand.server
 
     def __enter__(self):
         while not self.server.signal("registry-1", signal.SIGSTOP):
@@ -473,6 +482,7 @@ class RegistryAway:
         self.server.signal("registry-1", signal.SIGKILL)
         while self.server.pid("registry-1") in {old, None} or not self._answers():
             time.sleep(0.05)
+        self.stand.close()  # connections to the dead: each is opened anew when it is used
 
     def _answers(self):
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.base_port + 10, timeout=20)) as connection:
@@ -536,6 +546,81 @@ def remove_without_registry(stand):
     yield {"p": patient, "d": document, "query": GET_DOCUMENTS}
 
 
+def across(side, transaction, query_id, status="Success", home=None, **parameters):
+    """A case of a stored query to one of the gateways."""
+
+    def does(stand):
+        known = {"p": stand.patient(), "query": query_id}
+        stand.registered(known["p"])
+        yield
+        asked = {f"${name}": value.format_map(known) for name, value in parameters.items()}
+        body = adhoc_query_request(query_id, asked, home=home)
+        assert stand.to_gateway(side, transaction, body).status == status
+        yield known
+
+    return does
+
+
+case("ITI-38")(across("responding", ITI_38, FIND_DOCUMENTS, **FIND))
+case("ITI-38 registry refuses")(
+    across("responding", ITI_38, FIND_DOCUMENTS, "Failure", XDSDocumentEntryPatientId="'{p}'")
+)
+case("ITI-38 refused")(across("responding", ITI_38, GET_DOCUMENTS, "Failure", XDSDocumentEntryEntryUUID="('{p}')"))
+case("ITI-18 across")(across("initiating", ITI_18, FIND_DOCUMENTS, **FIND))
+
+
+def retrieves_across(side, transaction, *wanted, status, home=HOME):
+    def does(stand):
+        patient = stand.patient()
+        documents = [stand.provided(patient) if one else new_oid() for one in wanted]
+        yield
+        place = f"<x:HomeCommunityId>{home}</x:HomeCommunityId>" if home else ""
+        rows = "".join(
+            f"<x:DocumentRequest>{place}<x:RepositoryUniqueId>{REPOSITORY}</x:RepositoryUniqueId>"
+            f"<x:DocumentUniqueId>{one}</x:DocumentUniqueId></x:DocumentRequest>"
+            for one in documents
+        )
+        body = f'<x:RetrieveDocumentSetRequest xmlns:x="{v.XDSB}">{rows}</x:RetrieveDocumentSetRequest>'.encode()
+        assert stand.to_gateway(side, transaction, body).status == status
+        yield {"p": patient, **dict(zip("de", documents, strict=False))}
+
+    return does
+
+
+case("ITI-39")(retrieves_across("responding", ITI_39, True, status="Success"))
+case("ITI-39 partly")(retrieves_across("responding", ITI_39, True, False, status="PartialSuccess"))
+case("ITI-39 refused")(retrieves_across("responding", ITI_39, True, status="Failure", home=None))
+case("ITI-43 across")(retrieves_across("initiating", ITI_43, True, status="Success"))
+
+
+def discovers(parameters, told):
+    def does(stand):
+        patient = stand.patient()
+        query_id = uuid.uuid4().hex
+        yield
+        asked = parameters(patient.partition("^")[0])
+        body = query(asked, query_id=f'<queryId root="1.2.3" extension="{query_id}"/>')
+        found = stand.to_gateway("responding", ITI_55, body).body
+        assert found.xpath("string(//*[local-name()='queryResponseCode']/@code)") == told
+        yield {"p": patient, "query": f"1.2.3^{query_id}"}
+
+    return does
+
+
+case("ITI-55")(discovers(by_id, "OK"))
+case("ITI-55 nobody")(discovers(lambda _id: by_id("NOBODY"), "NF"))
+case("ITI-55 refused")(discovers(lambda _id: "", "AE"))
+
+
+@case("ITI-92 across")
+def restricted_update_across(stand):
+    patient = stand.patient()
+    objects = new_version(stand.registered(patient), RESTRICTED, patient=patient)
+    yield
+    assert stand.to_gateway("responding", ITI_92, written(objects)).status == "Success"
+    yield {"p": patient, "s": set_id(objects)}
+
+
 # --------------------------------------------------------------------------------------------------------- the tests
 
 
@@ -573,9 +658,7 @@ def test_reading_the_log_is_on_record(stand, name):
 
 
 def test_every_transaction_has_its_cases():
-    # Those between communities take two domains, and have a table of their own.
-    across = {"ITI-38", "ITI-39", "ITI-55"}
-    spoken = {one.code for one in TRANSACTIONS} - across | {"ITI-8", "ITI-64", "ITI-81"}
+    spoken = {one.code for one in TRANSACTIONS} | {"ITI-8", "ITI-64", "ITI-81"}
     assert {name.split()[0] for name in ROWS} - {"start", "stop"} == spoken
     for transaction in spoken:
         outcomes = {row.outcome for name, rows in ROWS.items() if name.split()[0] == transaction for row in rows}
