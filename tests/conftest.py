@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dossier.__main__ import main
 from dossier.console import CommandError
 from dossier.demo import RunningDossier, serving
+
+# How long an example takes says how busy the machine is; no test is about that.
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @dataclass(frozen=True)
