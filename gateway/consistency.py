@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ihe.datatypes import parse_cx
+from wire.settings import peer_key
 
 __all__ = ["community_faults", "gateway_faults", "rows", "validated"]
 
@@ -76,7 +77,15 @@ def _plain(row: Any) -> Given:
 def _subjects(row: Given) -> Iterator[str]:
     subjects = row.get("subjects")
     if isinstance(subjects, Sequence) and not isinstance(subjects, str):
-        yield from (one for one in subjects if isinstance(one, str))
+        yield from (_spelled(one) for one in subjects if isinstance(one, str))
+
+
+def _spelled(subject: str) -> str:
+    """In the one spelling that callers are compared with; what is no subject is told of elsewhere."""
+    try:
+        return peer_key(subject)
+    except ValueError:
+        return subject
 
 
 def _oid(value: Any) -> str:

@@ -29,18 +29,21 @@ class FanOut:
     def __init__(self, threads: int) -> None:
         self._pool: Final = ThreadPoolExecutor(threads, thread_name_prefix="community")
 
-    def ask(self, calls: Sequence[Call[T]], *, discard: Callable[[T], None] = lambda _result: None) -> list[T | None]:
+    def ask(
+        self, calls: Sequence[Call[T]], *, here: bool = False, discard: Callable[[T], None] = lambda _result: None
+    ) -> list[T | None]:
         """What each call gave, in their order; ``None`` for one that was not ready a moment after its deadline.
 
-        The first call runs in this thread: put first what is always asked. ``discard`` is told what comes too late.
+        ``here``: the first runs in this thread, which then is held as long as it takes: for what is our own.
+        ``discard`` is told what comes too late.
         """
-        if not calls:
-            return []
-        futures = [self._pool.submit(call.run) for call in calls[1:]]
+        own = calls[:1] if here else ()
+        others = calls[len(own) :]
+        futures = [self._pool.submit(call.run) for call in others]
         waiting = list(futures)
         try:
-            results: list[T | None] = [calls[0].run()]
-            for call, future in zip(calls[1:], futures, strict=True):
+            results: list[T | None] = [call.run() for call in own]
+            for call, future in zip(others, futures, strict=True):
                 results.append(_result(future, call.deadline, discard))
                 waiting.remove(future)
         finally:

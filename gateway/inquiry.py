@@ -35,6 +35,8 @@ OUTCOMES: Final = {
 """By the status of an answer; a mixed one takes two records (ITI TF-2: 3.18.5.1, 3.38.5.1)."""
 
 MOST_PATIENTS_RECORDED: Final = 10
+MOST_RECORDED_BYTES: Final = 16 * 2**20
+"""Of the text of one query, over all records of the request itself."""
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _BUSY: Final = 503
 
@@ -106,12 +108,17 @@ class Inquiry:
                 decision=self.decision.rule,
                 home_community_id=self.home,
             )
-            for patient_id in self.question.named.patient_ids[:MOST_PATIENTS_RECORDED] or (None,)
+            for patient_id in self._patients() or (None,)
             for outcome in outcomes
         ]
         self.room.store.record_alone(
             [*records, *(self._sent(one, outcome) for one in sent for outcome in one.outcomes)]
         )
+
+    def _patients(self) -> Sequence[str]:
+        """Whom a record is written for. Each repeats the whole query: many of a long one are bounded together."""
+        named = self.question.named.patient_ids[:MOST_PATIENTS_RECORDED]
+        return named if len(named) * len(self.question.text) <= MOST_RECORDED_BYTES else named[:1]
 
     def _sent(self, sent: Sent, outcome: Outcome) -> bytes:
         return self.room.records.queried(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from atna.message import Outcome
-from consent.policy import decide
+from gateway.callers import may_consume
 from gateway.communities import Open
 from gateway.fan_out import Call
 from gateway.inquiry import OUTCOMES, Inquiry, Sent, codes_of, registry_silent
@@ -47,7 +47,7 @@ class _Asked:
 
 def answer(room: Room, request: Request) -> Reply:
     """Ask whom it concerns, all at once; merge; recorded before the first byte leaves."""
-    decision = decide(request.caller, request.transaction.code, room.granted(request.caller))
+    decision = may_consume(room.settings, request.caller, request.transaction.code, room.granted)
     inquiry = Inquiry(room, request, decision)
     inquiry.home = inquiry.question.home
     try:
@@ -92,9 +92,10 @@ def _ask_all(
     late = [partial(_registry_late, inquiry)] if ourselves else []
     for community in others:
         deadline = inquiry.begun + inquiry.room.settings.deadline_of(community)
-        calls.append(Call(partial(_ask, inquiry, community, patient, deadline), deadline))
-        late.append(partial(_late, inquiry, community, patient))
-    results = inquiry.room.fan_out.ask(calls)
+        begun: list[Sent] = []
+        calls.append(Call(partial(_ask, inquiry, community, patient, deadline, begun), deadline))
+        late.append(partial(_late, community, begun))
+    results = inquiry.room.fan_out.ask(calls, here=ourselves)
     return [too_late() if result is None else result for result, too_late in zip(results, late, strict=True)]
 
 
@@ -119,18 +120,23 @@ def _unanswered(inquiry: Inquiry, error: RegistryError) -> _Asked:
     return _Asked(Said(good=False, errors=(error,)), (sent,))
 
 
-def _ask(inquiry: Inquiry, community: Community, patient: ForPatient | None, deadline: float) -> _Asked:
-    """One community, in a thread of its own: nothing of the request but bytes and texts is touched here."""
+def _ask(
+    inquiry: Inquiry, community: Community, patient: ForPatient | None, deadline: float, begun: list[Sent]
+) -> _Asked:
+    """One community, in a thread of its own: nothing of the request but bytes and texts is touched here.
+
+    ``begun`` takes each question before it leaves.
+    """
     home = community.home_community_id
     try:
         if patient is None:
-            return _ask_once(inquiry, community, inquiry.question.text, None, deadline)
+            return _ask_once(inquiry, community, (inquiry.question.text, None), deadline, begun)
         there = inquiry.room.patients.at(community, patient.patient_id, deadline, inquiry.security)
         asked = _Asked(Said(good=True))  # nobody knows the patient there: nothing is asked, and nothing is wrong
         for number, patient_id in enumerate(there):
             same = patient_id == patient.patient_id
             text = inquiry.question.text if same else patient.asked(patient_id)
-            one = _ask_once(inquiry, community, text, patient_id, deadline)
+            one = _ask_once(inquiry, community, (text, patient_id), deadline, begun)
             asked = one if number == 0 else _both(asked, one)
             if not one.said.good:
                 break
@@ -152,14 +158,17 @@ def _both(first: _Asked, second: _Asked) -> _Asked:
     return _Asked(said, (*first.sent, *second.sent))
 
 
-def _ask_once(inquiry: Inquiry, community: Community, text: bytes, patient_id: str | None, deadline: float) -> _Asked:
+def _ask_once(
+    inquiry: Inquiry, community: Community, question: tuple[bytes, str | None], deadline: float, begun: list[Sent]
+) -> _Asked:
+    text, patient_id = question
     room, home, url = inquiry.room, community.home_community_id, community.query_url
     assert url is not None
     sent = partial(Sent, ITI_38, url, text, patient_id, home)
     try:
-        with (
-            room.communities.guard(community),
-            room.communities.client(community).call(
+        with room.communities.guard(community):
+            begun.append(sent((Outcome.MAJOR_FAILURE,), str(ErrorCode.UNAVAILABLE_COMMUNITY)))
+            with room.communities.client(community).call(
                 url,
                 ITI_38,
                 text,
@@ -167,9 +176,8 @@ def _ask_once(inquiry: Inquiry, community: Community, text: bytes, patient_id: s
                 deadline=deadline,
                 max_bytes=room.settings.max_answer_bytes,
                 plain_only=True,
-            ) as answered,
-        ):
-            said = judged(answered.body, home)
+            ) as answered:
+                said = judged(answered.body, home)
     except Open as error:
         return _Asked(unavailable(home, str(error)))
     except PeerFault as error:
@@ -182,11 +190,9 @@ def _ask_once(inquiry: Inquiry, community: Community, text: bytes, patient_id: s
     return _Asked(said, (sent((Outcome.MAJOR_FAILURE,), codes_of(said.errors)),))
 
 
-def _late(inquiry: Inquiry, community: Community, patient: ForPatient | None) -> _Asked:
-    """It did not even say that it was late: a name that is not resolved, an answer that takes too long to read."""
-    home, url = community.home_community_id, community.query_url
-    assert url is not None
-    said = unavailable(home, "no answer in time")
-    patient_id = None if patient is None else patient.patient_id
-    outcomes = (Outcome.MAJOR_FAILURE,)
-    return _Asked(said, (Sent(ITI_38, url, inquiry.question.text, patient_id, home, outcomes, codes_of(said.errors)),))
+def _late(community: Community, begun: Sequence[Sent]) -> _Asked:
+    """It did not even say that it was late: a name that is not resolved, an answer that takes too long to read.
+
+    What left for it by now is on record, and nothing else.
+    """
+    return _Asked(unavailable(community.home_community_id, "no answer in time"), tuple(begun))

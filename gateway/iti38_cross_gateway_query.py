@@ -28,7 +28,7 @@ __all__ = ["answer"]
 
 def answer(room: Room, request: Request) -> Reply:
     """Ask our registry and pass on what it says; recorded before the first byte leaves."""
-    decision = may_ask(room.settings, request.caller, request.transaction.code, room.granted(request.caller))
+    decision = may_ask(room.settings, request.caller, request.transaction.code, room.granted)
     inquiry = Inquiry(room, request, decision, room.home)
     try:
         inquiry.admit()

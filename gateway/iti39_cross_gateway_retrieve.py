@@ -29,7 +29,7 @@ REPOSITORIES_SHARE: Final = 0.6
 
 def answer(room: Room, request: Request) -> Reply:
     """Answer an ITI-39 request. The audit records are durable before the first byte of the answer."""
-    decision = may_ask(room.settings, request.caller, request.transaction.code, room.granted(request.caller))
+    decision = may_ask(room.settings, request.caller, request.transaction.code, room.granted)
     return retrieve(request, room, decision, lambda asked: _plan(room, request, asked))
 
 

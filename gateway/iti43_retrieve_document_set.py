@@ -13,7 +13,7 @@ Errors   XDSMissingHomeCommunityId, XDSUnknownCommunity, XDSUnknownRepositoryId 
 from collections.abc import Sequence
 from functools import partial
 
-from consent.policy import decide
+from gateway.callers import may_consume
 from gateway.delivery import Target, Wanted
 from gateway.passed_on import security_header
 from gateway.retrieval import Plan, ask_repositories, asked_of, missing_home, retrieve, same_home, unknown_home
@@ -29,7 +29,7 @@ __all__ = ["answer"]
 
 def answer(room: Room, request: Request) -> Reply:
     """Answer an ITI-43 request. The audit records are durable before the first byte of the answer."""
-    decision = decide(request.caller, request.transaction.code, room.granted(request.caller))
+    decision = may_consume(room.settings, request.caller, request.transaction.code, room.granted)
     return retrieve(request, room, decision, lambda asked: _plan(room, request, asked))
 
 

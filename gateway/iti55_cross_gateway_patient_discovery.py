@@ -115,7 +115,7 @@ def failed(room: Room, request: Request, error: Exception) -> Reply:
 
 
 def _read(room: Room, request: Request) -> _Discovery:
-    decision = may_ask(room.settings, request.caller, ITI_55.code, room.granted(request.caller))
+    decision = may_ask(room.settings, request.caller, ITI_55.code, room.granted)
     deadline = time.monotonic() + room.settings.deadline_s
     return _Discovery(room, request, decision, read_patient_query(request.body), deadline)
 

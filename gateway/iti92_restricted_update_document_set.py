@@ -60,7 +60,7 @@ class _Update:
 
     def __init__(self, room: Room, request: Request) -> None:
         self._room, self._request = room, request
-        self._decision = may_ask(room.settings, request.caller, ITI_92.code, room.granted(request.caller))
+        self._decision = may_ask(room.settings, request.caller, ITI_92.code, room.granted)
         self._named = submission_named(request.body)
 
     def admit(self) -> None:

@@ -15,7 +15,7 @@ __all__ = ["cut", "with_home"]
 _START, _END = b"<rim:RegistryObjectList>", b"</rim:RegistryObjectList>"
 _OBJECTS: Final = (b"<rim:ExtrinsicObject", b"<rim:RegistryPackage", b"<rim:Association", b"<rim:ObjectRef")
 _RIM: Final = f'xmlns:rim="{v.RIM}"'.encode()
-_DECLARED: Final = re.compile(rb"xmlns(?::([A-Za-z]+))?=")
+_DECLARED: Final = re.compile(rb"xmlns(?::([^\s=]+))?\s*=")
 _KNOWN: Final = frozenset({b"s", b"a", b"query", b"rs", b"rim"})
 # A "<" that begins anything but an element with the prefix rim, or an object whose name no blank follows.
 _STRANGE: Final = re.compile(

@@ -25,6 +25,7 @@ __all__ = [
     "PartnerSettings",
     "Strictness",
     "TlsSettings",
+    "peer_key",
 ]
 
 Strictness = Literal["reject", "warn"]
@@ -62,7 +63,7 @@ HomeCommunityId = Annotated[str, AfterValidator(_home)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 
 
-def _partner_key(text: str) -> str:
+def peer_key(text: str) -> str:
     """``sha256:`` and 64 hex digits (colons and capitals allowed), or an RFC 4514 subject; brought to one spelling."""
     if text.lower().startswith("sha256:"):
         fingerprint = "sha256:" + text[7:].replace(":", "").strip().lower()
@@ -81,7 +82,7 @@ def _proxy(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text.strip(), strict=False))
     except ValueError:
-        return _partner_key(text)
+        return peer_key(text)
 
 
 def _listed(value: object) -> object:
@@ -89,7 +90,7 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-PartnerKey = Annotated[str, AfterValidator(_partner_key)]
+PartnerKey = Annotated[str, AfterValidator(peer_key)]
 PartnerKeys = Annotated[tuple[PartnerKey, ...], BeforeValidator(_listed)]
 Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], BeforeValidator(_listed)]
 

@@ -29,12 +29,12 @@ patient_id = "discover"
 home_community_id = "1.2.250.1"
 query_url = "http://127.0.0.1:9000/responding"
 certificate = "/no/such/file.pem"
-subjects = ["CN=gateway.example", "no subject"]
+subjects = ["CN=gateway.example,O=x", "no subject"]
 [[gateway.communities]]
 home_community_id = "urn:oid:1.2.3.4"
 query_url = "http://[::1]:9000/responding"
 patient_id = "table"
-subjects = ["CN=gateway.example"]
+subjects = ["CN=gateway.example, O=x"]
 [[gateway.communities]]
 home_community_id = "here"
 [[gateway.communities]]
@@ -62,7 +62,7 @@ EXPECTED = [
     "gateway.communities.4.deadline: no such setting",
     "gateway.repositories.0.url: would be called in the clear",
     "gateway: listed more than once: 1.2.3, urn:oid:1.2.250.1",
-    "gateway: named as subject of more than one community: CN=gateway.example",
+    "gateway: named as subject of more than one community: CN=gateway.example,O=x",
 ]
 
 

@@ -25,10 +25,13 @@ def test_all_run_at_once_and_answer_in_order(fan_out):
     assert fan_out.ask(calls) == [0, 1, 2, 3]
 
 
-def test_the_first_is_run_here(fan_out):
-    names = fan_out.ask([Call(lambda: threading.current_thread().name, at(LONG))] * 2)
-    assert names[0] == threading.current_thread().name
-    assert names[1].startswith("community")
+def test_only_what_is_our_own_is_run_here(fan_out):
+    def name():
+        return threading.current_thread().name
+
+    first, second = fan_out.ask([Call(name, at(LONG))] * 2, here=True)
+    assert (first, second.startswith("community")) == (name(), True)
+    assert all(one.startswith("community") for one in fan_out.ask([Call(name, at(LONG))] * 2))
 
 
 def test_one_that_is_late_is_not_waited_for_and_what_it_brings_is_thrown_away(fan_out):
@@ -38,7 +41,11 @@ def test_one_that_is_late_is_not_waited_for_and_what_it_brings_is_thrown_away(fa
         Call(lambda: (release.wait(LONG), "late")[1], at(0.1)),
         Call(lambda: "other", at(LONG)),
     ]
-    assert fan_out.ask(calls, discard=lambda what: what == "late" and dropped.set()) == ["own", None, "other"]
+    assert fan_out.ask(calls, here=True, discard=lambda what: what == "late" and dropped.set()) == [
+        "own",
+        None,
+        "other",
+    ]
     assert not dropped.is_set()
     release.set()
     assert dropped.wait(LONG)
@@ -47,15 +54,17 @@ def test_one_that_is_late_is_not_waited_for_and_what_it_brings_is_thrown_away(fa
 def test_one_that_never_gets_a_thread_is_late_and_never_begun():
     fan_out, release, begun = FanOut(1), threading.Event(), []
     stuck = Call(lambda: release.wait(LONG), at(0.1))
-    assert fan_out.ask([Call(lambda: 0, at(LONG)), stuck, Call(lambda: begun.append(1), at(0.2))]) == [0, None, None]
+    never = Call(lambda: begun.append(1), at(0.2))
+    assert fan_out.ask([Call(lambda: 0, at(LONG)), stuck, never], here=True) == [0, None, None]
     release.set()
-    assert fan_out.ask([Call(lambda: 0, at(LONG)), Call(lambda: 1, at(LONG))]) == [0, 1]
+    assert fan_out.ask([Call(lambda: 0, at(LONG)), Call(lambda: 1, at(LONG))], here=True) == [0, 1]
     assert begun == []
     fan_out.close()
 
 
 def test_what_is_done_although_the_time_is_over_counts(fan_out):
-    assert fan_out.ask([Call(lambda: time.sleep(0.5), at(0)), Call(lambda: "done", at(0))]) == [None, "done"]
+    calls = [Call(lambda: time.sleep(0.5), at(0)), Call(lambda: "done", at(0))]
+    assert fan_out.ask(calls, here=True) == [None, "done"]
 
 
 @pytest.mark.parametrize("at_fault", [0, 1])
@@ -69,7 +78,7 @@ def test_a_defect_is_raised_and_nothing_is_left_over(fan_out, at_fault):
     calls = [Call(lambda: 1, at(LONG)), Call(lambda: 2, at(LONG)), Call(lambda: (begun.set(), 3)[1], at(LONG))]
     calls[at_fault] = Call(defect, at(LONG))
     with pytest.raises(ZeroDivisionError):
-        fan_out.ask(calls, discard=lambda what: what == 3 and dropped.set())
+        fan_out.ask(calls, here=True, discard=lambda what: what == 3 and dropped.set())
     assert dropped.wait(LONG)
 
 

@@ -468,6 +468,20 @@ def test_where_it_cannot_be_told_how_a_patient_is_named_is_an_error_of_that_comm
     assert {code for code, *_ in here.told()} == {"ITI-18"}
 
 
+def test_what_never_left_is_not_on_record_as_asked(tmp_path, behind_nobody, monkeypatch):
+    known = threading.Event()
+    with performing(saying(response())) as trier:
+        communities = [{"home_community_id": TRIER, "query_url": trier.url, "deadline_s": 0.3}]
+        with gateway(tmp_path, HOME, behind_nobody, communities, deadline_s=20) as here:
+            monkeypatch.setattr(here.room.patients, "at", lambda *_asked: known.wait(20) and ())
+            for home in (None, TRIER):
+                found = ask(here.initiating, find(home=home))
+                assert found.errors[-1] == ("XDSUnavailableCommunity", TRIER)
+            assert not known.is_set()
+            assert {told[0] for told in here.told()} == {"ITI-18"}
+            known.set()
+
+
 def test_a_patient_with_several_names_in_a_community_is_asked_for_by_each(here, monkeypatch):
     seen, names = [], ["1^^^&1.2.3&ISO", "2^^^&1.2.3&ISO"]
     here.trier.play = saying(response(ref("urn:uuid:1", TRIER)), seen=seen)

@@ -144,6 +144,13 @@ def test_the_record_holds_the_query_as_it_came(here):
         assert b"$Unknown" in query.query
 
 
+def test_a_long_query_about_many_is_on_record_once(here):
+    """Each record repeats the whole query."""
+    many = ",".join(f"'P{number}^^^&1.2.3&ISO'" for number in range(10))
+    ask(here.responding, find(None, XDSDocumentEntryPatientId=f"({many})", Unknown="'" + "x" * 2 * 2**20 + "'"))
+    assert [told[:3] for told in here.told() if told[0] == "ITI-38"] == [("ITI-38", 8, "answered")]
+
+
 # ------------------------------------------------------------------------------------ scripted registries
 
 

@@ -69,6 +69,8 @@ GOOD = message([object_ref("urn:uuid:1")])
         (v.RIM.encode(), b"urn:another"),
         (b"<s:Envelope", b'<s:Envelope xmlns="urn:x"'),
         (b"<s:Envelope", b'<s:Envelope xmlns:xsi="urn:x"'),
+        (b"<s:Envelope", b'<s:Envelope xmlns:ns3="urn:x"'),
+        (b"<s:Envelope", b'<s:Envelope xmlns:ns3 = "urn:x"'),
         (b"<s:Envelope", b'<?xml version="1.0"?><s:Envelope'),
         (b"</rim:RegistryObjectList>", b""),
     ],

@@ -187,6 +187,14 @@ def a_neighbour_reaches_the_gateway_and_nothing_else(world):
             client.call(there.registry, ITI_18, query)
         with client.call(there.responding, ITI_38, query) as answer:  # trusted, though no community names it
             assert read_adhoc_query_response(answer.body).status == v.SUCCESS
+    # The address for A's own consumers: B's gateway may ask of A what is exchanged with it, and nobody else through A.
+    gateway_s = there.tls("server", ca=here.folder / "certs" / "ca.pem")
+    with closing(SoapClient(gateway_s)) as client:
+        with client.call(here.responding, ITI_38, query) as answer:
+            assert read_adhoc_query_response(answer.body).status == v.SUCCESS
+        with client.call(here.initiating, ITI_18, query) as answer:
+            response = read_registry_response(answer.body)
+    assert (response.status, ["listed-partners-only" in one.context for one in response.errors]) == (v.FAILURE, [True])
     outsider = world["c"].tls("consumer", ca=there.folder / "certs" / "ca.pem")
     with closing(SoapClient(outsider)) as client, pytest.raises(REFUSED):
         client.call(there.responding, ITI_38, query)
