@@ -3,7 +3,8 @@
 Known here   name, birth and sex, from our own registry by identifier (ITI-47)
 Asked        the community, with them; with our identifier, too, where ``send_patient_id`` allows it
 Believed     an answer of AA with patients whose custodian is the community that was asked: ids are good for the home
-             they come with, and that home is asked as its own row of the settings says
+             they come with, and that home is asked as its own row of the settings says. Whoever is told with another
+             birth or sex than ours, as far as both are known, is somebody else: then nothing of the answer is used
 Remembered   as long as CorrelationTimeToLive says, at most ``max_remember_s``; without it ``remember_s``; that nobody
              was found ``remember_nobody_s``; what failed is asked again
 Records      ITI-47 and ITI-55 as consumer, before anything of the answers is used
@@ -25,10 +26,11 @@ from gateway.settings import Community, GatewaySettings
 from gateway.store.protocol import GatewayStore, StoreUnavailable
 from ihe import vocabulary as v
 from ihe.datatypes import is_oid, normalise_oid, parse_cx
-from ihe.demographics import name_and_birth
+from ihe.demographics import births_agree, name_and_birth
 from ihe.durations import parse_duration
 from ihe.hl7v2 import AckCode, Demographics, Identifier
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_patient_answer
+from ihe.hl7v3_parts import time_of
 from ihe.hl7v3_query import PatientParameters, parameters_of
 from ihe.transactions import ITI_55
 from wire.client import NotSent, OutcomeUnknown, PeerFault
@@ -40,6 +42,9 @@ MOST_FOUND: Final = 20
 LONGEST_ID: Final = 256
 MICROSECONDS: Final = 1_000_000
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
+_SEXES: Final = frozenset({"F", "M", "O"})
+"""What we tell a community; the others of table 0001 have no code there that could come back."""
+_ANY_SEX: Final = frozenset({"", "U"})
 _TIME_TO_LIVE: Final = f"{{{v.XCPD}}}CorrelationTimeToLive"
 
 _log = logging.getLogger(__name__)
@@ -116,7 +121,8 @@ class Discovery:
         if known is None:
             return Discovered()  # an id that nobody here announced, or that was merged: nothing is asked for it
         parameters = _parameters(known, patient, community)
-        return judge(*self._answered(community, parameters, patient, deadline, security), community, self._settings)
+        answer, headers = self._answered(community, parameters, patient, deadline, security)
+        return judge(answer, headers, known, community, self._settings)
 
     def _known_here(self, patient: Identifier, deadline: float, security: bytes) -> Demographics | None:
         """What our registry was told of this patient, if this is still his identifier. Raises Unknown."""
@@ -228,17 +234,30 @@ def _kept_for(found: Discovered, settings: GatewaySettings) -> float:
     return kept if found.ids else settings.remember_nobody_s
 
 
-def judge(answer: PatientAnswer, headers: Sequence[Any], community: Community, settings: GatewaySettings) -> Discovered:
-    """What an answer comes to. Raises Unknown where it says neither who the patient is nor that he is not known."""
+def judge(
+    answer: PatientAnswer,
+    headers: Sequence[Any],
+    known: Demographics,
+    community: Community,
+    settings: GatewaySettings,
+) -> Discovered:
+    """What an answer comes to; ``known`` is what is known here of the patient.
+
+    Raises Unknown where it says neither who the patient is nor that he is not known, or tells of somebody else.
+    """
     home = community.home_community_id
     if _refuses(answer):
         codes = _codes(answer.reasons) or _codes(detail.code for detail in answer.details) or "no reason"
         raise Unknown(f"it could not say who the patient is there (ITI-55): {codes}")
     if answer.code not in {ResponseCode.OK, ResponseCode.NOT_FOUND}:
         raise Unknown("its answer to who the patient is there (ITI-55) has no known queryResponseCode")
+    if answer.code == ResponseCode.NOT_FOUND and answer.patients:
+        raise Unknown("it found nobody (NF), and told of a patient nevertheless (ITI-55)")
     if answer.wanted and not answer.patients:
         raise Unknown(f"it wants to know more of the patient than is known here (ITI-55): {_codes(answer.wanted)}")
     believed = {cx_of(one.identifiers[0]): one for one in _believed(answer, home)}
+    if not all(_fits(one.demographics, known) for one in believed.values()):
+        raise Unknown("it found a patient of another birth or sex (ITI-55)")
     ids = tuple(believed)
     if len(ids) > MOST_FOUND or (len(ids) > 1 and settings.several == "refuse"):
         raise Unknown(f"it knows {len(ids)} patients who could be this one (ITI-55), and none was chosen")
@@ -256,6 +275,14 @@ def _believed(answer: PatientAnswer, home: str) -> Iterator[FoundPatient]:
             _log.warning("community %s answered ITI-55 with a patient without an identifier: dropped", home)
             continue
         yield one
+
+
+def _fits(told: Demographics, known: Demographics) -> bool:
+    """Whether nothing that a community told of a patient contradicts what we told it."""
+    born, told_sex, sex = time_of(known.birth), (told.sex or "").upper(), (known.sex or "").upper()
+    # What is no time at all agrees with none: a peer cannot get out of the comparison by writing nonsense.
+    same_birth = not told.birth or born is None or births_agree(time_of(told.birth) or "?", born)
+    return same_birth and (told_sex in _ANY_SEX or sex not in _SEXES or told_sex == sex)
 
 
 def _time_to_live(headers: Sequence[Any]) -> float | None:

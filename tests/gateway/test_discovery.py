@@ -5,15 +5,16 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.discovery import Unknown
+from gateway.discovery import Unknown, judge
+from gateway.settings import Community, GatewaySettings
 from gateway.store.protocol import StoreUnavailable
-from ihe.hl7v2 import Identifier
-from ihe.hl7v3_answer import FoundPatient, Reason, ResponseCode, print_patient_answer
+from ihe.hl7v2 import Demographics, Identifier
+from ihe.hl7v3_answer import FoundPatient, PatientAnswer, Reason, ResponseCode, print_patient_answer
 from ihe.hl7v3_parts import Detail
 from ihe.hl7v3_query import PatientQuery, read_patient_query
 from ihe.named import query_named
@@ -32,9 +33,9 @@ TTL = (
 NOBODY = {"code": ResponseCode.NOT_FOUND}
 
 
-def patient(extension="Q7", home=THERE, root=THEIRS):
+def patient(extension="Q7", home=THERE, root=THEIRS, **told):
     bare = None if home is None else home.removeprefix("urn:oid:")
-    return FoundPatient((Identifier(extension, None, root, "ISO"),), home=bare, match=90)
+    return FoundPatient((Identifier(extension, None, root, "ISO"),), Demographics(**told), home=bare, match=90)
 
 
 def answering(told, *, time_to_live=None, seen=None, before=None):
@@ -204,6 +205,59 @@ def test_a_patient_without_a_custodian_is_of_whom_was_asked(asking):
 @pytest.mark.parametrize("root", ["HOSPITAL", "0b5ef8a4-6a19-4f4e-8a51-3c8d4b1e2f00"])
 def test_an_identifier_that_no_query_could_name_is_dropped(asking, root):
     assert asking(answering({"code": ResponseCode.OK, "patients": [patient(root=root)]})).at(P1) == ()
+
+
+OTHERS = {
+    "another day": {"birth": "19700102"},
+    "another year, and no more": {"birth": "1971"},
+    "another sex": {"birth": "19700101", "sex": "M"},
+    "a sex of neither": {"sex": "O"},
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("several", ["refuse", "all"])
+def test_a_patient_of_another_birth_or_sex_is_somebody_else(asking, case, several):
+    found = {"code": ResponseCode.OK, "patients": [patient("A"), patient("B", **OTHERS[case])][several == "refuse" :]}
+    it = asking(answering(found, time_to_live="PT1H"), settings={"several": several})
+    for _ in range(2):  # nor is it remembered
+        assert why(it) == "it found a patient of another birth or sex (ITI-55)"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"birth": "1970"}, {"birth": "197001011230+0100", "sex": "F"}, {"family": "Meier", "given": "Anna"}],
+    ids=["the year alone", "the minute", "another name"],
+)
+def test_a_patient_whom_nothing_contradicts_is_believed(asking, told):
+    assert asking(answering({"code": ResponseCode.OK, "patients": [patient(**told)]})).at(P1) == (cx(),)
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "fits"),
+    [
+        ({"birth": "1970-01-01"}, {"birth": "19800101"}, True),
+        ({"birth": "1970"}, {"birth": "19700101"}, True),
+        ({"birth": "1970"}, {"birth": "19710101"}, False),
+        ({"birth": "19700101"}, {"birth": "1"}, False),
+        ({"birth": "19700101"}, {"birth": "01.01.1970"}, False),
+        ({}, {"birth": "19700101", "sex": "M"}, True),
+        ({"sex": "F"}, {"sex": "U"}, True),
+        ({"sex": "U"}, {"sex": "F"}, True),
+        ({"sex": "f"}, {"sex": "F"}, True),
+        ({"sex": "F"}, {"sex": "nonsense"}, False),
+    ],
+)
+def test_what_contradicts(known, told, fits):
+    answer = PatientAnswer("AA", "OK", patients=(patient(**told),))
+    there = Community(home_community_id=THERE)
+    with nullcontext() if fits else pytest.raises(Unknown, match="another birth or sex"):
+        assert judge(answer, (), Demographics(**known), there, GatewaySettings()).ids == (cx(),)
+
+
+def test_nobody_and_a_patient_is_no_answer(asking):
+    it = asking(answering({**NOBODY, "patients": [patient()]}))
+    assert "found nobody (NF)" in why(it)
 
 
 FAULT = (
