@@ -39,6 +39,8 @@ __all__ = ["Discovered", "Discovery", "Unknown", "judge"]
 
 MOST_FOUND: Final = 20
 """Patients that one community may find for one of ours, whatever the settings allow."""
+MOST_TOLD: Final = 100
+"""Patients in an answer that is read at all; each of them costs a look."""
 LONGEST_ID: Final = 256
 MICROSECONDS: Final = 1_000_000
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
@@ -56,6 +58,10 @@ class Unknown(Exception):  # noqa: N818 - says what happened
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class _TooMany(Exception):  # noqa: N818 - says what happened
+    """An answer with more patients than anybody reads; a failure of the community, which its breaker counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +194,10 @@ class Discovery:
             _log.warning("community %s gave no answer to ITI-55 that can be used: %s", home, type(error).__name__)
             put_on_record(Outcome.MAJOR_FAILURE, type(error).__name__)
             raise Unknown(f"who the patient is there (ITI-55): {error}") from error
+        except _TooMany as error:
+            _log.warning("community %s answered ITI-55 with more than %d patients: not read", home, MOST_TOLD)
+            put_on_record(Outcome.MAJOR_FAILURE, "too many patients")
+            raise Unknown(f"it told of more than {MOST_TOLD} patients (ITI-55)") from error
         if _refuses(answer):
             put_on_record(Outcome.SERIOUS_FAILURE, _codes(answer.reasons) or "AE")
         else:
@@ -197,7 +207,7 @@ class Discovery:
     def _call(
         self, community: Community, url: str, body: bytes, deadline: float, security: bytes
     ) -> tuple[PatientAnswer, tuple[Any, ...]]:
-        """Raises Open, and what SoapClient.call raises."""
+        """Raises Open, _TooMany, and what SoapClient.call raises."""
         with (
             self._communities.guard(community),
             self._communities.client(community).call(
@@ -210,7 +220,10 @@ class Discovery:
                 plain_only=True,
             ) as answered,
         ):
-            return read_patient_answer(answered.body), answered.headers
+            answer = read_patient_answer(answered.body, MOST_TOLD + 1)
+            if len(answer.patients) > MOST_TOLD:
+                raise _TooMany
+            return answer, answered.headers
 
 
 def _refuses(answer: PatientAnswer) -> bool:
@@ -266,15 +279,20 @@ def judge(
 
 def _believed(answer: PatientAnswer, home: str) -> Iterator[FoundPatient]:
     """The patients who are of this community; the first identifier is good for further questions."""
+    foreign = nameless = 0
     for one in answer.patients:
-        if one.home is not None and f"urn:oid:{normalise_oid(one.home)}" != home:
-            _log.warning("community %s answered ITI-55 with a patient of another community: dropped", home)
-            continue
         (identifier, *_) = (*one.identifiers, None)
-        if identifier is None or not is_oid(identifier.universal_id or "") or len(cx_of(identifier)) > LONGEST_ID:
-            _log.warning("community %s answered ITI-55 with a patient without an identifier: dropped", home)
-            continue
-        yield one
+        if one.home is not None and f"urn:oid:{normalise_oid(one.home)}" != home:
+            foreign += 1
+        elif identifier is None or not is_oid(identifier.universal_id or "") or len(cx_of(identifier)) > LONGEST_ID:
+            nameless += 1
+        else:
+            yield one
+    # A line for each of them would let whoever answers fill the log.
+    if foreign:
+        _log.warning("community %s answered ITI-55 with patients of another community: %d dropped", home, foreign)
+    if nameless:
+        _log.warning("community %s answered ITI-55 with patients without an identifier: %d dropped", home, nameless)
 
 
 def _fits(told: Demographics, known: Demographics) -> bool:

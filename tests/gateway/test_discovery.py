@@ -189,13 +189,30 @@ def test_what_says_neither_who_nor_nobody(asking, case):
     assert [one[:2] for one in it.records()] == [("ITI-47", 0), ("ITI-55", outcome)]
 
 
-def test_a_patient_of_another_community_is_dropped_with_a_line_in_the_log(asking, caplog):
+def test_what_is_not_believed_is_dropped_with_a_line_in_the_log_for_each_reason(asking, caplog):
     foreign = patient(home=f"urn:oid:{OTHER_HOME}")
-    it = asking(answering({"code": ResponseCode.OK, "patients": [foreign, patient("B")]}))
+    told = [foreign] * 60 + [patient("B")] + [FoundPatient(())] * 39
+    it = asking(answering({"code": ResponseCode.OK, "patients": told}))
     with caplog.at_level(logging.WARNING):
         assert it.at(P1) == (cx("B"),)
-    assert "of another community: dropped" in caplog.text
+    assert [line.partition("with ")[2] for line in caplog.messages if "dropped" in line] == [
+        "patients of another community: 60 dropped",
+        "patients without an identifier: 39 dropped",
+    ]
     assert "Q7" not in caplog.text
+
+
+@pytest.mark.parametrize("one", [FoundPatient(()), patient()], ids=["empty", "alike"])
+def test_a_flood_of_patients_is_not_read_and_a_failure_of_the_community(asking, caplog, one):
+    seen = []
+    flood = {"code": ResponseCode.OK, "patients": [one] * 1000}
+    it = asking(answering(flood, seen=seen), settings={"breaker_failures": 1})
+    with caplog.at_level(logging.INFO, "gateway"):
+        assert why(it) == "it told of more than 100 patients (ITI-55)"
+    assert len([record for record in caplog.records if record.name.startswith("gateway")]) <= 2
+    assert [one[:2] for one in it.records()] == [("ITI-47", 0), ("ITI-55", 12)]
+    assert "failed 1 times" in why(it)
+    assert len(seen) == 1
 
 
 def test_a_patient_without_a_custodian_is_of_whom_was_asked(asking):
