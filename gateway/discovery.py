@@ -103,7 +103,7 @@ class Discovery:
         """The patient's identifiers there, from memory or asked now. Raises Unknown."""
         key = (community.home_community_id, cx_of(patient))
         try:
-            known = self._store.remembered(*key, _now())
+            known = self._still_good(key)
             if known is not None:
                 return known
             return self._asked.ask(
@@ -113,6 +113,15 @@ class Discovery:
             raise Unknown("no answer in time to who the patient is there (ITI-55)") from None
         except StoreUnavailable as error:
             raise Unknown("the gateway's database does not answer") from error
+
+    def _still_good(self, key: tuple[str, str]) -> tuple[str, ...] | None:
+        """What is remembered, as far as it would be taken and kept by the settings as they are now."""
+        now = _now()
+        known = self._store.remembered(*key, now)
+        if known is None or (len(known.found) > 1 and self._settings.several == "refuse"):
+            return None
+        longest = self._settings.max_remember_s if known.found else self._settings.remember_nobody_s
+        return known.found if known.expires_at <= now + int(longest * MICROSECONDS) else None
 
     def _keep(self, key: tuple[str, str], found: Discovered) -> Discovered:
         seconds = _kept_for(found, self._settings)

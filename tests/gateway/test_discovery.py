@@ -383,6 +383,29 @@ def test_an_answer_that_expired_is_asked_for_again(asking, monkeypatch):
     assert len(seen) == 2
 
 
+REMEMBERED = {
+    "several, which are refused now": ([patient("A"), patient("B")], {"several": "all"}, {}),
+    "longer than is allowed now": ([patient()], {}, {"max_remember_s": 60}),
+    "nobody, for longer than now": ([], {"remember_nobody_s": 600}, {"remember_nobody_s": 60}),
+}
+
+
+@pytest.mark.parametrize("case", REMEMBERED)
+def test_what_is_remembered_holds_within_the_settings_of_today(tmp_path, case):
+    patients, before, now = REMEMBERED[case]
+    seen = []
+    told = {"code": ResponseCode.OK if patients else ResponseCode.NOT_FOUND, "patients": patients}
+    with performing(answering(told, time_to_live="PT1H", seen=seen)) as peer:
+        for times, settings in ((1, before), (1, before), (2, now)):
+            with community(tmp_path, communities=[row(peer.url)], **settings) as it:
+                it.registry.know(P1)
+                if len(patients) > 1 and not settings:
+                    assert "knows 2 patients" in why(it)
+                else:
+                    assert len(it.at(P1)) == len(patients)
+            assert len(seen) == times
+
+
 def test_a_failure_is_not_remembered(asking):
     seen = []
     it = asking(answering({"code": ResponseCode.ERROR, "reason": Reason.BUSY}, seen=seen))
