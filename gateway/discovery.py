@@ -1,15 +1,18 @@
 """ITI-55 Cross Gateway Patient Discovery, Initiating Gateway side (ITI TF-2: 3.55): who our patient is over there.
 
-Known here   name, birth and sex, from our own registry by identifier (ITI-47)
+Known here   name, birth and sex, from our own registry by identifier (ITI-47), each time; whom it does not know by it,
+             or no more since a merge, nobody is asked about
 Asked        the community, with them; with our identifier, too, where ``send_patient_id`` allows it
 Believed     an answer of AA with patients whose custodian is the community that was asked: ids are good for the home
              they come with, and that home is asked as its own row of the settings says. Whoever is told with another
              birth or sex than ours, as far as both are known, is somebody else: then nothing of the answer is used
 Remembered   as long as CorrelationTimeToLive says, at most ``max_remember_s``; without it ``remember_s``; that nobody
-             was found ``remember_nobody_s``; what failed is asked again
+             was found ``remember_nobody_s``; what failed is asked again. It is the answer to what the community was
+             told: once something else is known here of the patient, it is asked anew
 Records      ITI-47 and ITI-55 as consumer, before anything of the answers is used
 """
 
+import hashlib
 import logging
 import re
 import time
@@ -42,6 +45,8 @@ MOST_FOUND: Final = 20
 MOST_TOLD: Final = 100
 """Patients in an answer that is read at all; each of them costs a look."""
 LONGEST_ID: Final = 256
+DIGEST: Final = 16
+"""Hexadecimal digits of the digest of what was told."""
 MICROSECONDS: Final = 1_000_000
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _SEXES: Final = frozenset({"F", "M", "O"})
@@ -101,14 +106,20 @@ class Discovery:
         self, community: Community, patient: Identifier, deadline: float, security: bytes = b""
     ) -> Sequence[str]:
         """The patient's identifiers there, from memory or asked now. Raises Unknown."""
-        key = (community.home_community_id, cx_of(patient))
         try:
-            known = self._still_good(key)
-            if known is not None:
-                return known
-            return self._asked.ask(
-                key, lambda: self._keep(key, self.ask(community, patient, deadline, security)), deadline
-            ).ids
+            known = self._known_here(patient, deadline, security)
+            if known is None:
+                return ()
+            told = _parameters(known, patient, community)
+            key = (community.home_community_id, _subject(patient, told))
+            found = self._still_good(key)
+            if found is not None:
+                return found
+
+            def ask() -> Discovered:
+                return self._keep(key, self._discover(community, patient, known, deadline, security))
+
+            return self._asked.ask(key, ask, deadline).ids
         except TimeoutError:
             raise Unknown("no answer in time to who the patient is there (ITI-55)") from None
         except StoreUnavailable as error:
@@ -134,13 +145,22 @@ class Discovery:
         """Ask the community, whatever is remembered. Raises Unknown, StoreUnavailable."""
         known = self._known_here(patient, deadline, security)
         if known is None:
-            return Discovered()  # an id that nobody here announced, or that was merged: nothing is asked for it
+            return Discovered()
+        return self._discover(community, patient, known, deadline, security)
+
+    def _discover(
+        self, community: Community, patient: Identifier, known: Demographics, deadline: float, security: bytes
+    ) -> Discovered:
+        """Raises Unknown, StoreUnavailable."""
         parameters = _parameters(known, patient, community)
         answer, headers = self._answered(community, parameters, patient, deadline, security)
         return judge(answer, headers, known, community, self._settings)
 
     def _known_here(self, patient: Identifier, deadline: float, security: bytes) -> Demographics | None:
-        """What our registry was told of this patient, if this is still his identifier. Raises Unknown."""
+        """What our registry was told of this patient; ``None``: nobody announced this identifier, or it was merged.
+
+        Raises Unknown.
+        """
         # Asked for all communities that wait for it, not for the most impatient of them alone.
         until = time.monotonic() + self._settings.deadline_s
         try:
@@ -248,6 +268,13 @@ def _parameters(known: Demographics, patient: Identifier, community: Community) 
     if name_and_birth(known.family, known.given, known.birth) is None and not community.send_patient_id:
         raise Unknown("name and birth of the patient are not known here, and its own identifier is not sent there")
     return parameters_of(known, [patient] if community.send_patient_id else ())
+
+
+def _subject(patient: Identifier, told: PatientParameters) -> str:
+    """Whom and what an answer is remembered for: our identifier, and a digest of what was told with it."""
+    cx = cx_of(patient)
+    # With the identifier in it, the same person's digests under two of them do not show that they are one.
+    return f"{cx} {hashlib.sha256(repr((cx, told)).encode()).hexdigest()[:DIGEST]}"
 
 
 def _kept_for(found: Discovered, settings: GatewaySettings) -> float:

@@ -1,6 +1,7 @@
 """ITI-55 asked of other communities: two real ones, and partners that play a script (ITI TF-2: 3.55)."""
 
 import logging
+import re
 import threading
 import time
 import uuid
@@ -8,17 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from atna.store.engine import begin_write, reading
 from gateway.discovery import Unknown, judge
 from gateway.settings import Community, GatewaySettings
 from gateway.store.protocol import StoreUnavailable
+from gateway.store.tables import correlation
 from ihe.hl7v2 import Demographics, Identifier
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, Reason, ResponseCode, print_patient_answer
 from ihe.hl7v3_parts import Detail
 from ihe.hl7v3_query import PatientQuery, read_patient_query
 from ihe.named import query_named
 from ihe.vocabulary import SOAP12
+from registry.store.merges import merge
 from schemas import parse_xml
 from tests.gateway.discovering import HERE, OURS, THEIRS, THERE, community, row
 from tests.gateway.querying import PLAIN, SECURITY, ask, find, http, message_for, ref, response, saying
@@ -383,6 +388,52 @@ def test_an_answer_that_expired_is_asked_for_again(asking, monkeypatch):
     assert len(seen) == 2
 
 
+CORRECTED = {
+    "another family name": ({"family": "Meier"}, 2),
+    "another given name": ({"given": "Anna"}, 2),
+    "another birth": ({"birth": "19700102"}, 2),
+    "another sex": ({"sex": "M"}, 2),
+    "the same again": ({}, 1),
+}
+
+
+@pytest.mark.parametrize("case", CORRECTED)
+def test_a_patient_corrected_here_is_asked_for_anew(asking, case):
+    told, times = CORRECTED[case]
+    seen = []
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, time_to_live="PT1H", seen=seen))
+    assert it.at(P1) == (cx(),)
+    it.registry.know(P1, **told)
+    assert it.at(P1) == it.at(P1) == (cx(),)
+    assert len(seen) == times
+    assert [one[0] for one in it.records()].count("ITI-47") == 3
+    it.registry.know(P1)
+    assert it.at(P1) == (cx(),)  # what was told first still holds
+    assert len(seen) == times
+
+
+def test_of_a_patient_merged_here_nobody_is_asked(asking):
+    seen = []
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, time_to_live="PT1H", seen=seen))
+    it.registry.know("P2")
+    assert it.at(P1) == (cx(),)
+    with begin_write(it.registry.engine) as connection:
+        merge(connection, (P1, OURS), ("P2", OURS), "20260102000000")
+    assert it.at(P1) == ()
+    assert len(seen) == 1
+    assert it.at("P2") == (cx(),)
+    assert len(seen) == 2
+
+
+def test_what_is_remembered_names_nobody(asking):
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, time_to_live="PT1H"))
+    it.at(P1)
+    with reading(it.joined.store._engine) as connection:
+        ((home, key, found, _expires),) = connection.execute(select(correlation)).all()
+    assert (home, found) == (THERE, cx())
+    assert re.fullmatch(rf"P1\^\^\^&{re.escape(OURS)}&ISO [0-9a-f]{{16}}", key)
+
+
 REMEMBERED = {
     "several, which are refused now": ([patient("A"), patient("B")], {"several": "all"}, {}),
     "longer than is allowed now": ([patient()], {}, {"max_remember_s": 60}),
@@ -473,6 +524,7 @@ def test_two_communities_find_each_other_s_patient(tmp_path):
             assert here.records() == [
                 ("ITI-47", 0, "asked", None, [P1]),
                 ("ITI-55", 0, "asked", THERE, []),
+                ("ITI-47", 0, "asked", None, [P1]),  # the second time, whatever is remembered
                 ("ITI-47", 0, "asked", None, ["P2"]),
                 ("ITI-55", 0, "asked", THERE, []),
             ]
