@@ -1,14 +1,18 @@
 """ITI-55 Cross Gateway Patient Discovery, Initiating Gateway side (ITI TF-2: 3.55): who our patient is over there.
 
-Known here   name, birth and sex, from our own registry by identifier (ITI-47)
+Known here   name, birth and sex, from our own registry by identifier (ITI-47), each time; whom it does not know by it,
+             or no more since a merge, nobody is asked about
 Asked        the community, with them; with our identifier, too, where ``send_patient_id`` allows it
 Believed     an answer of AA with patients whose custodian is the community that was asked: ids are good for the home
-             they come with, and that home is asked as its own row of the settings says
+             they come with, and that home is asked as its own row of the settings says. Whoever is told with another
+             birth or sex than ours, as far as both are known, is somebody else: then nothing of the answer is used
 Remembered   as long as CorrelationTimeToLive says, at most ``max_remember_s``; without it ``remember_s``; that nobody
-             was found ``remember_nobody_s``; what failed is asked again
+             was found ``remember_nobody_s``; what failed is asked again. It is the answer to what the community was
+             told: once something else is known here of the patient, it is asked anew
 Records      ITI-47 and ITI-55 as consumer, before anything of the answers is used
 """
 
+import hashlib
 import logging
 import re
 import time
@@ -25,10 +29,11 @@ from gateway.settings import Community, GatewaySettings
 from gateway.store.protocol import GatewayStore, StoreUnavailable
 from ihe import vocabulary as v
 from ihe.datatypes import is_oid, normalise_oid, parse_cx
-from ihe.demographics import name_and_birth
+from ihe.demographics import births_agree, name_and_birth
 from ihe.durations import parse_duration
 from ihe.hl7v2 import AckCode, Demographics, Identifier
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_patient_answer
+from ihe.hl7v3_parts import time_of
 from ihe.hl7v3_query import PatientParameters, parameters_of
 from ihe.transactions import ITI_55
 from wire.client import NotSent, OutcomeUnknown, PeerFault
@@ -37,9 +42,16 @@ __all__ = ["Discovered", "Discovery", "Unknown", "judge"]
 
 MOST_FOUND: Final = 20
 """Patients that one community may find for one of ours, whatever the settings allow."""
+MOST_TOLD: Final = 100
+"""Patients in an answer that is read at all; each of them costs a look."""
 LONGEST_ID: Final = 256
+DIGEST: Final = 16
+"""Hexadecimal digits of the digest of what was told."""
 MICROSECONDS: Final = 1_000_000
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
+_SEXES: Final = frozenset({"F", "M", "O"})
+"""What we tell a community; the others of table 0001 have no code there that could come back."""
+_ANY_SEX: Final = frozenset({"", "U"})
 _TIME_TO_LIVE: Final = f"{{{v.XCPD}}}CorrelationTimeToLive"
 
 _log = logging.getLogger(__name__)
@@ -51,6 +63,10 @@ class Unknown(Exception):  # noqa: N818 - says what happened
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class _TooMany(Exception):  # noqa: N818 - says what happened
+    """An answer with more patients than anybody reads; a failure of the community, which its breaker counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +106,33 @@ class Discovery:
         self, community: Community, patient: Identifier, deadline: float, security: bytes = b""
     ) -> Sequence[str]:
         """The patient's identifiers there, from memory or asked now. Raises Unknown."""
-        key = (community.home_community_id, cx_of(patient))
         try:
-            known = self._store.remembered(*key, _now())
-            if known is not None:
-                return known
-            return self._asked.ask(
-                key, lambda: self._keep(key, self.ask(community, patient, deadline, security)), deadline
-            ).ids
+            known = self._known_here(patient, deadline, security)
+            if known is None:
+                return ()
+            told = _parameters(known, patient, community)
+            key = (community.home_community_id, _subject(patient, told))
+            found = self._still_good(key)
+            if found is not None:
+                return found
+
+            def ask() -> Discovered:
+                return self._keep(key, self._discover(community, patient, known, deadline, security))
+
+            return self._asked.ask(key, ask, deadline).ids
         except TimeoutError:
             raise Unknown("no answer in time to who the patient is there (ITI-55)") from None
         except StoreUnavailable as error:
             raise Unknown("the gateway's database does not answer") from error
+
+    def _still_good(self, key: tuple[str, str]) -> tuple[str, ...] | None:
+        """What is remembered, as far as it would be taken and kept by the settings as they are now."""
+        now = _now()
+        known = self._store.remembered(*key, now)
+        if known is None or (len(known.found) > 1 and self._settings.several == "refuse"):
+            return None
+        longest = self._settings.max_remember_s if known.found else self._settings.remember_nobody_s
+        return known.found if known.expires_at <= now + int(longest * MICROSECONDS) else None
 
     def _keep(self, key: tuple[str, str], found: Discovered) -> Discovered:
         seconds = _kept_for(found, self._settings)
@@ -114,12 +145,22 @@ class Discovery:
         """Ask the community, whatever is remembered. Raises Unknown, StoreUnavailable."""
         known = self._known_here(patient, deadline, security)
         if known is None:
-            return Discovered()  # an id that nobody here announced, or that was merged: nothing is asked for it
+            return Discovered()
+        return self._discover(community, patient, known, deadline, security)
+
+    def _discover(
+        self, community: Community, patient: Identifier, known: Demographics, deadline: float, security: bytes
+    ) -> Discovered:
+        """Raises Unknown, StoreUnavailable."""
         parameters = _parameters(known, patient, community)
-        return judge(*self._answered(community, parameters, patient, deadline, security), community, self._settings)
+        answer, headers = self._answered(community, parameters, patient, deadline, security)
+        return judge(answer, headers, known, community, self._settings)
 
     def _known_here(self, patient: Identifier, deadline: float, security: bytes) -> Demographics | None:
-        """What our registry was told of this patient, if this is still his identifier. Raises Unknown."""
+        """What our registry was told of this patient; ``None``: nobody announced this identifier, or it was merged.
+
+        Raises Unknown.
+        """
         # Asked for all communities that wait for it, not for the most impatient of them alone.
         until = time.monotonic() + self._settings.deadline_s
         try:
@@ -182,6 +223,10 @@ class Discovery:
             _log.warning("community %s gave no answer to ITI-55 that can be used: %s", home, type(error).__name__)
             put_on_record(Outcome.MAJOR_FAILURE, type(error).__name__)
             raise Unknown(f"who the patient is there (ITI-55): {error}") from error
+        except _TooMany as error:
+            _log.warning("community %s answered ITI-55 with more than %d patients: not read", home, MOST_TOLD)
+            put_on_record(Outcome.MAJOR_FAILURE, "too many patients")
+            raise Unknown(f"it told of more than {MOST_TOLD} patients (ITI-55)") from error
         if _refuses(answer):
             put_on_record(Outcome.SERIOUS_FAILURE, _codes(answer.reasons) or "AE")
         else:
@@ -191,7 +236,7 @@ class Discovery:
     def _call(
         self, community: Community, url: str, body: bytes, deadline: float, security: bytes
     ) -> tuple[PatientAnswer, tuple[Any, ...]]:
-        """Raises Open, and what SoapClient.call raises."""
+        """Raises Open, _TooMany, and what SoapClient.call raises."""
         with (
             self._communities.guard(community),
             self._communities.client(community).call(
@@ -204,7 +249,10 @@ class Discovery:
                 plain_only=True,
             ) as answered,
         ):
-            return read_patient_answer(answered.body), answered.headers
+            answer = read_patient_answer(answered.body, MOST_TOLD + 1)
+            if len(answer.patients) > MOST_TOLD:
+                raise _TooMany
+            return answer, answered.headers
 
 
 def _refuses(answer: PatientAnswer) -> bool:
@@ -222,23 +270,43 @@ def _parameters(known: Demographics, patient: Identifier, community: Community) 
     return parameters_of(known, [patient] if community.send_patient_id else ())
 
 
+def _subject(patient: Identifier, told: PatientParameters) -> str:
+    """Whom and what an answer is remembered for: our identifier, and a digest of what was told with it."""
+    cx = cx_of(patient)
+    # With the identifier in it, the same person's digests under two of them do not show that they are one.
+    return f"{cx} {hashlib.sha256(repr((cx, told)).encode()).hexdigest()[:DIGEST]}"
+
+
 def _kept_for(found: Discovered, settings: GatewaySettings) -> float:
     said = settings.remember_s if found.time_to_live_s is None else found.time_to_live_s
     kept = min(said, settings.max_remember_s)
     return kept if found.ids else settings.remember_nobody_s
 
 
-def judge(answer: PatientAnswer, headers: Sequence[Any], community: Community, settings: GatewaySettings) -> Discovered:
-    """What an answer comes to. Raises Unknown where it says neither who the patient is nor that he is not known."""
+def judge(
+    answer: PatientAnswer,
+    headers: Sequence[Any],
+    known: Demographics,
+    community: Community,
+    settings: GatewaySettings,
+) -> Discovered:
+    """What an answer comes to; ``known`` is what is known here of the patient.
+
+    Raises Unknown where it says neither who the patient is nor that he is not known, or tells of somebody else.
+    """
     home = community.home_community_id
     if _refuses(answer):
         codes = _codes(answer.reasons) or _codes(detail.code for detail in answer.details) or "no reason"
         raise Unknown(f"it could not say who the patient is there (ITI-55): {codes}")
     if answer.code not in {ResponseCode.OK, ResponseCode.NOT_FOUND}:
         raise Unknown("its answer to who the patient is there (ITI-55) has no known queryResponseCode")
+    if answer.code == ResponseCode.NOT_FOUND and answer.patients:
+        raise Unknown("it found nobody (NF), and told of a patient nevertheless (ITI-55)")
     if answer.wanted and not answer.patients:
         raise Unknown(f"it wants to know more of the patient than is known here (ITI-55): {_codes(answer.wanted)}")
     believed = {cx_of(one.identifiers[0]): one for one in _believed(answer, home)}
+    if not all(_fits(one.demographics, known) for one in believed.values()):
+        raise Unknown("it found a patient of another birth or sex (ITI-55)")
     ids = tuple(believed)
     if len(ids) > MOST_FOUND or (len(ids) > 1 and settings.several == "refuse"):
         raise Unknown(f"it knows {len(ids)} patients who could be this one (ITI-55), and none was chosen")
@@ -247,15 +315,28 @@ def judge(answer: PatientAnswer, headers: Sequence[Any], community: Community, s
 
 def _believed(answer: PatientAnswer, home: str) -> Iterator[FoundPatient]:
     """The patients who are of this community; the first identifier is good for further questions."""
+    foreign = nameless = 0
     for one in answer.patients:
-        if one.home is not None and f"urn:oid:{normalise_oid(one.home)}" != home:
-            _log.warning("community %s answered ITI-55 with a patient of another community: dropped", home)
-            continue
         (identifier, *_) = (*one.identifiers, None)
-        if identifier is None or not is_oid(identifier.universal_id or "") or len(cx_of(identifier)) > LONGEST_ID:
-            _log.warning("community %s answered ITI-55 with a patient without an identifier: dropped", home)
-            continue
-        yield one
+        if one.home is not None and f"urn:oid:{normalise_oid(one.home)}" != home:
+            foreign += 1
+        elif identifier is None or not is_oid(identifier.universal_id or "") or len(cx_of(identifier)) > LONGEST_ID:
+            nameless += 1
+        else:
+            yield one
+    # A line for each of them would let whoever answers fill the log.
+    if foreign:
+        _log.warning("community %s answered ITI-55 with patients of another community: %d dropped", home, foreign)
+    if nameless:
+        _log.warning("community %s answered ITI-55 with patients without an identifier: %d dropped", home, nameless)
+
+
+def _fits(told: Demographics, known: Demographics) -> bool:
+    """Whether nothing that a community told of a patient contradicts what we told it."""
+    born, told_sex, sex = time_of(known.birth), (told.sex or "").upper(), (known.sex or "").upper()
+    # What is no time at all agrees with none: a peer cannot get out of the comparison by writing nonsense.
+    same_birth = not told.birth or born is None or births_agree(time_of(told.birth) or "?", born)
+    return same_birth and (told_sex in _ANY_SEX or sex not in _SEXES or told_sex == sex)
 
 
 def _time_to_live(headers: Sequence[Any]) -> float | None:

@@ -192,8 +192,10 @@ def judge(found: PatientAnswer, most: int, *, sexless: bool) -> Verdict:
 
     Raises Refused.
     """
-    many = found.total is not None and found.total > most
-    if not many and (found.code == ResponseCode.ERROR or found.acknowledgement != AckCode.ACCEPT):
+    refused = found.code == ResponseCode.ERROR or found.acknowledgement != AckCode.ACCEPT
+    # A refusal with a number is one for the number's sake: more match than the registry tells, whatever we would tell.
+    many = found.total is not None and found.total > (0 if refused else most)
+    if refused and not many:
         codes = sorted({detail.code for detail in found.details})
         _log.warning("the registry refused a query for patients: %s", codes)
         asker_s = tuple(detail for detail in found.details if detail.code in OF_THE_ASKER)

@@ -9,7 +9,7 @@ written with where they are missing.
 import unicodedata
 from typing import Final
 
-__all__ = ["birth_day", "fold", "name_and_birth"]
+__all__ = ["birth_day", "births_agree", "fold", "name_and_birth"]
 
 _LETTERS: Final = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŋ": "n", "ŧ": "t"}
@@ -29,6 +29,12 @@ def birth_day(time: str | None) -> str | None:
     """The eight digits of the day of an HL7 TS; ``None`` where it is less precise, or no time at all."""
     digits = (time or "")[:_DAY]
     return digits if len(digits) == _DAY and digits.isascii() and digits.isdigit() else None
+
+
+def births_agree(one: str, other: str) -> bool:
+    """Two births (HL7 TS) as far as both are precise, at most to the day."""
+    digits = min(len(one), len(other), _DAY)
+    return one[:digits] == other[:digits]
 
 
 def name_and_birth(family: str | None, given: str | None, birth: str | None) -> str | None:

@@ -17,6 +17,7 @@ Reading never raises: what is missing is ``None`` or empty.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -113,8 +114,8 @@ class PatientAnswer:
 # ------------------------------------------------------------------------------------------ reading
 
 
-def read_patient_answer(body: Any) -> PatientAnswer:
-    """Read the child of soap:Body, whatever it holds."""
+def read_patient_answer(body: Any, most: int | None = None) -> PatientAnswer:
+    """Read the child of soap:Body, whatever it holds; of its patients the first ``most``."""
     issues = body.findall(path(_ISSUE), NS)
     ack, response = "acknowledgement/typeCode", "controlActProcess/queryAck/queryResponseCode"
     return PatientAnswer(
@@ -122,7 +123,7 @@ def read_patient_answer(body: Any) -> PatientAnswer:
         code=word(body.find(path(response), NS), "code"),
         query_id=instance_of(body.find(path("controlActProcess/queryAck/queryId"), NS)),
         sender=devices_of(body.findall("h:sender", NS)),
-        patients=tuple(map(_found, body.findall(path(_EVENT), NS))),
+        patients=tuple(map(_found, islice(body.iterfind(path(_EVENT), NS), most))),
         wanted=_codes(issues, "triggerFor/actOrderRequired/code"),
         reasons=_codes(issues, "mitigatedBy/detectedIssueManagement/code"),
         total=_number(body.find(path("controlActProcess/queryAck/resultTotalQuantity"), NS)),

@@ -28,7 +28,7 @@ from atna.message import AuditMessage, Outcome
 from atna.recorder import Recorder
 from consent import Decision, decide
 from ihe.datatypes import CX, print_cx
-from ihe.demographics import birth_day, name_and_birth
+from ihe.demographics import birth_day, births_agree, name_and_birth
 from ihe.errors import FaultCode, SoapFault
 from ihe.hl7v2 import AckCode, Demographics, ErrorCode, Identifier, Problem
 from ihe.hl7v3_answer import FoundPatient, ResponseCode, print_patient_answer
@@ -155,15 +155,9 @@ def _keys(query: PatientQuery) -> frozenset[str]:
 def _fits(known: KnownPatient, search: Search) -> bool:
     """Whether nothing that is known of the patient contradicts the births and sexes asked for."""
     birth = known.birth or ""
-    same_birth = not birth or not search.births or any(_agree(birth, one) for one in search.births)
+    same_birth = not birth or not search.births or any(births_agree(birth, one) for one in search.births)
     sex = (known.sex or _UNKNOWN_SEX).upper()
     return same_birth and (sex == _UNKNOWN_SEX or not search.sexes or sex in search.sexes)
-
-
-def _agree(one: str, other: str) -> bool:
-    """Two births as far as both are precise, at most to the day."""
-    digits = min(len(one), len(other), 8)
-    return one[:digits] == other[:digits]
 
 
 @dataclass(frozen=True, slots=True)

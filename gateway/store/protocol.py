@@ -1,13 +1,20 @@
 """What the gateway asks of its own database."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-__all__ = ["GatewayStore", "StoreUnavailable"]
+__all__ = ["GatewayStore", "Remembered", "StoreUnavailable"]
 
 
 class StoreUnavailable(Exception):  # noqa: N818 - says what happened
     """The database does not answer, or took nothing; the text holds no value of a message."""
+
+
+class Remembered(NamedTuple):
+    """The identifiers (CX) of a patient of ours in a community, none: it does not know him; until when that holds."""
+
+    found: tuple[str, ...]
+    expires_at: int
 
 
 class GatewayStore(Protocol):
@@ -17,10 +24,10 @@ class GatewayStore(Protocol):
         """Write audit records, durably, together with those of their neighbours in time."""
         ...
 
-    def remembered(self, community: str, patient: str, now: int) -> tuple[str, ...] | None:
-        """The identifiers (CX) of a patient of ours there; none: it does not know him; ``None``: not remembered.
+    def remembered(self, community: str, patient: str, now: int) -> Remembered | None:
+        """What is kept of a patient of ours there; ``None``: nothing that still holds.
 
-        ``community`` is its home, ``patient`` our identifier (CX), ``now`` microseconds since 1970.
+        ``community`` is its home, ``patient`` names ours and what was told of him, ``now`` is microseconds since 1970.
         """
         ...
 

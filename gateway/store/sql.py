@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, 
 
 from atna.store.engine import DRIVER_ERRORS, Engine, open_engine, reading, write
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable
-from gateway.store.protocol import StoreUnavailable
+from gateway.store.protocol import Remembered, StoreUnavailable
 from gateway.store.tables import correlation, metadata, outbox
 
 __all__ = ["SqlGatewayStore", "open_store"]
@@ -53,12 +53,13 @@ class SqlGatewayStore:
         with translated():
             self._group_commit.commit(messages)
 
-    def remembered(self, community: str, patient: str, now: int) -> tuple[str, ...] | None:
-        """The identifiers of a patient of ours there, as long as that holds."""
-        wanted = select(correlation.c.found).where(_of(community, patient), correlation.c.expires_at > now)
+    def remembered(self, community: str, patient: str, now: int) -> Remembered | None:
+        """What is kept of a patient of ours there, as long as that holds."""
+        columns = select(correlation.c.found, correlation.c.expires_at)
+        wanted = columns.where(_of(community, patient), correlation.c.expires_at > now)
         with translated(), reading(self._engine) as connection:
-            found = connection.execute(wanted).scalar_one_or_none()
-        return None if found is None else tuple(filter(None, found.split("\n")))
+            row = connection.execute(wanted).one_or_none()
+        return None if row is None else Remembered(tuple(filter(None, row.found.split("\n"))), row.expires_at)
 
     def remember(self, community: str, patient: str, found: Sequence[str], now: int, expires_at: int) -> None:
         """Keep an answer, in place of an older one."""

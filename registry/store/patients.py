@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,22 +24,21 @@ from registry.store.writing import change, new_rows
 
 __all__ = ["SqlPatientStore", "answer_to", "forget_answers", "like", "make_known", "note", "remember", "with_ids"]
 
+ROWS_AT_ONCE: Final = 100
+"""Patients of one name and birth that are held at a time, however many there are."""
+
 
 def make_known(connection: Connection, patients: Sequence[PatientId], told: Mapping[str, str | None], now: str) -> int:
     """See ``FeedUnitOfWork.make_known``. Two who add the same id at once: one loses, at the unique constraint."""
     wanted = list(dict.fromkeys(patients))
     p = patient.c
-    rows = connection.execute(
-        select(p.patient_key, p.id, p.authority, p.family, p.given, p.birth).where(
-            or_(
-                *(
-                    and_(patient.c.authority == authority, patient.c.id == identifier)
-                    for identifier, authority in wanted
-                )
-            )
-        )
-    )
-    known = {(row.id, row.authority): row for row in rows}
+    alternatives = (and_(p.authority == authority, p.id == identifier) for identifier, authority in wanted)
+    chosen = select(p.patient_key, p.id, p.authority, p.family, p.given, p.birth).where(or_(*alternatives))
+    if told:
+        # Of two messages at once that tell a part each, the second has to see what the first told: both parts are in
+        # name_and_birth. The lock is the one that the update takes anyway, always in the same order.
+        chosen = chosen.order_by(p.patient_key).with_for_update(key_share=True)
+    known = {(row.id, row.authority): row for row in connection.execute(chosen)}
     new = [one for one in wanted if one not in known]
     if new:
         blank = {**dict.fromkeys(("family", "given", "birth", "sex")), **told, "name_and_birth": _found_by(told)}
@@ -78,24 +77,39 @@ def with_ids(connection: Connection, ids: Collection[PatientId]) -> tuple[KnownP
 
 def like(connection: Connection, keys: Collection[str], sexes: Collection[str], limit: int) -> tuple[KnownPatient, ...]:
     """See ``PatientStore.like``."""
-    alike = patient.c.name_and_birth.in_(sorted(keys))
-    of_sex = func.upper(patient.c.sex).in_(sorted(sexes))
-    return _standing(connection, and_(alike, of_sex) if sexes else alike, limit)
+    survivor = patient.alias("survivor")
+    p, left = patient.c, survivor.c
+    alike = p.name_and_birth.in_(sorted(keys))
+    of_sex = func.upper(p.sex).in_(sorted(sexes))
+    rows = connection.execute(
+        select(p.family, p.given, p.birth, left.patient_key, *_whom(left))
+        .join_from(patient, survivor, left.patient_key == func.coalesce(p.survivor_key, p.patient_key))
+        .where(and_(alike, of_sex) if sexes else alike)
+        .order_by(left.patient_key),
+        execution_options={"yield_per": ROWS_AT_ONCE},
+    )
+    found: dict[int, KnownPatient] = {}
+    with rows:
+        for family, given, birth, key, identifier, authority, *known in rows:
+            # A program older than the column tells another name and leaves the column as it was.
+            if name_and_birth(family, given, birth) in keys:
+                found[key] = KnownPatient((identifier, authority), *known)
+            if len(found) == limit:
+                break
+    return tuple(found.values())
 
 
-def _standing(
-    connection: Connection, condition: ColumnElement[bool], limit: int | None = None
-) -> tuple[KnownPatient, ...]:
+def _standing(connection: Connection, condition: ColumnElement[bool]) -> tuple[KnownPatient, ...]:
     """The one that stands for each row that fits, once."""
     left = patient.alias("survivor").c
     fitting = select(func.coalesce(patient.c.survivor_key, patient.c.patient_key)).where(condition)
-    rows = connection.execute(
-        select(left.id, left.authority, left.family, left.given, left.birth, left.sex)
-        .where(left.patient_key.in_(fitting))
-        .order_by(left.patient_key)
-        .limit(limit)
-    )
+    rows = connection.execute(select(*_whom(left)).where(left.patient_key.in_(fitting)).order_by(left.patient_key))
     return tuple(KnownPatient((row[0], row[1]), *row[2:]) for row in rows)
+
+
+def _whom(of: Any) -> tuple[Any, ...]:
+    """What KnownPatient holds."""
+    return of.id, of.authority, of.family, of.given, of.birth, of.sex
 
 
 def answer_to(connection: Connection, message: FeedMessageKey) -> bytes | None:

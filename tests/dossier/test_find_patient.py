@@ -84,6 +84,13 @@ def test_all_who_match_are_shown_whatever_the_gateway_would_do(find):
     assert (status, [row["patient"] for row in rows]) == (0, [f"A^^^&{THEIRS}&ISO", f"B^^^&{THEIRS}&ISO"])
 
 
+def test_somebody_else_is_an_error(find):
+    with performing(answering({"code": ResponseCode.OK, "patients": [patient(birth="19700101", sex="M")]})) as peer:
+        status, (row,), err = find(rows=[(THERE, peer.url)])
+    assert (status, row["said"], row["patient"]) == (1, "it found a patient of another birth or sex (ITI-55)", None)
+    assert THERE in err
+
+
 def test_one_that_cannot_say_costs_the_others_nothing(find, there):
     with performing(answering({"code": ResponseCode.ERROR, "reason": Reason.BUSY})) as peer:
         status, rows, err = find(rows=[(NOWHERE, peer.url), (THERE, there.responding)])

@@ -1,23 +1,29 @@
 """ITI-55 asked of other communities: two real ones, and partners that play a script (ITI TF-2: 3.55)."""
 
 import logging
+import re
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from gateway.discovery import Unknown
+from atna.store.engine import begin_write, reading
+from gateway.discovery import Unknown, judge
+from gateway.settings import Community, GatewaySettings
 from gateway.store.protocol import StoreUnavailable
-from ihe.hl7v2 import Identifier
-from ihe.hl7v3_answer import FoundPatient, Reason, ResponseCode, print_patient_answer
+from gateway.store.tables import correlation
+from ihe.hl7v2 import Demographics, Identifier
+from ihe.hl7v3_answer import FoundPatient, PatientAnswer, Reason, ResponseCode, print_patient_answer
 from ihe.hl7v3_parts import Detail
 from ihe.hl7v3_query import PatientQuery, read_patient_query
 from ihe.named import query_named
 from ihe.vocabulary import SOAP12
+from registry.store.merges import merge
 from schemas import parse_xml
 from tests.gateway.discovering import HERE, OURS, THEIRS, THERE, community, row
 from tests.gateway.querying import PLAIN, SECURITY, ask, find, http, message_for, ref, response, saying
@@ -32,9 +38,9 @@ TTL = (
 NOBODY = {"code": ResponseCode.NOT_FOUND}
 
 
-def patient(extension="Q7", home=THERE, root=THEIRS):
+def patient(extension="Q7", home=THERE, root=THEIRS, **told):
     bare = None if home is None else home.removeprefix("urn:oid:")
-    return FoundPatient((Identifier(extension, None, root, "ISO"),), home=bare, match=90)
+    return FoundPatient((Identifier(extension, None, root, "ISO"),), Demographics(**told), home=bare, match=90)
 
 
 def answering(told, *, time_to_live=None, seen=None, before=None):
@@ -188,13 +194,30 @@ def test_what_says_neither_who_nor_nobody(asking, case):
     assert [one[:2] for one in it.records()] == [("ITI-47", 0), ("ITI-55", outcome)]
 
 
-def test_a_patient_of_another_community_is_dropped_with_a_line_in_the_log(asking, caplog):
+def test_what_is_not_believed_is_dropped_with_a_line_in_the_log_for_each_reason(asking, caplog):
     foreign = patient(home=f"urn:oid:{OTHER_HOME}")
-    it = asking(answering({"code": ResponseCode.OK, "patients": [foreign, patient("B")]}))
+    told = [foreign] * 60 + [patient("B")] + [FoundPatient(())] * 39
+    it = asking(answering({"code": ResponseCode.OK, "patients": told}))
     with caplog.at_level(logging.WARNING):
         assert it.at(P1) == (cx("B"),)
-    assert "of another community: dropped" in caplog.text
+    assert [line.partition("with ")[2] for line in caplog.messages if "dropped" in line] == [
+        "patients of another community: 60 dropped",
+        "patients without an identifier: 39 dropped",
+    ]
     assert "Q7" not in caplog.text
+
+
+@pytest.mark.parametrize("one", [FoundPatient(()), patient()], ids=["empty", "alike"])
+def test_a_flood_of_patients_is_not_read_and_a_failure_of_the_community(asking, caplog, one):
+    seen = []
+    flood = {"code": ResponseCode.OK, "patients": [one] * 1000}
+    it = asking(answering(flood, seen=seen), settings={"breaker_failures": 1})
+    with caplog.at_level(logging.INFO, "gateway"):
+        assert why(it) == "it told of more than 100 patients (ITI-55)"
+    assert len([record for record in caplog.records if record.name.startswith("gateway")]) <= 2
+    assert [one[:2] for one in it.records()] == [("ITI-47", 0), ("ITI-55", 12)]
+    assert "failed 1 times" in why(it)
+    assert len(seen) == 1
 
 
 def test_a_patient_without_a_custodian_is_of_whom_was_asked(asking):
@@ -204,6 +227,59 @@ def test_a_patient_without_a_custodian_is_of_whom_was_asked(asking):
 @pytest.mark.parametrize("root", ["HOSPITAL", "0b5ef8a4-6a19-4f4e-8a51-3c8d4b1e2f00"])
 def test_an_identifier_that_no_query_could_name_is_dropped(asking, root):
     assert asking(answering({"code": ResponseCode.OK, "patients": [patient(root=root)]})).at(P1) == ()
+
+
+OTHERS = {
+    "another day": {"birth": "19700102"},
+    "another year, and no more": {"birth": "1971"},
+    "another sex": {"birth": "19700101", "sex": "M"},
+    "a sex of neither": {"sex": "O"},
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("several", ["refuse", "all"])
+def test_a_patient_of_another_birth_or_sex_is_somebody_else(asking, case, several):
+    found = {"code": ResponseCode.OK, "patients": [patient("A"), patient("B", **OTHERS[case])][several == "refuse" :]}
+    it = asking(answering(found, time_to_live="PT1H"), settings={"several": several})
+    for _ in range(2):  # nor is it remembered
+        assert why(it) == "it found a patient of another birth or sex (ITI-55)"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"birth": "1970"}, {"birth": "197001011230+0100", "sex": "F"}, {"family": "Meier", "given": "Anna"}],
+    ids=["the year alone", "the minute", "another name"],
+)
+def test_a_patient_whom_nothing_contradicts_is_believed(asking, told):
+    assert asking(answering({"code": ResponseCode.OK, "patients": [patient(**told)]})).at(P1) == (cx(),)
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "fits"),
+    [
+        ({"birth": "1970-01-01"}, {"birth": "19800101"}, True),
+        ({"birth": "1970"}, {"birth": "19700101"}, True),
+        ({"birth": "1970"}, {"birth": "19710101"}, False),
+        ({"birth": "19700101"}, {"birth": "1"}, False),
+        ({"birth": "19700101"}, {"birth": "01.01.1970"}, False),
+        ({}, {"birth": "19700101", "sex": "M"}, True),
+        ({"sex": "F"}, {"sex": "U"}, True),
+        ({"sex": "U"}, {"sex": "F"}, True),
+        ({"sex": "f"}, {"sex": "F"}, True),
+        ({"sex": "F"}, {"sex": "nonsense"}, False),
+    ],
+)
+def test_what_contradicts(known, told, fits):
+    answer = PatientAnswer("AA", "OK", patients=(patient(**told),))
+    there = Community(home_community_id=THERE)
+    with nullcontext() if fits else pytest.raises(Unknown, match="another birth or sex"):
+        assert judge(answer, (), Demographics(**known), there, GatewaySettings()).ids == (cx(),)
+
+
+def test_nobody_and_a_patient_is_no_answer(asking):
+    it = asking(answering({**NOBODY, "patients": [patient()]}))
+    assert "found nobody (NF)" in why(it)
 
 
 FAULT = (
@@ -312,6 +388,75 @@ def test_an_answer_that_expired_is_asked_for_again(asking, monkeypatch):
     assert len(seen) == 2
 
 
+CORRECTED = {
+    "another family name": ({"family": "Meier"}, 2),
+    "another given name": ({"given": "Anna"}, 2),
+    "another birth": ({"birth": "19700102"}, 2),
+    "another sex": ({"sex": "M"}, 2),
+    "the same again": ({}, 1),
+}
+
+
+@pytest.mark.parametrize("case", CORRECTED)
+def test_a_patient_corrected_here_is_asked_for_anew(asking, case):
+    told, times = CORRECTED[case]
+    seen = []
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, time_to_live="PT1H", seen=seen))
+    assert it.at(P1) == (cx(),)
+    it.registry.know(P1, **told)
+    assert it.at(P1) == it.at(P1) == (cx(),)
+    assert len(seen) == times
+    assert [one[0] for one in it.records()].count("ITI-47") == 3
+    it.registry.know(P1)
+    assert it.at(P1) == (cx(),)  # what was told first still holds
+    assert len(seen) == times
+
+
+def test_of_a_patient_merged_here_nobody_is_asked(asking):
+    seen = []
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, time_to_live="PT1H", seen=seen))
+    it.registry.know("P2")
+    assert it.at(P1) == (cx(),)
+    with begin_write(it.registry.engine) as connection:
+        merge(connection, (P1, OURS), ("P2", OURS), "20260102000000")
+    assert it.at(P1) == ()
+    assert len(seen) == 1
+    assert it.at("P2") == (cx(),)
+    assert len(seen) == 2
+
+
+def test_what_is_remembered_names_nobody(asking):
+    it = asking(answering({"code": ResponseCode.OK, "patients": [patient()]}, time_to_live="PT1H"))
+    it.at(P1)
+    with reading(it.joined.store._engine) as connection:
+        ((home, key, found, _expires),) = connection.execute(select(correlation)).all()
+    assert (home, found) == (THERE, cx())
+    assert re.fullmatch(rf"P1\^\^\^&{re.escape(OURS)}&ISO [0-9a-f]{{16}}", key)
+
+
+REMEMBERED = {
+    "several, which are refused now": ([patient("A"), patient("B")], {"several": "all"}, {}),
+    "longer than is allowed now": ([patient()], {}, {"max_remember_s": 60}),
+    "nobody, for longer than now": ([], {"remember_nobody_s": 600}, {"remember_nobody_s": 60}),
+}
+
+
+@pytest.mark.parametrize("case", REMEMBERED)
+def test_what_is_remembered_holds_within_the_settings_of_today(tmp_path, case):
+    patients, before, now = REMEMBERED[case]
+    seen = []
+    told = {"code": ResponseCode.OK if patients else ResponseCode.NOT_FOUND, "patients": patients}
+    with performing(answering(told, time_to_live="PT1H", seen=seen)) as peer:
+        for times, settings in ((1, before), (1, before), (2, now)):
+            with community(tmp_path, communities=[row(peer.url)], **settings) as it:
+                it.registry.know(P1)
+                if len(patients) > 1 and not settings:
+                    assert "knows 2 patients" in why(it)
+                else:
+                    assert len(it.at(P1)) == len(patients)
+            assert len(seen) == times
+
+
 def test_a_failure_is_not_remembered(asking):
     seen = []
     it = asking(answering({"code": ResponseCode.ERROR, "reason": Reason.BUSY}, seen=seen))
@@ -379,6 +524,7 @@ def test_two_communities_find_each_other_s_patient(tmp_path):
             assert here.records() == [
                 ("ITI-47", 0, "asked", None, [P1]),
                 ("ITI-55", 0, "asked", THERE, []),
+                ("ITI-47", 0, "asked", None, [P1]),  # the second time, whatever is remembered
                 ("ITI-47", 0, "asked", None, ["P2"]),
                 ("ITI-55", 0, "asked", THERE, []),
             ]

@@ -92,6 +92,19 @@ def test_several_are_told_where_the_settings_allow_it(tmp_path):
         assert sorted(it.records()) == sorted(told + answered)
 
 
+def test_more_than_the_registry_tells_are_too_many_whatever_the_gateway_would_tell(tmp_path):
+    """The registry behind it tells three."""
+    with community(tmp_path, max_discovered=10) as it:
+        it.registry.know("S1", "S2", "S3", "S4", "S5")
+        answer, _ = discover(it.responding)
+        assert (answer.acknowledgement, answer.code, answer.patients, answer.wanted) == ("AA", "NF", (), ())
+        answer, _ = discover(it.responding, by_birth() + by_name())
+        assert (answer.acknowledgement, answer.code, answer.patients) == ("AA", "OK", ())
+        assert answer.wanted == ("LivingSubjectAdministrativeGenderRequested",)
+        asked = [one for one in it.records() if one[0] == "ITI-47"]
+        assert asked == [("ITI-47", 8, "asked", None, [])] * 2
+
+
 def test_how_long_it_holds_is_said_with_a_patient_alone(here):
     _, got = discover(here.responding)
     assert got.findtext(f"{{*}}Header/{XCPD}") == "PT3600S"

@@ -1,7 +1,10 @@
 """ITI-47 on a real database: who is found by what, what is refused, what is on record; nothing of it in a log line."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import event, insert, select, update
 from structlog.testing import capture_logs
 
 from atna.message import parse
@@ -161,6 +164,55 @@ def test_a_revision_is_found_by_what_it_says_and_no_more_by_what_was_said_before
     with begin_write(room.engine) as connection:
         make_known(connection, [("P1", OID)], {"birth": None}, "20260103000000")
     assert room.found(by_birth() + by_name("Meier")) == NONE
+
+
+def test_nobody_is_found_by_a_name_that_an_older_program_replaced(room):
+    """It knows nothing of the column that names are looked up in."""
+    room.know("P2", "P3")
+    room.know("P4", family="Meier")
+    room.merge("P3", "P4")
+    older = update(patient).where(patient.c.id.in_(["P1", "P3"])).values(family="Schmidt")
+    with begin_write(room.engine) as connection:
+        connection.execute(older)
+    assert room.found() == ("AA", "OK", ["P2"])
+    assert room.found(by_birth() + by_name("Schmidt")) == NONE
+    with begin_write(room.engine) as connection:
+        make_known(connection, [("P1", OID)], {"sex": "F"}, "20260103000000")
+    assert room.found(by_birth() + by_name("Schmidt")) == P1
+
+
+def test_many_older_rows_hide_nobody(room):
+    """Ids of the same patient, told anew by an older program, and one more than are read at once."""
+    older = [f"A{number}" for number in range(101)]
+    room.know(*older)
+    with begin_write(room.engine) as connection:
+        connection.execute(update(patient).where(patient.c.id.in_(["P1", *older])).values(given="Maria"))
+    room.know("P2")
+    assert room.found() == ("AA", "OK", ["P2"])
+
+
+def test_two_messages_at_once_that_tell_a_part_each(room):
+    """The second reads nothing of the patient before the first is done: else it would find it by the old family."""
+    begun, done = threading.Event(), threading.Event()
+
+    def second():
+        with begin_write(room.engine) as connection:
+            make_known(connection, [("P1", OID)], {"given": "Maria"}, "20260103000000")
+
+    def seen(_connection, _cursor, statement, *_rest):
+        if begun.is_set() and statement.startswith("UPDATE patient"):
+            done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with begin_write(room.engine) as connection:
+            make_known(connection, [("P1", OID)], {"family": "Meier"}, "20260102000000")
+            event.listen(room.engine, "before_cursor_execute", seen)
+            begun.set()
+            waiting = pool.submit(second)
+            done.wait(0.5)  # it never comes so far while this one is open; if it did, it would be seen at once
+        waiting.result(60)
+    assert room.found(by_birth() + by_name("Meier", "Maria")) == P1
+    assert room.found(by_birth() + by_name("Müller", "Maria")) == NONE
 
 
 def test_ids_known_with_one_message_are_found_each_by_its_own_particulars(room):

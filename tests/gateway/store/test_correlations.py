@@ -25,7 +25,7 @@ def store(database_url):
 def test_an_answer_is_remembered_until_it_expires(store):
     assert store.remembered(HOME, OURS, 10) is None
     store.remember(HOME, OURS, THEIRS, 10, 20)
-    assert store.remembered(HOME, OURS, 19) == THEIRS
+    assert store.remembered(HOME, OURS, 19) == (THEIRS, 20)
     assert store.remembered(HOME, OURS, 20) is None
     assert store.remembered(OTHER, OURS, 10) is None
     assert store.remembered(HOME, ELSE, 10) is None
@@ -33,13 +33,13 @@ def test_an_answer_is_remembered_until_it_expires(store):
 
 def test_that_nobody_was_found_is_remembered_too(store):
     store.remember(HOME, OURS, (), 10, 20)
-    assert store.remembered(HOME, OURS, 11) == ()
+    assert store.remembered(HOME, OURS, 11) == ((), 20)
 
 
 def test_a_new_answer_takes_the_place_of_an_older_one(store):
     store.remember(HOME, OURS, THEIRS, 10, 20)
     store.remember(HOME, OURS, THEIRS[:1], 11, 30)
-    assert store.remembered(HOME, OURS, 25) == THEIRS[:1]
+    assert store.remembered(HOME, OURS, 25) == (THEIRS[:1], 30)
 
 
 def test_what_expired_does_not_pile_up(store, monkeypatch):
@@ -61,5 +61,5 @@ def rows(store):
 def test_many_may_remember_the_same_at_once(store):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: store.remember(HOME, OURS, THEIRS, 10, 100 + number), range(16)))
-    assert store.remembered(HOME, OURS, 99) == THEIRS
+    assert store.remembered(HOME, OURS, 99).found == THEIRS
     assert rows(store) == 1
