@@ -8,6 +8,7 @@ Streamed  a document that is larger, that the spool has no room for, or that is 
 Failure   no answer, a fault, an answer that cannot be read or breaks off before it was kept: one error, no documents
 """
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -23,6 +24,7 @@ from ihe.ebrs import DocumentRequest, read_registry_response
 from ihe.errors import ErrorCode, RegistryError, Severity
 from schemas import violations
 from wire.client import Answer, NotSent, OutcomeUnknown, PeerFault
+from wire.exchange import trace_of
 from wire.spool import Spool, SpoolFile, SpoolFull
 
 __all__ = ["Broken", "Delivery", "Found", "Keeping", "Target", "Wanted", "cut", "deliver", "late"]
@@ -39,6 +41,8 @@ _MOST_ERRORS: Final = 200
 _LONGEST_TEXT: Final = 1000
 _LONGEST_NAME: Final = 256
 _X: Final = f"{{{v.XDSB}}}"
+
+_log = logging.getLogger(__name__)
 
 
 class Broken(Exception):  # noqa: N818 - an outcome
@@ -331,6 +335,10 @@ def deliver(target: Target, keeping: Keeping, deadline: float) -> Delivery:
             delivery.receive(target.call(deadline), began, deadline)
     except (Open, NotSent, OutcomeUnknown, PeerFault, _Nonsense, OSError) as error:
         delivery.failed(_unavailable(target, error), reached=isinstance(error, PeerFault))
+    except Exception as error:  # noqa: BLE001 - a defect of ours costs this target, not the documents of the others
+        _log.error("%s could not be asked: %s", target.name, trace_of(error))
+        text = f"{target.name}: internal error of this gateway"
+        delivery.failed(RegistryError(target.silent, text, location=target.home), reached=False)
     except BaseException:
         delivery.close()
         raise

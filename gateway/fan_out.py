@@ -38,14 +38,19 @@ class FanOut:
             return []
         futures = [self._pool.submit(call.run) for call in calls[1:]]
         waiting = list(futures)
+        results: list[T | None] = []
         try:
-            results: list[T | None] = [calls[0].run()]
+            results.append(calls[0].run())
             for call, future in zip(calls[1:], futures, strict=True):
                 results.append(_result(future, call.deadline, discard))
                 waiting.remove(future)
-        finally:
-            for future in waiting:  # after a defect of ours only
+        except BaseException:  # a defect of ours
+            for result in results:
+                if result is not None:
+                    discard(result)
+            for future in waiting:
                 _leave(future, discard)
+            raise
         return results
 
     def close(self) -> None:

@@ -137,7 +137,7 @@ class Answer:
                 yield from _inline(element)
             else:
                 yield from self._attached(element)
-        except (MimeError, binascii.Error, httpx2.HTTPError) as error:
+        except (ValueError, httpx2.HTTPError) as error:  # MimeError, binascii.Error, and letters that are no ASCII
             raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})") from error
 
     def content_id(self, element: Any) -> str | None:
