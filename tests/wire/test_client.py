@@ -365,6 +365,13 @@ def test_no_connection_in_time_is_told_apart_from_no_answer():
     client.close()
 
 
+def test_an_address_that_swallows_everything_leaves_time_for_the_next_one(endpoint, beside_a_black_hole):
+    beside_a_black_hole(endpoint.port)
+    client = SoapClient(None, timeout_s=5, connect_timeout_s=2)
+    client.call(url(endpoint).replace("127.0.0.1", "localhost"), ITI_18, QUERY.encode()).close()
+    client.close()
+
+
 def test_nothing_is_sent_when_the_time_is_over(client, endpoint, actor):
     with pytest.raises(NotSent, match="no time"):
         client.call(url(endpoint), ITI_18, QUERY.encode(), deadline=time.monotonic())

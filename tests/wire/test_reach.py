@@ -59,6 +59,13 @@ def test_a_name_that_nobody_has():
     )
 
 
+def test_an_address_that_swallows_everything_leaves_time_for_the_next_one(pki, secured, beside_a_black_hole):
+    with secured(pki.server) as server:
+        beside_a_black_hole(server.port)
+        found = reach(f"https://localhost:{server.port}/responding", identity(pki, pki.client), timeout_s=3)
+    assert found.address == f"127.0.0.1:{server.port}"
+
+
 def test_nobody_listens():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
