@@ -435,6 +435,8 @@ def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
             while data:
                 yield data
                 data, rest = engine.decompress(rest, _BLOCK), engine.unconsumed_tail
+            if engine.unused_data:  # each call would add to it, for as long as the peer goes on
+                raise MimeError("there are bytes behind its end")
     except zlib.error as error:
         raise MimeError("it is damaged") from error
     if not engine.eof:

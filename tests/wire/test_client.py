@@ -407,6 +407,26 @@ def test_a_flood_is_cut_off_at_the_bound(compressed):
     assert compressed or not sent
 
 
+def test_what_lies_behind_the_end_of_compressed_bytes_is_not_gathered():
+    sent = []
+
+    def go_on(connection, ended):
+        connection.recv(65536)
+        head = http("200 OK", SOAP, gzip.compress(GOOD), length=200 * MIB, extra="Content-Encoding: gzip\r\n")
+        connection.sendall(head)
+        try:
+            connection.sendall(bytes(100 * MIB))
+            sent.append(100 * MIB)
+        finally:
+            ended.wait()
+
+    client = SoapClient(None, timeout_s=60)
+    with performing(go_on) as peer, pytest.raises(OutcomeUnknown, match="behind its end"):
+        client.call(peer.url, ITI_18, QUERY.encode())
+    client.close()
+    assert not sent
+
+
 def test_markup_is_bounded_with_the_bytes(client):
     answer = http("200 OK", SOAP, message(None, f"<q>{'<a/>' * 600_000}</q>", header=""))
 
