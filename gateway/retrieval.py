@@ -23,6 +23,7 @@ from atna.participants import UNKNOWN, DocumentReference, Parties
 from consent.policy import Decision
 from gateway.delivery import Delivery, Found, Keeping, Target, Wanted, cut, deliver, late
 from gateway.fan_out import Call
+from gateway.inquiry import codes_of
 from gateway.room import Room
 from gateway.store.protocol import StoreUnavailable
 from ihe import vocabulary as v
@@ -36,8 +37,6 @@ from wire.limit_reached import named
 from wire.messages import OutgoingPart, Reply, Request
 
 __all__ = ["Plan", "ask_repositories", "asked_of", "missing_home", "retrieve", "same_home", "unknown_home"]
-
-_LONGEST_REASON: Final = 500
 
 _log = logging.getLogger(__name__)
 
@@ -293,7 +292,7 @@ class _Audit:
         errors = [*self._plan.errors, *(error for delivery in self._deliveries for error in delivery.errors)]
         found = [self._received(arriving, Outcome.SUCCESS)] if arriving else []
         if missed or not arriving:
-            found.append(self._received(missed, Outcome.SERIOUS_FAILURE, _codes(errors)))
+            found.append(self._received(missed, Outcome.SERIOUS_FAILURE, codes_of(errors)))
         for (target, transaction), delivery, came in zip(
             self._plan.targets, self._deliveries, self._arriving, strict=True
         ):
@@ -301,7 +300,7 @@ class _Audit:
                 found.append(self._sent(target, transaction, came, Outcome.SUCCESS))
             if delivery.missed:
                 outcome = Outcome.SERIOUS_FAILURE if delivery.reached else Outcome.MAJOR_FAILURE
-                found.append(self._sent(target, transaction, delivery.missed, outcome, _codes(delivery.errors)))
+                found.append(self._sent(target, transaction, delivery.missed, outcome, codes_of(delivery.errors)))
         return found
 
     def broken(self) -> None:
@@ -356,8 +355,3 @@ class _Audit:
 
 def _reference(request: DocumentRequest) -> DocumentReference:
     return DocumentReference(request.document_unique_id, normalise_oid(request.repository_unique_id), request.home)
-
-
-def _codes(errors: Sequence[RegistryError]) -> str | None:
-    """Partners write codes too: of many or long ones the first."""
-    return ",".join(sorted({str(error.code) for error in errors}))[:_LONGEST_REASON] or None

@@ -453,6 +453,15 @@ def test_errors_of_a_partner_are_text_within_bounds(domain):
     assert len(answer.errors) == 2
 
 
+def test_a_record_holds_no_words_of_a_partner(domain):
+    errors = [RegistryError(code, "none") for code in ("Anna Berg, * 1970", "x" * 65, "XDSDocumentUniqueIdError")]
+    domain.c.plays(lambda _peer, asked: documents_answer([], [], status=v.FAILURE, errors=errors))
+    answer = domain.a.retrieve(("1.9", "1.91", C))
+    assert "Anna Berg, * 1970" in answer.codes
+    reasons = [one.event.outcome_description for one in domain.a.messages()]
+    assert reasons == ["XDSDocumentUniqueIdError, unknown code"] * 2
+
+
 @pytest.mark.parametrize("mtom", [True, False], ids=["MTOM", "plain"])
 @pytest.mark.parametrize("plain", [True, False], ids=["asked plainly", "asked by MTOM"])
 def test_either_form_of_answer_is_read(domain, plain, mtom):
