@@ -173,7 +173,8 @@ class Delivery:
         self.documents, self.errors, self._named = root.found, root.errors, root.parts
         self._keep_inline(answer, root)
         self._parts = answer.arriving(list(self._named))
-        answer.body = None  # large where documents were inline, and lxml's: of this thread alone
+        # Large where documents were inline, and lxml's: of this thread alone. A header holds on to the whole tree.
+        answer.body, answer.headers = None, ()
         self._keep_parts(began, deadline)
         self.missed = _missed(self.target, self.documents)
 

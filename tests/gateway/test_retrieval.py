@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway import delivery
+from ihe import vocabulary as v
 from ihe.mtom import xop_include
 from ihe.transactions import ITI_43
 from tests.gateway.retrieving import (
@@ -118,6 +119,25 @@ def test_a_community_with_which_iti_39_is_not_exchanged(tmp_path, partner, more)
     with gateway(tmp_path / "a", home=A, communities=[table]) as ours:
         answer = ours.retrieve(*ASKED)
         assert (answer.status, answer.codes, partner.asked) == ("Failure", ["XDSUnavailableCommunity"], [])
+
+
+def test_nothing_holds_the_tree_of_an_answer_while_its_documents_stream(tmp_path, partner, monkeypatch):
+    seen = []
+
+    def keep_parts(self, *times, keep=delivery.Delivery._keep_parts):
+        seen.append((self._answer.body, self._answer.headers))
+        keep(self, *times)
+
+    def act(_peer, asked):
+        header = f'<w:Security xmlns:w="{v.WSSE}"/>'.encode()
+        root = soap_answer(retrieved_xml([response_row(*asked[0], xop_include("a@c").decode(), home=C)]))
+        return http_answer(*multipart(root.replace(b"</s:Header>", header + b"</s:Header>"), {"a@c": b"a"}))
+
+    monkeypatch.setattr(delivery.Delivery, "_keep_parts", keep_parts)
+    partner.plays(act)
+    with asking(tmp_path / "a", partner) as ours:
+        assert ours.retrieve(ASKED[0]).documents() == [("1.90", b"a")]
+    assert seen == [(None, ())]
 
 
 def test_a_document_that_comes_at_a_fair_rate_is_streamed_when_the_time_is_over(tmp_path, partner):
