@@ -23,7 +23,7 @@ from ihe.datatypes import normalise_oid
 from ihe.ebrs import DocumentRequest, read_registry_response
 from ihe.errors import ErrorCode, RegistryError, Severity
 from schemas import violations
-from wire.client import Answer, NotSent, OutcomeUnknown, PeerFault
+from wire.client import Answer, NotSent, NotTried, OutcomeUnknown, PeerFault
 from wire.exchange import trace_of
 from wire.spool import Spool, SpoolFile, SpoolFull
 
@@ -136,7 +136,7 @@ class _Root:
 class Delivery:
     """What one target came to: ``documents``, of which some may be ``coming``, ``missed`` and ``errors``.
 
-    ``reached``: it gave an answer that could be read.
+    ``reached``: it gave an answer that could be read. ``asked``: something may have been sent to it.
     Documents are pulled by one thread at a time; ``close`` may be called by any.
     """
 
@@ -146,6 +146,7 @@ class Delivery:
         self.errors: list[RegistryError] = []
         self.missed: list[Wanted] = []
         self.reached = True
+        self.asked = True
         self._keeping: Final = keeping
         self._file: SpoolFile = keeping.spool.open()
         self._answer: Answer | None = None
@@ -335,6 +336,7 @@ def deliver(target: Target, keeping: Keeping, deadline: float) -> Delivery:
         with target.guard():
             delivery.receive(target.call(deadline), began, deadline)
     except (Open, NotSent, OutcomeUnknown, PeerFault, _Nonsense, OSError) as error:
+        delivery.asked = not isinstance(error, Open | NotTried)
         delivery.failed(_unavailable(target, error), reached=isinstance(error, PeerFault))
     except Exception as error:  # noqa: BLE001 - a defect of ours costs this target, not the documents of the others
         _log.error("%s could not be asked: %s", target.name, trace_of(error))
@@ -346,9 +348,10 @@ def deliver(target: Target, keeping: Keeping, deadline: float) -> Delivery:
     return delivery
 
 
-def late(target: Target, keeping: Keeping) -> Delivery:
-    """What a target came to that was not ready when the time of all was over."""
+def late(target: Target, keeping: Keeping, *, asked: bool) -> Delivery:
+    """What a target came to that was not ready when the time of all was over; ``asked``: its turn had come."""
     delivery = Delivery(target, keeping)
+    delivery.asked = asked
     text = f"{target.name}: the time for all answers is over"
     delivery.failed(RegistryError(target.silent, text, location=target.home), reached=False)
     return delivery

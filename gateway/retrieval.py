@@ -5,8 +5,9 @@ Answered  in the order of the request; documents that are streamed from one targ
           order that target sends them. Success, PartialSuccess or Failure
 Broken    a document that is streamed and does not come to its end breaks the answer: never a short document that looks
           whole. How long a streamed answer may take in all is bounded (``stream_s``), whoever is slow
-Audit     toward the caller a record of the documents that arrive and one of the others, toward each target the same;
-          durable before the first byte. A transfer that breaks after its records gets a second one with outcome 8
+Audit     toward the caller a record of the documents that arrive and one of the others, the same toward each target
+          that was asked; durable before the first byte. A transfer that breaks after its records gets a second one
+          with outcome 8
 """
 
 import logging
@@ -180,12 +181,21 @@ def _asked_all(room: Room, targets: Sequence[Target]) -> list[Delivery]:
     settings = room.settings
     keeping = Keeping(room.spool, settings.spool_bytes)
     until = time.monotonic() + settings.deadline_s
+    begun: set[int] = set()
+
+    def run(place: int, deadline: float) -> Delivery:
+        begun.add(place)
+        return deliver(targets[place], keeping, deadline)
+
     calls = [
-        Call(partial(deliver, target, keeping, min(time.monotonic() + target.deadline_s, until)), until)
-        for target in targets
+        Call(partial(run, place, min(time.monotonic() + target.deadline_s, until)), until)
+        for place, target in enumerate(targets)
     ]
     found = room.fan_out.ask(calls, discard=Delivery.close)
-    return [one or late(target, keeping) for one, target in zip(found, targets, strict=True)]
+    return [
+        one or late(target, keeping, asked=place in begun)
+        for place, (one, target) in enumerate(zip(found, targets, strict=True))
+    ]
 
 
 def _reply(request: Request, room: Room, decision: Decision, plan: Plan, deliveries: Sequence[Delivery]) -> Reply:
@@ -298,7 +308,7 @@ class _Audit:
         ):
             if came:
                 found.append(self._sent(target, transaction, came, Outcome.SUCCESS))
-            if delivery.missed:
+            if delivery.missed and delivery.asked:
                 outcome = Outcome.SERIOUS_FAILURE if delivery.reached else Outcome.MAJOR_FAILURE
                 found.append(self._sent(target, transaction, delivery.missed, outcome, codes_of(delivery.errors)))
         return found

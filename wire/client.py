@@ -257,8 +257,8 @@ class SoapClient:
         ``max_bytes`` bounds the envelope of the answer; ``plain_only``: an MTOM answer is none; ``spool`` keeps
         attachments that come before the envelope. ``objects_as_bytes``: the objects of a plain query answer may be left
         unread (``Answer.objects``), which is for a trusted registry.
-        Raises NotSent, NotTried, OutcomeUnknown, TooLarge, PeerFault; an exception of a part's own iterator passes through, the
-        peer then saw a message without its end.
+        Raises NotSent, NotTried, OutcomeUnknown, TooLarge, PeerFault; an exception of a part's own iterator passes
+        through, the peer then saw a message without its end.
         """
         message_id = uuid.uuid4().urn
         root = envelope(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway import delivery
+from gateway.fan_out import FanOut
 from ihe import vocabulary as v
 from ihe.mtom import xop_include
 from ihe.transactions import ITI_43
@@ -110,6 +111,27 @@ def test_a_partner_that_keeps_failing_is_not_asked(tmp_path, partner):
         assert {(one.status, *one.codes) for one in answers} == {("Failure", "XDSUnavailableCommunity")}
         assert len(partner.asked) == 2
         assert "not asked now" in answers[3].errors[0][1]
+        assert ours.records() == [
+            *[("ITI-39", "asked", 12, ("1.90",))] * 2,  # nothing was sent by the others
+            *[("ITI-43", "answered", 8, ("1.90",))] * 4,
+        ]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_who_was_never_asked_has_no_record(tmp_path, partner, monkeypatch, begun):
+    def ask(_self, calls, *, discard, **_more):
+        for call in calls:
+            if begun:
+                discard(call.run())
+        return [None] * len(calls)
+
+    monkeypatch.setattr(FanOut, "ask", ask)
+    partner.plays(all_of_it)
+    with asking(tmp_path / "a", partner) as ours:
+        answer = ours.retrieve(ASKED[0])
+        assert (answer.status, answer.codes) == ("Failure", ["XDSUnavailableCommunity"])
+        asked = [("ITI-39", "asked", 12, ("1.90",))] if begun else []
+        assert ours.records() == [*asked, ("ITI-43", "answered", 8, ("1.90",))]
 
 
 @pytest.mark.parametrize("more", [{"transactions": ["ITI-38"]}, {"query_url": None}], ids=["not exchanged", "no url"])
