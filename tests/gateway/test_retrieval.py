@@ -21,6 +21,7 @@ from tests.gateway.retrieving import (
     documents_answer,
     gateway,
     http_answer,
+    inline,
     partners,
     repository,
     request,
@@ -69,6 +70,14 @@ def test_what_finds_no_room_is_streamed(tmp_path, partner):
     with asking(tmp_path / "a", partner, spool_total_bytes=2 * MIB) as ours:
         answer = ours.retrieve(*ASKED)
         assert answer.documents() == [(one[1], data) for one, data in zip(ASKED, DATAS, strict=True)]
+
+
+def test_a_plain_answer_holds_what_is_streamed_behind_a_large_document(tmp_path, partner):
+    datas = [bytes(17 * MIB), b"1"]  # the first is more than is looked through before the first byte
+    partner.plays(lambda _peer, asked: documents_answer(asked, datas, home=C))
+    with asking(tmp_path / "a", partner, spool_bytes=MIB) as ours:
+        answer = ours.retrieve(*ASKED[:2], plain=True)
+        assert (answer.status, inline(answer)) == ("Success", [("1.90", datas[0]), ("1.91", b"1")])
 
 
 def test_a_full_disk_costs_no_document(tmp_path, partner, monkeypatch):
