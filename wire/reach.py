@@ -73,7 +73,10 @@ def reach(url: str, tls: TlsSettings, *, timeout_s: float) -> Reached:
     except OSError as error:
         raise Unreachable(Step.ADDRESS, f"the name {host} has no address") from error
     with _connected(list(dict.fromkeys(str(one[4][0]) for one in found)), port, deadline) as plain:
-        where = plain.getpeername()
+        try:
+            where = plain.getpeername()
+        except OSError as error:
+            raise Unreachable(Step.CONNECTION, "broken off by the peer") from error
         address = f"[{where[0]}]:{where[1]}" if ":" in where[0] else f"{where[0]}:{where[1]}"
         if parts.scheme == "http":
             return Reached(address)
