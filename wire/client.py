@@ -423,13 +423,12 @@ def _parsed(data: bytes, charset: str | None, bounds: _Bounds) -> Any:
 
 
 def _pieces(response: httpx2.Response) -> Iterator[bytes]:
-    """The bytes of the answer; a peer may compress them though it was told not to, and what comes out is not small."""
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding == "identity":
-        return response.iter_raw()
-    if coding in ("gzip", "x-gzip", "deflate"):
-        return _inflated(response.iter_raw())
-    raise MimeError("it is compressed though that was not asked for")
+    """The bytes of the answer; a peer may compress them though it was told not to, and what comes out is not small.
+
+    Any other word is ignored: some servers write a charset there, and what is compressed otherwise is no XML.
+    """
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    return _inflated(response.iter_raw()) if coding in ("gzip", "x-gzip", "deflate") else response.iter_raw()
 
 
 def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -448,6 +448,14 @@ def test_a_compressed_answer_is_read_though_nobody_asked_for_it(client, coding):
     peer.listener.close()
 
 
+@pytest.mark.parametrize("coding", ["utf-8", "identity", "", "binary"])
+def test_a_content_encoding_that_is_none_is_ignored(client, coding):
+    peer = Scripted(http("200 OK", SOAP, GOOD, extra=f"Content-Encoding: {coding}\r\n"))
+    with client.call(peer.url, ITI_18, QUERY.encode()) as answer:
+        assert answer.body.tag == ITI_18.response_root
+    peer.listener.close()
+
+
 @pytest.mark.parametrize("data", [gzip.compress(GOOD)[:-20], b"nonsense"])
 def test_a_damaged_compressed_answer_is_an_unknown_outcome(client, data):
     peer = Scripted(http("200 OK", SOAP, data, extra="Content-Encoding: gzip\r\n"))
