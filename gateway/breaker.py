@@ -51,7 +51,9 @@ class Breaker:
             was_open = self._opened_at is not None
             self._failed += 1
             # Calls that were under way when it opened do not prolong the pause, nor do they end the one that tries.
-            if trying or (self._opened_at is None and self._failed >= self._most):
+            # One of them may have closed it meanwhile: then the one that tried fails as any other.
+            again = trying and was_open
+            if again or (not was_open and self._failed >= self._most):
                 self._opened_at = self._clock()
             if trying:
                 self._trying = False

@@ -12,14 +12,17 @@ from gateway.breaker import Breaker, Open
 from gateway.settings import Community, GatewaySettings
 from ihe.datatypes import normalise_oid_urn
 from ihe.errors import FaultCode
-from wire.client import PeerFault, SoapClient
+from wire.client import NotTried, PeerFault, SoapClient
 from wire.handshake import HandshakeFailed
 from wire.settings import TlsSettings
 
 __all__ = ["Communities", "Open"]
 
 CALLS: Final = Counter("dossier_community_calls", "Calls to the gateways of communities", ["community", "result"])
-"""``result``: answered, fault (SOAP), failed (silent, late or unreadable), skipped (the breaker was open)."""
+"""``result``: answered, fault (SOAP), failed (silent, late or unreadable), skipped.
+
+Skipped is what was not tried: the breaker was open, or we had no time or no connection left.
+"""
 
 OPEN: Final = Gauge(
     "dossier_community_open",
@@ -74,7 +77,8 @@ class Communities:
         """Around each call, up to the point where its answer was judged; raises Open at once when it is not worth it.
 
         Any exception within is a failure of the community, but for a SOAP fault with the code Sender: that is an
-        answer. One that is no ``Exception`` (a generator that is closed) says nothing.
+        answer. NotTried is our own shortage and says nothing of it, nor does one that is no ``Exception`` (a generator
+        that is closed).
         """
         home = community.home_community_id
         breaker = self._breakers[home]
@@ -91,6 +95,10 @@ class Communities:
                 self._succeeded(home)
             else:
                 self._failed(home, trying=trying)
+            raise
+        except NotTried:
+            CALLS.labels(home, "skipped").inc()
+            breaker.left(trying=trying)
             raise
         except Exception:
             CALLS.labels(home, "failed").inc()

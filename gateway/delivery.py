@@ -8,6 +8,7 @@ Streamed  a document that is larger, that the spool has no room for, or that is 
 Failure   no answer, a fault, an answer that cannot be read or breaks off before it was kept: one error, no documents
 """
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -22,7 +23,8 @@ from ihe.datatypes import normalise_oid
 from ihe.ebrs import DocumentRequest, read_registry_response
 from ihe.errors import ErrorCode, RegistryError, Severity
 from schemas import violations
-from wire.client import Answer, NotSent, OutcomeUnknown, PeerFault
+from wire.client import Answer, NotSent, NotTried, OutcomeUnknown, PeerFault
+from wire.exchange import trace_of
 from wire.spool import Spool, SpoolFile, SpoolFull
 
 __all__ = ["Broken", "Delivery", "Found", "Keeping", "Target", "Wanted", "cut", "deliver", "late"]
@@ -39,6 +41,8 @@ _MOST_ERRORS: Final = 200
 _LONGEST_TEXT: Final = 1000
 _LONGEST_NAME: Final = 256
 _X: Final = f"{{{v.XDSB}}}"
+
+_log = logging.getLogger(__name__)
 
 
 class Broken(Exception):  # noqa: N818 - an outcome
@@ -132,7 +136,7 @@ class _Root:
 class Delivery:
     """What one target came to: ``documents``, of which some may be ``coming``, ``missed`` and ``errors``.
 
-    ``reached``: it gave an answer that could be read.
+    ``reached``: it gave an answer that could be read. ``asked``: something may have been sent to it.
     Documents are pulled by one thread at a time; ``close`` may be called by any.
     """
 
@@ -142,6 +146,7 @@ class Delivery:
         self.errors: list[RegistryError] = []
         self.missed: list[Wanted] = []
         self.reached = True
+        self.asked = True
         self._keeping: Final = keeping
         self._file: SpoolFile = keeping.spool.open()
         self._answer: Answer | None = None
@@ -169,7 +174,8 @@ class Delivery:
         self.documents, self.errors, self._named = root.found, root.errors, root.parts
         self._keep_inline(answer, root)
         self._parts = answer.arriving(list(self._named))
-        answer.body = None  # large where documents were inline, and lxml's: of this thread alone
+        # Large where documents were inline, and lxml's: of this thread alone. A header holds on to the whole tree.
+        answer.body, answer.headers = None, ()
         self._keep_parts(began, deadline)
         self.missed = _missed(self.target, self.documents)
 
@@ -330,16 +336,22 @@ def deliver(target: Target, keeping: Keeping, deadline: float) -> Delivery:
         with target.guard():
             delivery.receive(target.call(deadline), began, deadline)
     except (Open, NotSent, OutcomeUnknown, PeerFault, _Nonsense, OSError) as error:
+        delivery.asked = not isinstance(error, Open | NotTried)
         delivery.failed(_unavailable(target, error), reached=isinstance(error, PeerFault))
+    except Exception as error:  # noqa: BLE001 - a defect of ours costs this target, not the documents of the others
+        _log.error("%s could not be asked: %s", target.name, trace_of(error))
+        text = f"{target.name}: internal error of this gateway"
+        delivery.failed(RegistryError(target.silent, text, location=target.home), reached=False)
     except BaseException:
         delivery.close()
         raise
     return delivery
 
 
-def late(target: Target, keeping: Keeping) -> Delivery:
-    """What a target came to that was not ready when the time of all was over."""
+def late(target: Target, keeping: Keeping, *, asked: bool) -> Delivery:
+    """What a target came to that was not ready when the time of all was over; ``asked``: its turn had come."""
     delivery = Delivery(target, keeping)
+    delivery.asked = asked
     text = f"{target.name}: the time for all answers is over"
     delivery.failed(RegistryError(target.silent, text, location=target.home), reached=False)
     return delivery

@@ -41,14 +41,19 @@ class FanOut:
         others = calls[len(own) :]
         futures = [self._pool.submit(call.run) for call in others]
         waiting = list(futures)
+        results: list[T | None] = []
         try:
-            results: list[T | None] = [call.run() for call in own]
+            results += [call.run() for call in own]
             for call, future in zip(others, futures, strict=True):
                 results.append(_result(future, call.deadline, discard))
                 waiting.remove(future)
-        finally:
-            for future in waiting:  # after a defect of ours only
+        except BaseException:  # a defect of ours
+            for result in results:
+                if result is not None:
+                    discard(result)
+            for future in waiting:
                 _leave(future, discard)
+            raise
         return results
 
     def close(self) -> None:

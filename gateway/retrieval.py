@@ -5,8 +5,9 @@ Answered  in the order of the request; documents that are streamed from one targ
           order that target sends them. Success, PartialSuccess or Failure
 Broken    a document that is streamed and does not come to its end breaks the answer: never a short document that looks
           whole. How long a streamed answer may take in all is bounded (``stream_s``), whoever is slow
-Audit     toward the caller a record of the documents that arrive and one of the others, toward each target the same;
-          durable before the first byte. A transfer that breaks after its records gets a second one with outcome 8
+Audit     toward the caller a record of the documents that arrive and one of the others, the same toward each target
+          that was asked; durable before the first byte. A transfer that breaks after its records gets a second one
+          with outcome 8
 """
 
 import logging
@@ -23,6 +24,7 @@ from atna.participants import UNKNOWN, DocumentReference, Parties
 from consent.policy import Decision
 from gateway.delivery import Delivery, Found, Keeping, Target, Wanted, cut, deliver, late
 from gateway.fan_out import Call
+from gateway.inquiry import codes_of
 from gateway.room import Room
 from gateway.store.protocol import StoreUnavailable
 from ihe import vocabulary as v
@@ -36,8 +38,6 @@ from wire.limit_reached import named
 from wire.messages import OutgoingPart, Reply, Request
 
 __all__ = ["Plan", "ask_repositories", "asked_of", "missing_home", "retrieve", "same_home", "unknown_home"]
-
-_LONGEST_REASON: Final = 500
 
 _log = logging.getLogger(__name__)
 
@@ -181,12 +181,21 @@ def _asked_all(room: Room, targets: Sequence[Target]) -> list[Delivery]:
     settings = room.settings
     keeping = Keeping(room.spool, settings.spool_bytes)
     until = time.monotonic() + settings.deadline_s
+    begun: set[int] = set()
+
+    def run(place: int, deadline: float) -> Delivery:
+        begun.add(place)
+        return deliver(targets[place], keeping, deadline)
+
     calls = [
-        Call(partial(deliver, target, keeping, min(time.monotonic() + target.deadline_s, until)), until)
-        for target in targets
+        Call(partial(run, place, min(time.monotonic() + target.deadline_s, until)), until)
+        for place, target in enumerate(targets)
     ]
     found = room.fan_out.ask(calls, discard=Delivery.close)
-    return [one or late(target, keeping) for one, target in zip(found, targets, strict=True)]
+    return [
+        one or late(target, keeping, asked=place in begun)
+        for place, (one, target) in enumerate(zip(found, targets, strict=True))
+    ]
 
 
 def _reply(request: Request, room: Room, decision: Decision, plan: Plan, deliveries: Sequence[Delivery]) -> Reply:
@@ -293,15 +302,15 @@ class _Audit:
         errors = [*self._plan.errors, *(error for delivery in self._deliveries for error in delivery.errors)]
         found = [self._received(arriving, Outcome.SUCCESS)] if arriving else []
         if missed or not arriving:
-            found.append(self._received(missed, Outcome.SERIOUS_FAILURE, _codes(errors)))
+            found.append(self._received(missed, Outcome.SERIOUS_FAILURE, codes_of(errors)))
         for (target, transaction), delivery, came in zip(
             self._plan.targets, self._deliveries, self._arriving, strict=True
         ):
             if came:
                 found.append(self._sent(target, transaction, came, Outcome.SUCCESS))
-            if delivery.missed:
+            if delivery.missed and delivery.asked:
                 outcome = Outcome.SERIOUS_FAILURE if delivery.reached else Outcome.MAJOR_FAILURE
-                found.append(self._sent(target, transaction, delivery.missed, outcome, _codes(delivery.errors)))
+                found.append(self._sent(target, transaction, delivery.missed, outcome, codes_of(delivery.errors)))
         return found
 
     def broken(self) -> None:
@@ -356,8 +365,3 @@ class _Audit:
 
 def _reference(request: DocumentRequest) -> DocumentReference:
     return DocumentReference(request.document_unique_id, normalise_oid(request.repository_unique_id), request.home)
-
-
-def _codes(errors: Sequence[RegistryError]) -> str | None:
-    """Partners write codes too: of many or long ones the first."""
-    return ",".join(sorted({str(error.code) for error in errors}))[:_LONGEST_REASON] or None

@@ -100,8 +100,8 @@ class GatewaySettings(BaseModel):
     registry_url          of this community's registry (ITI-18, ITI-47)
     repositories          of this community: unique_id and url
     communities           partners: see Community
-    callers               who may send ITI-38, 39 and 55, and as a consumer ITI-18 and 43: every ``trusted`` node, or only
-                          nodes that are ``listed``, as subjects of a community or as partners of the domain
+    callers               who may send ITI-38, 39 and 55, and as a consumer ITI-18 and 43: every ``trusted`` node, or
+                          only nodes that are ``listed``, as subjects of a community or as partners of the domain
     deadline_s            what one community may take, unless it has its own, and all of them together
                           (for ITI-39 our own repositories get 0.6 of it, so that who asks still hears of the others)
     spool_bytes           documents up to this size are read to their end before the answer begins

@@ -34,7 +34,7 @@ from wire.settings import TlsSettings
 from wire.spool import Spool
 from wire.tls import NotListed, handshake_fault, reason_of
 
-__all__ = ["Answer", "NotSent", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient", "TooLarge"]
+__all__ = ["Answer", "NotSent", "NotTried", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient", "TooLarge"]
 
 CONNECT_TIMEOUT_S: Final = 5.0
 KEEP_ALIVE_S: Final = 15.0
@@ -55,6 +55,10 @@ T = TypeVar("T")
 
 class NotSent(Exception):  # noqa: N818 - says what happened
     """Nothing reached the peer: refused, unknown host, no connection in time, bad URL. Sending again is safe."""
+
+
+class NotTried(NotSent):
+    """The peer was not even spoken to: our own time was over, or all of our connections are in use."""
 
 
 class OutcomeUnknown(Exception):  # noqa: N818 - says what happened
@@ -137,7 +141,7 @@ class Answer:
                 yield from _inline(element)
             else:
                 yield from self._attached(element)
-        except (MimeError, binascii.Error, httpx2.HTTPError) as error:
+        except (ValueError, httpx2.HTTPError) as error:  # MimeError, binascii.Error, and letters that are no ASCII
             raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})") from error
 
     def content_id(self, element: Any) -> str | None:
@@ -253,8 +257,8 @@ class SoapClient:
         ``max_bytes`` bounds the envelope of the answer; ``plain_only``: an MTOM answer is none; ``spool`` keeps
         attachments that come before the envelope. ``objects_as_bytes``: the objects of a plain query answer may be left
         unread (``Answer.objects``), which is for a trusted registry.
-        Raises NotSent, OutcomeUnknown, TooLarge, PeerFault; an exception of a part's own iterator passes through, the
-        peer then saw a message without its end.
+        Raises NotSent, NotTried, OutcomeUnknown, TooLarge, PeerFault; an exception of a part's own iterator passes
+        through, the peer then saw a message without its end.
         """
         message_id = uuid.uuid4().urn
         root = envelope(
@@ -282,17 +286,18 @@ class SoapClient:
         self, url: str, headers: dict[str, str], content: bytes | Iterator[bytes], deadline: float | None
     ) -> httpx2.Response:
         if deadline is not None and deadline <= time.monotonic():
-            raise NotSent("no time is left for it")
+            raise NotTried("no time is left for it")
         headers |= {"accept-encoding": "identity", "accept": "*/*", "user-agent": "Dossier"}
         try:
             extensions = {"timeout": self._timeout(deadline)}
             request = httpx2.Request("POST", url, headers=headers, content=content, extensions=extensions)
             with until(deadline):
                 return self._transport.handle_request(request)
+        except httpx2.PoolTimeout as error:
+            raise NotTried(f"no connection ({_reason(error)})") from error
         except (
             httpx2.ConnectError,
             httpx2.ConnectTimeout,
-            httpx2.PoolTimeout,
             httpx2.UnsupportedProtocol,
             httpx2.InvalidURL,
         ) as error:
@@ -418,13 +423,12 @@ def _parsed(data: bytes, charset: str | None, bounds: _Bounds) -> Any:
 
 
 def _pieces(response: httpx2.Response) -> Iterator[bytes]:
-    """The bytes of the answer; a peer may compress them though it was told not to, and what comes out is not small."""
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding == "identity":
-        return response.iter_raw()
-    if coding in ("gzip", "x-gzip", "deflate"):
-        return _inflated(response.iter_raw())
-    raise MimeError("it is compressed though that was not asked for")
+    """The bytes of the answer; a peer may compress them though it was told not to, and what comes out is not small.
+
+    Any other word is ignored: some servers write a charset there, and what is compressed otherwise is no XML.
+    """
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    return _inflated(response.iter_raw()) if coding in ("gzip", "x-gzip", "deflate") else response.iter_raw()
 
 
 def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -435,6 +439,8 @@ def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
             while data:
                 yield data
                 data, rest = engine.decompress(rest, _BLOCK), engine.unconsumed_tail
+            if engine.unused_data:  # each call would add to it, for as long as the peer goes on
+                raise MimeError("there are bytes behind its end")
     except zlib.error as error:
         raise MimeError("it is damaged") from error
     if not engine.eof:

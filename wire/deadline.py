@@ -124,7 +124,7 @@ class _Stream(httpcore2.NetworkStream):
 
 
 class _Backend(httpcore2.SyncBackend):
-    """Opens connections; a name with several addresses has the time-out once, not once for each."""
+    """Opens connections; a name with several addresses has the time-out once, and each a fair part of what is left."""
 
     def connect_tcp(
         self,
@@ -136,21 +136,23 @@ class _Backend(httpcore2.SyncBackend):
     ) -> httpcore2.NetworkStream:
         deadline = None if timeout is None else time.monotonic() + timeout
         failed: Exception = httpcore2.ConnectError("the name has no address")
-        for address in _addresses(host, port):
+        addresses = _addresses(host, port)
+        for at, address in enumerate(addresses):
             left = _left(remaining(deadline, None), httpcore2.ConnectTimeout)
+            each = None if left is None else left / (len(addresses) - at)
             try:
-                return _Stream(super().connect_tcp(address, port, left, local_address, socket_options))
+                return _Stream(super().connect_tcp(address, port, each, local_address, socket_options))
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failed = error
         raise failed
 
 
-def _addresses(host: str, port: int) -> Iterator[str]:
+def _addresses(host: str, port: int) -> tuple[str, ...]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise httpcore2.ConnectError(str(error)) from error
-    yield from dict.fromkeys(str(where[4][0]) for where in found)
+    return tuple(dict.fromkeys(str(where[4][0]) for where in found))
 
 
 class DeadlineTransport(httpx2.HTTPTransport):

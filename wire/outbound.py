@@ -106,22 +106,22 @@ def _looked_through(body: Iterable[bytes | OutgoingPart], max_inline_bytes: int)
         elif piece.size is not None and piece.size > max_inline_bytes:
             raise _too_large(max_inline_bytes)
         elif piece.size is None:
-            data = _read(piece, max_inline_bytes)
-            seen[-1] = OutgoingPart(piece.content_type, len(data), partial(iter, (data,)))
-            held += len(data)
+            seen[-1] = whole = _whole(piece, max_inline_bytes)
+            held += whole.size or 0
         if held > _MAX_LOOKAHEAD_BYTES:
             break
     yield from seen
     yield from rest
 
 
-def _read(part: OutgoingPart, limit: int) -> bytes:
+def _whole(part: OutgoingPart, limit: int) -> OutgoingPart:
+    """The same with its size, read to its end; raises SoapFault."""
     data = bytearray()
     for chunk in part.chunks():
         data += chunk
         if len(data) > limit:
             raise _too_large(limit)
-    return bytes(data)
+    return OutgoingPart(part.content_type, len(data), partial(iter, (data,)))
 
 
 def _too_large(limit: int) -> SoapFault:
@@ -136,9 +136,10 @@ def _plain(head: bytes, body: Iterable[bytes | OutgoingPart], tail: bytes, max_i
         if isinstance(piece, bytes):
             yield piece
         else:
-            if piece.size is None or piece.size > max_inline_bytes:
+            whole = _whole(piece, max_inline_bytes) if piece.size is None else piece
+            if whole.size is not None and whole.size > max_inline_bytes:
                 raise _too_large(max_inline_bytes)
-            yield from _base64(piece.chunks())
+            yield from _base64(whole.chunks())
     yield tail
 
 

@@ -72,8 +72,11 @@ def reach(url: str, tls: TlsSettings, *, timeout_s: float) -> Reached:
         raise Unreachable(Step.ADDRESS, "should begin with http:// or https:// and name a host") from error
     except OSError as error:
         raise Unreachable(Step.ADDRESS, f"the name {host} has no address") from error
-    with _connected([str(one[4][0]) for one in found], port, deadline) as plain:
-        where = plain.getpeername()
+    with _connected(list(dict.fromkeys(str(one[4][0]) for one in found)), port, deadline) as plain:
+        try:
+            where = plain.getpeername()
+        except OSError as error:
+            raise Unreachable(Step.CONNECTION, "broken off by the peer") from error
         address = f"[{where[0]}]:{where[1]}" if ":" in where[0] else f"{where[0]}:{where[1]}"
         if parts.scheme == "http":
             return Reached(address)
@@ -82,11 +85,11 @@ def reach(url: str, tls: TlsSettings, *, timeout_s: float) -> Reached:
 
 @contextlib.contextmanager
 def _connected(addresses: list[str], port: int, deadline: float) -> Iterator[socket.socket]:
-    """The first address that answers."""
+    """The first address that answers; each gets a fair part of the time, as one may swallow what is sent to it."""
     reason = "no address"
-    for address in addresses:
+    for at, address in enumerate(addresses):
         try:
-            connection = socket.create_connection((address, port), timeout=_left(deadline))
+            connection = socket.create_connection((address, port), timeout=_left(deadline) / (len(addresses) - at))
         except OSError as error:
             reason = "time-out" if isinstance(error, TimeoutError) else (error.strerror or type(error).__name__).lower()
             continue

@@ -75,3 +75,13 @@ def test_calls_that_were_under_way_when_it_opened_change_neither_pause_nor_try(b
     with pytest.raises(Open):
         breaker.enter()
     assert breaker.succeeded()
+
+
+def test_one_that_tried_in_vain_opens_nothing_that_was_closed_meanwhile(breaker, clock):
+    late = [breaker.enter() for _ in range(4)]
+    assert [breaker.failed(trying=trying) for trying in late[:3]] == [False, False, True]
+    clock.now = 10
+    trying = breaker.enter()
+    assert breaker.succeeded()  # the fourth, that was under way when it opened
+    assert not breaker.failed(trying=trying)
+    assert failing(breaker, 2) == [False, True]

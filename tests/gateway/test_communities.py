@@ -7,7 +7,7 @@ from gateway.communities import Communities, Open
 from gateway.settings import GatewaySettings
 from ihe.errors import FaultCode, SoapFault
 from tests.gateway.test_breaker import Clock
-from wire.client import OutcomeUnknown, PeerFault
+from wire.client import NotTried, OutcomeUnknown, PeerFault
 from wire.settings import TlsSettings
 
 METZ, TRIER = "urn:oid:1.2.250.1", "urn:oid:1.2.276.1"
@@ -95,3 +95,19 @@ def test_an_answer_that_its_reader_gave_up_says_nothing(communities):
         next(pieces)
         pieces.close()
     assert metric("dossier_community_open") == 0
+
+
+def test_what_was_not_tried_for_want_of_time_or_connections_says_nothing(communities, clock):
+    skipped = metric("dossier_community_calls_total", result="skipped")
+    for _ in range(5):
+        fail(communities, NotTried("no time is left for it"))
+    assert metric("dossier_community_open") == 0
+    fail(communities)
+    fail(communities)
+    assert metric("dossier_community_open") == 1
+    clock.now = 10
+    fail(communities, NotTried("no connection"))  # the one that tries gives its turn back
+    with communities.guard(communities.by_home(METZ)):
+        pass
+    assert metric("dossier_community_open") == 0
+    assert metric("dossier_community_calls_total", result="skipped") == skipped + 6

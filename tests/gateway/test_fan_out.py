@@ -69,17 +69,23 @@ def test_what_is_done_although_the_time_is_over_counts(fan_out):
 
 @pytest.mark.parametrize("at_fault", [0, 1])
 def test_a_defect_is_raised_and_nothing_is_left_over(fan_out, at_fault):
-    begun, dropped = threading.Event(), threading.Event()
+    begun, dropped, discarded = threading.Event(), threading.Event(), []
 
     def defect():
         assert begun.wait(LONG)
         raise ZeroDivisionError
 
+    def discard(what):
+        discarded.append(what)
+        if len(discarded) == 2:
+            dropped.set()
+
     calls = [Call(lambda: 1, at(LONG)), Call(lambda: 2, at(LONG)), Call(lambda: (begun.set(), 3)[1], at(LONG))]
     calls[at_fault] = Call(defect, at(LONG))
     with pytest.raises(ZeroDivisionError):
-        fan_out.ask(calls, here=True, discard=lambda what: what == 3 and dropped.set())
+        fan_out.ask(calls, here=True, discard=discard)
     assert dropped.wait(LONG)
+    assert sorted(discarded) == sorted({1, 2, 3} - {at_fault + 1})
 
 
 def test_nobody_to_ask(fan_out):

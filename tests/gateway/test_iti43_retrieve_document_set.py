@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from gateway import delivery
 from ihe import vocabulary as v
 from ihe.errors import RegistryError
 from ihe.mtom import xop_include
@@ -289,6 +290,10 @@ def bad_base64(_peer, asked):
     return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], "no=base64")])))
 
 
+def letters_within_base64(_peer, asked):
+    return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], "eé==")])))
+
+
 def padding_within_base64(_peer, asked):
     text = "QUFB" * (2**14 - 1) + "QQ==" + "QUFB"
     return http_answer("application/soap+xml", soap_answer(retrieved_xml([response_row(*asked[0], text)])))
@@ -328,6 +333,7 @@ BAD = {
     "no status": no_status,
     "another message": another_message,
     "bad base64": bad_base64,
+    "letters of no alphabet within base64": letters_within_base64,
     "padding within base64": padding_within_base64,
     "part not there": a_part_that_is_not_there,
     "part twice": a_part_twice,
@@ -349,6 +355,22 @@ def test_a_partner_that_answers_badly_is_one_error_and_the_others_arrive(domain,
         ("ITI-39", "asked", 8 if name == "fault" else 12, ("1.91", "1.92")),
         ("ITI-43", "answered", 8, ("1.91", "1.92")),
     ]
+
+
+def test_a_defect_of_ours_costs_one_partner_and_the_others_arrive(domain, monkeypatch, caplog):
+    def defect(target, answer, judge=delivery._read_root):
+        if target.home == C:
+            raise ZeroDivisionError("of the name of a patient")
+        return judge(target, answer)
+
+    monkeypatch.setattr(delivery, "_read_root", defect)
+    domain.c.plays(lambda _peer, asked: documents_answer(asked, [b"x"], home=C))
+    answer, found = with_others(domain, ("1.9", "1.91", C))
+    assert (answer.status, found, located(answer)) == ("PartialSuccess", [], [("XDSUnavailableCommunity", C)])
+    assert answer.errors[0][1] == f"community {C}: internal error of this gateway"
+    assert eventually(lambda: domain.a.room.spool.held_bytes == 0)
+    assert "ZeroDivisionError" in caplog.text
+    assert "patient" not in caplog.text
 
 
 def test_silence_and_dripping_end_at_the_deadline_and_the_others_arrive(domain):
@@ -429,6 +451,15 @@ def test_errors_of_a_partner_are_text_within_bounds(domain):
     assert {location for _, location in located(answer)} == {C}
     assert max(len(code) + len(text) for code, text in answer.errors) <= 1300
     assert len(answer.errors) == 2
+
+
+def test_a_record_holds_no_words_of_a_partner(domain):
+    errors = [RegistryError(code, "none") for code in ("Anna Berg, * 1970", "x" * 65, "XDSDocumentUniqueIdError")]
+    domain.c.plays(lambda _peer, asked: documents_answer([], [], status=v.FAILURE, errors=errors))
+    answer = domain.a.retrieve(("1.9", "1.91", C))
+    assert "Anna Berg, * 1970" in answer.codes
+    reasons = [one.event.outcome_description for one in domain.a.messages()]
+    assert reasons == ["XDSDocumentUniqueIdError, unknown code"] * 2
 
 
 @pytest.mark.parametrize("mtom", [True, False], ids=["MTOM", "plain"])

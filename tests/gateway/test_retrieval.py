@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway import delivery
+from gateway.fan_out import FanOut
+from ihe import vocabulary as v
 from ihe.mtom import xop_include
 from ihe.transactions import ITI_43
 from tests.gateway.retrieving import (
@@ -19,6 +21,7 @@ from tests.gateway.retrieving import (
     documents_answer,
     gateway,
     http_answer,
+    inline,
     partners,
     repository,
     request,
@@ -69,6 +72,14 @@ def test_what_finds_no_room_is_streamed(tmp_path, partner):
         assert answer.documents() == [(one[1], data) for one, data in zip(ASKED, DATAS, strict=True)]
 
 
+def test_a_plain_answer_holds_what_is_streamed_behind_a_large_document(tmp_path, partner):
+    datas = [bytes(17 * MIB), b"1"]  # the first is more than is looked through before the first byte
+    partner.plays(lambda _peer, asked: documents_answer(asked, datas, home=C))
+    with asking(tmp_path / "a", partner, spool_bytes=MIB) as ours:
+        answer = ours.retrieve(*ASKED[:2], plain=True)
+        assert (answer.status, inline(answer)) == ("Success", [("1.90", datas[0]), ("1.91", b"1")])
+
+
 def test_a_full_disk_costs_no_document(tmp_path, partner, monkeypatch):
     monkeypatch.setattr(Spool, "file", lambda _self: FULL.open("wb", buffering=0))
     partner.plays(all_of_it)
@@ -109,6 +120,27 @@ def test_a_partner_that_keeps_failing_is_not_asked(tmp_path, partner):
         assert {(one.status, *one.codes) for one in answers} == {("Failure", "XDSUnavailableCommunity")}
         assert len(partner.asked) == 2
         assert "not asked now" in answers[3].errors[0][1]
+        assert ours.records() == [
+            *[("ITI-39", "asked", 12, ("1.90",))] * 2,  # nothing was sent by the others
+            *[("ITI-43", "answered", 8, ("1.90",))] * 4,
+        ]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_who_was_never_asked_has_no_record(tmp_path, partner, monkeypatch, begun):
+    def ask(_self, calls, *, discard, **_more):
+        for call in calls:
+            if begun:
+                discard(call.run())
+        return [None] * len(calls)
+
+    monkeypatch.setattr(FanOut, "ask", ask)
+    partner.plays(all_of_it)
+    with asking(tmp_path / "a", partner) as ours:
+        answer = ours.retrieve(ASKED[0])
+        assert (answer.status, answer.codes) == ("Failure", ["XDSUnavailableCommunity"])
+        asked = [("ITI-39", "asked", 12, ("1.90",))] if begun else []
+        assert ours.records() == [*asked, ("ITI-43", "answered", 8, ("1.90",))]
 
 
 @pytest.mark.parametrize("more", [{"transactions": ["ITI-38"]}, {"query_url": None}], ids=["not exchanged", "no url"])
@@ -118,6 +150,25 @@ def test_a_community_with_which_iti_39_is_not_exchanged(tmp_path, partner, more)
     with gateway(tmp_path / "a", home=A, communities=[table]) as ours:
         answer = ours.retrieve(*ASKED)
         assert (answer.status, answer.codes, partner.asked) == ("Failure", ["XDSUnavailableCommunity"], [])
+
+
+def test_nothing_holds_the_tree_of_an_answer_while_its_documents_stream(tmp_path, partner, monkeypatch):
+    seen = []
+
+    def keep_parts(self, *times, keep=delivery.Delivery._keep_parts):
+        seen.append((self._answer.body, self._answer.headers))
+        keep(self, *times)
+
+    def act(_peer, asked):
+        header = f'<w:Security xmlns:w="{v.WSSE}"/>'.encode()
+        root = soap_answer(retrieved_xml([response_row(*asked[0], xop_include("a@c").decode(), home=C)]))
+        return http_answer(*multipart(root.replace(b"</s:Header>", header + b"</s:Header>"), {"a@c": b"a"}))
+
+    monkeypatch.setattr(delivery.Delivery, "_keep_parts", keep_parts)
+    partner.plays(act)
+    with asking(tmp_path / "a", partner) as ours:
+        assert ours.retrieve(ASKED[0]).documents() == [("1.90", b"a")]
+    assert seen == [(None, ())]
 
 
 def test_a_document_that_comes_at_a_fair_rate_is_streamed_when_the_time_is_over(tmp_path, partner):

@@ -297,3 +297,32 @@ def exchange():
 @pytest.fixture
 def read_to_end():
     return _read_to_end
+
+
+@pytest.fixture
+def beside_a_black_hole(monkeypatch):
+    """Given the port of a server at 127.0.0.1, localhost has two addresses: the first swallows what is sent to it."""
+    name, asked = "localhost", socket.getaddrinfo
+    taken = []
+
+    def give(port):
+        hole = socket.create_server(("127.0.0.2", port), backlog=0)
+        taken.append(hole)
+        for _ in range(3):  # more than may wait to be accepted: the system drops what comes behind them
+            waiting = socket.socket()
+            waiting.setblocking(False)
+            waiting.connect_ex(hole.getsockname())
+            taken.append(waiting)
+
+    def resolve(host, port, *args, **more):
+        if host != name:
+            return asked(host, port, *args, **more)
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in ("127.0.0.2", "127.0.0.2", "127.0.0.1")
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    yield give
+    for one in taken:
+        one.close()

@@ -14,7 +14,7 @@ from ihe.mtom import xop_include
 from ihe.transactions import ITI_18, ITI_41, ITI_43
 from tests.raw_peer import drip, dripping_headers, performing, silent
 from tests.wire.soap_peer import MIB, PATH, QUERY, EchoActor, message, multipart, part, served
-from wire.client import NotSent, OutcomeUnknown, OutPart, PeerFault, SoapClient, TooLarge
+from wire.client import NotSent, NotTried, OutcomeUnknown, OutPart, PeerFault, SoapClient, TooLarge
 from wire.messages import Reply
 
 PROVIDE = f'<x:ProvideAndRegisterDocumentSetRequest xmlns:x="{v.XDSB}">%s</x:ProvideAndRegisterDocumentSetRequest>'
@@ -138,8 +138,9 @@ def test_nothing_was_sent_when_nobody_listens(client):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     for address in (f"http://127.0.0.1:{port}/x", "http://does-not-exist.invalid/x", "ftp://127.0.0.1/", "nonsense"):
-        with pytest.raises(NotSent):
+        with pytest.raises(NotSent) as caught:
             client.call(address, ITI_18, QUERY.encode())
+        assert not isinstance(caught.value, NotTried)
 
 
 def test_a_part_that_fails_passes_through_and_the_peer_keeps_nothing(client, endpoint, actor):
@@ -358,15 +359,22 @@ def test_no_connection_in_time_is_told_apart_from_no_answer():
         busy.start()
         while not client._transport._pool.connections:
             time.sleep(0.01)
-        with pytest.raises(NotSent, match="PoolTimeout"):
+        with pytest.raises(NotTried, match="PoolTimeout"):
             client.call(peer.url, ITI_18, QUERY.encode(), deadline=begun + BUDGET_S)
         assert busy.is_alive()
         busy.join()
     client.close()
 
 
+def test_an_address_that_swallows_everything_leaves_time_for_the_next_one(endpoint, beside_a_black_hole):
+    beside_a_black_hole(endpoint.port)
+    client = SoapClient(None, timeout_s=5, connect_timeout_s=2)
+    client.call(url(endpoint).replace("127.0.0.1", "localhost"), ITI_18, QUERY.encode()).close()
+    client.close()
+
+
 def test_nothing_is_sent_when_the_time_is_over(client, endpoint, actor):
-    with pytest.raises(NotSent, match="no time"):
+    with pytest.raises(NotTried, match="no time"):
         client.call(url(endpoint), ITI_18, QUERY.encode(), deadline=time.monotonic())
     assert actor.seen == []
 
@@ -400,6 +408,26 @@ def test_a_flood_is_cut_off_at_the_bound(compressed):
     assert compressed or not sent
 
 
+def test_what_lies_behind_the_end_of_compressed_bytes_is_not_gathered():
+    sent = []
+
+    def go_on(connection, ended):
+        connection.recv(65536)
+        head = http("200 OK", SOAP, gzip.compress(GOOD), length=200 * MIB, extra="Content-Encoding: gzip\r\n")
+        connection.sendall(head)
+        try:
+            connection.sendall(bytes(100 * MIB))
+            sent.append(100 * MIB)
+        finally:
+            ended.wait()
+
+    client = SoapClient(None, timeout_s=60)
+    with performing(go_on) as peer, pytest.raises(OutcomeUnknown, match="behind its end"):
+        client.call(peer.url, ITI_18, QUERY.encode())
+    client.close()
+    assert not sent
+
+
 def test_markup_is_bounded_with_the_bytes(client):
     answer = http("200 OK", SOAP, message(None, f"<q>{'<a/>' * 600_000}</q>", header=""))
 
@@ -415,6 +443,14 @@ def test_markup_is_bounded_with_the_bytes(client):
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip"])
 def test_a_compressed_answer_is_read_though_nobody_asked_for_it(client, coding):
     peer = Scripted(http("200 OK", SOAP, gzip.compress(GOOD), extra=f"Content-Encoding: {coding}\r\n"))
+    with client.call(peer.url, ITI_18, QUERY.encode()) as answer:
+        assert answer.body.tag == ITI_18.response_root
+    peer.listener.close()
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "identity", "", "binary"])
+def test_a_content_encoding_that_is_none_is_ignored(client, coding):
+    peer = Scripted(http("200 OK", SOAP, GOOD, extra=f"Content-Encoding: {coding}\r\n"))
     with client.call(peer.url, ITI_18, QUERY.encode()) as answer:
         assert answer.body.tag == ITI_18.response_root
     peer.listener.close()

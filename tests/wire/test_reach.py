@@ -1,7 +1,9 @@
 """wire.reach: which step on the way to a peer fails, and what is told of one that can be reached."""
 
+import select
 import socket
 import ssl
+import struct
 import threading
 from contextlib import contextmanager
 
@@ -59,11 +61,40 @@ def test_a_name_that_nobody_has():
     )
 
 
+def test_an_address_that_swallows_everything_leaves_time_for_the_next_one(pki, secured, beside_a_black_hole):
+    with secured(pki.server) as server:
+        beside_a_black_hole(server.port)
+        found = reach(f"https://localhost:{server.port}/responding", identity(pki, pki.client), timeout_s=3)
+    assert found.address == f"127.0.0.1:{server.port}"
+
+
 def test_nobody_listens():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         step, reason = refused(f"https://127.0.0.1:{taken.getsockname()[1]}/x", TlsSettings())
     assert (step, reason) == (Step.CONNECTION, "connection refused")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_peer_that_hangs_up_at_once(monkeypatch, scheme):
+    """As one does that does not know our address; its RST is there before we go on."""
+    now, connect = threading.Event(), socket.create_connection
+
+    def hang_up(stream):
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert now.wait(TIMEOUT_S)
+        stream.close()
+
+    def hung_up(*where, **how):
+        stream = connect(*where, **how)
+        now.set()
+        assert select.select([stream], [], [], TIMEOUT_S)[0]
+        return stream
+
+    monkeypatch.setattr(socket, "create_connection", hung_up)
+    with raw_server(hang_up) as port:
+        found = refused(f"{scheme}://127.0.0.1:{port}/x", TlsSettings())
+    assert found == (Step.CONNECTION, "broken off by the peer")
 
 
 @pytest.mark.parametrize("minimum", ["1.2", "1.3"])
