@@ -32,8 +32,7 @@ __all__ = ["Broken", "Delivery", "Found", "Keeping", "Target", "Wanted", "cut", 
 FAIR_BYTES_PER_S: Final = 128 * 2**10
 """A place that sends at least this fast is no slow one: its document is streamed when the time runs out."""
 LEAST_BYTES_PER_S: Final = 16 * 2**10
-"""A document that is streamed and comes slower than this, over ``RATE_WINDOW_S`` of waiting for it, is given up."""
-RATE_WINDOW_S: Final = 10.0
+"""An answer that is streamed and comes slower than this is given up, whatever it is that comes."""
 _STREAM_AFTER: Final = 0.75
 """Of the time for an answer: from then on a document that comes at a fair rate is not waited for."""
 _STATUSES: Final = frozenset({v.SUCCESS, v.FAILURE, v.PARTIAL_SUCCESS})
@@ -248,9 +247,10 @@ class Delivery:
         return [self._begun.document, *(found for found in waiting if found is not self._begun.document)]
 
     def extend(self, deadline: float) -> None:
-        """What is still coming may come until then."""
+        """What is still coming may come until then, at a rate that is worth waiting."""
         if self._answer is not None:
             self._answer.deadline = deadline
+            self._answer.at_least(LEAST_BYTES_PER_S)
 
     def chunks(self, found: Found) -> Iterator[bytes]:
         """The bytes of a document. Raises Broken where they end before the document does."""
@@ -273,7 +273,7 @@ class Delivery:
             begun = self._next(found)
         yield from self._file.blocks(*begun.stretch)
         yield begun.held
-        yield from _in_time(begun.pieces)
+        yield from begun.pieces
         self._begun = None
         found.stretch = (0, 0)  # it has come; nothing of it is kept
         if not self.coming:
@@ -291,7 +291,7 @@ class Delivery:
                 self._begun = _Begun(wanted, (0, 0), b"", pieces)
                 return self._begun
             start = self._file.size
-            for data in _in_time(pieces):
+            for data in pieces:
                 self._file.append(data)
             for found in shared:
                 found.stretch = start, self._file.size
@@ -306,23 +306,6 @@ class Delivery:
             if self._answer is not None:
                 self._answer.close()
             self._file.close()
-
-
-def _in_time(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same pieces; _Nonsense when they come too slowly. Only waiting for them counts, not who waits for us."""
-    waited, came = 0.0, 0
-    while True:
-        began = time.monotonic()
-        piece = next(pieces, None)
-        waited += time.monotonic() - began
-        if piece is None:
-            return
-        came += len(piece)
-        if waited >= RATE_WINDOW_S:
-            if came < LEAST_BYTES_PER_S * waited:
-                raise _Nonsense("it comes too slowly")
-            waited, came = 0.0, 0
-        yield piece
 
 
 # ------------------------------------------------------------------------------------------------- asking and judging

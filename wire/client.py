@@ -129,6 +129,10 @@ class Answer:
     def deadline(self, at: float | None) -> None:
         self._deadline.at = at
 
+    def at_least(self, bytes_per_s: float) -> None:
+        """From now on a peer that sends less, over some seconds of waiting for it, is given up: OutcomeUnknown."""
+        self._deadline.at_least(bytes_per_s)
+
     @property
     def mtom(self) -> bool:
         """Whether it came as a MIME package, as MTOM/XOP has it."""
@@ -378,7 +382,7 @@ def _read(response: httpx2.Response, transaction: Transaction, message_id: str, 
     status, deadline = response.status_code, Deadline(bounds.deadline)
     with ExitStack() as undo:
         try:
-            data, charset, package = _root(response, read_until(deadline, _pieces(response)), bounds, undo)
+            data, charset, package = _root(response, _pieces(response, deadline), bounds, undo)
             objects: bytes | None = None
             if bounds.objects_as_bytes and package is None and (charset or "utf-8").lower() == "utf-8":
                 data, objects = cut(data) or (data, None)
@@ -422,13 +426,14 @@ def _parsed(data: bytes, charset: str | None, bounds: _Bounds) -> Any:
         raise
 
 
-def _pieces(response: httpx2.Response) -> Iterator[bytes]:
+def _pieces(response: httpx2.Response, deadline: Deadline) -> Iterator[bytes]:
     """The bytes of the answer; a peer may compress them though it was told not to, and what comes out is not small.
 
     Any other word is ignored: some servers write a charset there, and what is compressed otherwise is no XML.
     """
     coding = response.headers.get("content-encoding", "").strip().lower()
-    return _inflated(response.iter_raw()) if coding in ("gzip", "x-gzip", "deflate") else response.iter_raw()
+    pieces = read_until(deadline, response.iter_raw())
+    return _inflated(pieces) if coding in ("gzip", "x-gzip", "deflate") else pieces
 
 
 def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:

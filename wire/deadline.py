@@ -21,24 +21,9 @@ import httpx2
 __all__ = ["Deadline", "DeadlineTransport", "read_until", "remaining", "until"]
 
 
+RATE_WINDOW_S: Final = 10.0
+"""Seconds of waiting over which the rate of a peer is taken."""
 _MOST_HELD: Final = 16 * 2**10
-
-
-class _PerThread(threading.local):
-    deadline: float | None = None
-
-
-_this_thread: Final = _PerThread()
-
-
-@contextmanager
-def until(deadline: float | None) -> Iterator[None]:
-    """Whatever this thread reads or writes within ends at ``deadline`` (``time.monotonic``); ``None``: no deadline."""
-    outer, _this_thread.deadline = _this_thread.deadline, deadline
-    try:
-        yield
-    finally:
-        _this_thread.deadline = outer
 
 
 class Deadline:
@@ -46,12 +31,51 @@ class Deadline:
 
     def __init__(self, at: float | None) -> None:
         self.at = at
+        self._least_bytes_per_s = 0.0
+        self._waited = 0.0
+        self._came = 0
+
+    def at_least(self, bytes_per_s: float) -> None:
+        """From now on a peer that sends less is given up as one that is late; only waiting counts, not who reads."""
+        self._least_bytes_per_s, self._waited, self._came = bytes_per_s, 0.0, 0
+
+    def came(self, size: int, waited: float) -> None:
+        """So many bytes came off the connection after so many seconds. Raises ReadTimeout."""
+        self._waited += waited
+        self._came += size
+        if self._waited >= RATE_WINDOW_S:
+            slow = self._came < self._least_bytes_per_s * self._waited
+            self._waited, self._came = 0.0, 0
+            if slow:
+                raise httpcore2.ReadTimeout("it comes too slowly")
+
+
+class _PerThread(threading.local):
+    deadline: float | None = None
+    reading: Deadline | None = None
+
+
+_this_thread: Final = _PerThread()
+
+
+@contextmanager
+def until(deadline: float | None, reading: Deadline | None = None) -> Iterator[None]:
+    """Whatever this thread reads or writes within ends at ``deadline`` (``time.monotonic``); ``None``: no deadline.
+
+    ``reading`` is told of every byte that is read.
+    """
+    outer = _this_thread.deadline, _this_thread.reading
+    _this_thread.deadline, _this_thread.reading = deadline, reading
+    try:
+        yield
+    finally:
+        _this_thread.deadline, _this_thread.reading = outer
 
 
 def read_until(deadline: Deadline, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The same pieces; each wait for one ends at ``deadline``, whichever thread asks for it."""
     while True:
-        with until(deadline.at):
+        with until(deadline.at, deadline):
             piece = next(pieces, None)
         if piece is None:
             return
@@ -87,7 +111,11 @@ class _Stream(httpcore2.NetworkStream):
             # A peer may have answered and hung up before it took the request: what it said is worth reading.
             with suppress(httpcore2.WriteError):
                 self._send(timeout)
-        return self._inner.read(max_bytes, _left(timeout, httpcore2.ReadTimeout))
+        began = time.monotonic()
+        data = self._inner.read(max_bytes, _left(timeout, httpcore2.ReadTimeout))
+        if data and _this_thread.reading is not None:  # here, as what is read above may be nothing but padding
+            _this_thread.reading.came(len(data), time.monotonic() - began)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._held += buffer

@@ -31,6 +31,7 @@ from tests.gateway.retrieving import (
     stored,
 )
 from tests.repository.stand import multipart
+from wire import deadline
 from wire.settings import LimitSettings
 from wire.spool import Spool
 
@@ -199,14 +200,33 @@ def test_a_stream_that_falls_silent_breaks_our_answer(tmp_path, partner):
         assert partner.gone.acquire(timeout=20)
 
 
-def test_a_stream_that_drips_breaks_our_answer(tmp_path, partner, monkeypatch):
-    monkeypatch.setattr(delivery, "RATE_WINDOW_S", 0.5)
+DRIPS = {
+    "document": (b"binary", b"", b"x"),
+    "blanks in base64": (b"base64", b"", b" "),
+    "part nobody refers to": (b"binary", b"\r\n--%s\r\nContent-ID: <other@c>\r\n\r\n", b"x"),
+    "head of a part": (b"binary", b"\r\n--%s\r\nX-Words: ", b"x"),
+    "epilogue": (b"binary", b"\r\n--%s--\r\n", b" "),
+}
+"""By what drips: how the document is encoded, what stands behind the document, the bytes."""
+
+
+@pytest.mark.parametrize("name", DRIPS)
+def test_a_stream_that_drips_breaks_our_answer(tmp_path, partner, monkeypatch, name):
+    monkeypatch.setattr(deadline, "RATE_WINDOW_S", 0.5)
+    encoding, behind, byte = DRIPS[name]
 
     def act(peer, asked):
-        peer.sendall(documents_answer(asked, [bytes(4 * MIB)], home=C)[:-MIB])
+        message = documents_answer(asked, [b"QUFB" * MIB], home=C)
+        _, _, body = message.partition(b"\r\n\r\n")
+        body, end = body[: body.rindex(b"\r\n--")], body[body.rindex(b"\r\n--") :]
+        at = body.index(b"Content-ID: <0@peer>")
+        body = body[:at] + body[at:].replace(b"binary", encoding, 1)
+        content_type = re.search(rb"(?i)content-type: (.*?)\r\n", message)[1].decode()
+        boundary = end.strip(b"\r\n-")
+        peer.sendall(http_answer(content_type, body + behind.replace(b"%s", boundary), length=10**9))
         with contextlib.suppress(OSError):
             while not partner.stop.wait(0.02):
-                peer.sendall(b"x")
+                peer.sendall(byte)
             return
         partner.gone.release()
 
