@@ -133,12 +133,12 @@ def test_each_sink_gets_each_record_and_one_that_is_down_delays_no_other(served,
 
     def same():
         heard = {name: sorted(messages) for name, messages in sinks.heard().items()}
-        return len(heard["feed"]) == 4 and len({tuple(one) for one in heard.values()}) == 1  # starts, feed, query
+        return len(heard["feed"]) == 5 and len({tuple(one) for one in heard.values()}) == 1  # three starts, feed, query
 
     until(same)
-    until(lambda: len(sinks.feed.resources) == 4)
+    until(lambda: len(sinks.feed.resources) == 5)
     names = {decode_message(message).app_name for message in sinks.heard()["tls"]}
-    assert names == {"dossier-registry", "dossier-repository"}
+    assert names == {"dossier-registry", "dossier-repository", "dossier-gateway"}
     until(lambda: metric(server, "dossier_outbox_sink_rows", sink=sinks.nowhere) == 3)
     assert metric(server, "dossier_outbox_sink_oldest_seconds", sink=sinks.nowhere) > 0
     assert metric(server, "dossier_audit_delivered_total", sink=sinks.texts[2]) == 3
