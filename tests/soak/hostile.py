@@ -34,7 +34,7 @@ MAX_RECORD_BYTES = 8192
 STREAM_BYTES = 16_000
 """One TLS record: such a stream arrives in one piece."""
 MIB = 2**20
-OWN = re.compile(rb"<8[45]>1 \S+Z (?!host )\S+ dossier-(audit|registry|repository) \d+-[0-9a-f]{12} IHE")
+OWN = re.compile(rb"<8[45]>1 \S+Z (?!host )\S+ dossier-(audit|registry|repository|gateway) \d+-[0-9a-f]{12} IHE")
 """What the services record of themselves."""
 RST = struct.pack("ii", 1, 0)
 
