@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from gateway.communities import Open
 from ihe import vocabulary as v
-from ihe.datatypes import normalise_oid
+from ihe.datatypes import normalise_oid, normalise_oid_urn
 from ihe.ebrs import DocumentRequest, read_registry_response
 from ihe.errors import ErrorCode, RegistryError, Severity
 from schemas import violations
@@ -382,7 +382,7 @@ def _rows(target: Target, body: Any) -> Iterator[tuple[Any, Wanted]]:
     for row in body.iterfind(_X + "DocumentResponse"):
         home = _text(row, "HomeCommunityId")
         places = open_places.get((normalise_oid(_text(row, "RepositoryUniqueId")), _text(row, "DocumentUniqueId")))
-        if places and (not home or normalise_oid(home) == normalise_oid(target.home)):
+        if places and (not home or normalise_oid_urn(home) == target.home):
             yield row, places.popleft()
 
 

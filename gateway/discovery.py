@@ -28,7 +28,7 @@ from gateway.records import Records
 from gateway.settings import Community, GatewaySettings
 from gateway.store.protocol import GatewayStore, StoreUnavailable
 from ihe import vocabulary as v
-from ihe.datatypes import is_oid, normalise_oid, parse_cx
+from ihe.datatypes import is_oid, normalise_oid_urn, parse_cx
 from ihe.demographics import births_agree, name_and_birth
 from ihe.durations import parse_duration
 from ihe.hl7v2 import AckCode, Demographics, Identifier
@@ -318,7 +318,7 @@ def _believed(answer: PatientAnswer, home: str) -> Iterator[FoundPatient]:
     foreign = nameless = 0
     for one in answer.patients:
         (identifier, *_) = (*one.identifiers, None)
-        if one.home is not None and f"urn:oid:{normalise_oid(one.home)}" != home:
+        if one.home is not None and normalise_oid_urn(one.home) != home:
             foreign += 1
         elif identifier is None or not is_oid(identifier.universal_id or "") or len(cx_of(identifier)) > LONGEST_ID:
             nameless += 1

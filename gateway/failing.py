@@ -26,15 +26,13 @@ def failed(room: Room, request: Request, error: Exception) -> Reply:
     code = ErrorCode.REPOSITORY_ERROR if retrieving else ErrorCode.REGISTRY_ERROR
     if isinstance(error, StoreUnavailable):
         # Without its database nothing can be recorded, and nothing is answered that is not recorded.
-        told = RegistryError(code, "the gateway's database does not answer; try again later", location=room.home)
-    elif isinstance(error, Broken):
-        # Nothing of the answer had left: what was promised is taken back.
-        told = RegistryError(code, f"{error}; ask for it again", location=room.home)
-        room.store.record_alone([_record(room, request, str(told.code))])
+        text = "the gateway's database does not answer; try again later"
     else:
-        told = RegistryError(code, f"internal error, request {request.request_id}", location=room.home)
-        room.store.record_alone([_record(room, request, str(told.code))])
-    return Reply((refusal(request, [told]),))
+        # Broken: nothing of the answer had left, and what was promised is taken back.
+        broken = isinstance(error, Broken)
+        text = f"{error}; ask for it again" if broken else f"internal error, request {request.request_id}"
+        room.store.record_alone([_record(room, request, str(code))])
+    return Reply((_refusal(request, [RegistryError(code, text, location=room.home)]),))
 
 
 def _record(room: Room, request: Request, reason: str) -> bytes:
@@ -71,12 +69,10 @@ def _record(room: Room, request: Request, reason: str) -> bytes:
     )
 
 
-def refusal(request: Request, errors: list[RegistryError]) -> bytes:
+def _refusal(request: Request, errors: list[RegistryError]) -> bytes:
     """Failure with these errors, as the body of this transaction's answer."""
     if request.transaction.response_root == _QUERY_ANSWER:
         return ebrs.adhoc_query_response(v.FAILURE, errors, [])
-    body = ebrs.registry_response(v.FAILURE, errors)
     if request.transaction.response_root == _RETRIEVED:
-        root = "xdsb:RetrieveDocumentSetResponse"
-        body = f'<{root} xmlns:xdsb="{v.XDSB}">'.encode() + body + f"</{root}>".encode()
-    return body
+        return ebrs.retrieve_refusal(errors)
+    return ebrs.registry_response(v.FAILURE, errors)

@@ -17,8 +17,9 @@ from typing import Final
 from gateway.callers import may_ask
 from gateway.delivery import Wanted
 from gateway.passed_on import security_header
-from gateway.retrieval import Plan, ask_repositories, missing_home, retrieve, same_home, unknown_home
+from gateway.retrieval import Plan, ask_repositories, missing_home, retrieve, unknown_home
 from gateway.room import Room
+from ihe.datatypes import normalise_oid_urn
 from wire.messages import Reply, Request
 
 __all__ = ["answer"]
@@ -38,7 +39,7 @@ def _plan(room: Room, request: Request, asked: Sequence[Wanted]) -> Plan:
     for wanted in asked:
         if not wanted.request.home:
             plan.refuse(wanted, missing_home(room, wanted))
-        elif not same_home(wanted.request.home, room.home):
+        elif normalise_oid_urn(wanted.request.home) != room.home:
             plan.refuse(wanted, unknown_home(room, wanted))
         else:
             ours.append(wanted)

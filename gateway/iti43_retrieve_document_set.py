@@ -16,9 +16,11 @@ from functools import partial
 from gateway.callers import may_consume
 from gateway.delivery import Target, Wanted
 from gateway.passed_on import security_header
-from gateway.retrieval import Plan, ask_repositories, asked_of, missing_home, retrieve, same_home, unknown_home
+from gateway.retrieval import Plan, ask_repositories, missing_home, retrieve, unknown_home
 from gateway.room import Room
 from gateway.settings import Community
+from ihe.datatypes import normalise_oid_urn
+from ihe.ebrs import retrieve_request
 from ihe.errors import ErrorCode, RegistryError
 from ihe.transactions import ITI_39
 from wire.client import Answer
@@ -40,7 +42,7 @@ def _plan(room: Room, request: Request, asked: Sequence[Wanted]) -> Plan:
         home = wanted.request.home
         if not home:
             plan.refuse(wanted, missing_home(room, wanted))
-        elif same_home(home, room.home):
+        elif normalise_oid_urn(home) == room.home:
             ours.append(wanted)
         elif (community := room.communities.by_home(home)) is None:
             plan.refuse(wanted, unknown_home(room, wanted))
@@ -65,7 +67,7 @@ def _ask_community(room: Room, plan: Plan, community: Community, wanted: tuple[W
         home=home,
         url=url,
         wanted=wanted,
-        call=partial(_call, room, community, (url, header), asked_of(wanted, homes=True)),
+        call=partial(_call, room, community, (url, header), retrieve_request((one.key for one in wanted), home)),
         deadline_s=room.settings.deadline_of(community),
         silent=ErrorCode.UNAVAILABLE_COMMUNITY,
         busy=ErrorCode.UNAVAILABLE_COMMUNITY,

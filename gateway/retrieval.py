@@ -29,7 +29,7 @@ from gateway.room import Room
 from gateway.store.protocol import StoreUnavailable
 from ihe import vocabulary as v
 from ihe.datatypes import normalise_oid
-from ihe.ebrs import DocumentRequest, read_document_requests, registry_response
+from ihe.ebrs import DocumentRequest, read_document_requests, registry_response, retrieve_request
 from ihe.errors import ErrorCode, RegistryError, Rejected, Severity
 from ihe.transactions import ITI_43, Transaction
 from schemas import violations
@@ -37,7 +37,7 @@ from wire.client import Answer
 from wire.limit_reached import named
 from wire.messages import OutgoingPart, Reply, Request
 
-__all__ = ["Plan", "ask_repositories", "asked_of", "missing_home", "retrieve", "same_home", "unknown_home"]
+__all__ = ["Plan", "ask_repositories", "missing_home", "retrieve", "unknown_home"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,28 +59,6 @@ class Plan:
         told = replace(error, context=cut(error.context))
         if told not in self.errors:
             self.errors.append(told)
-
-
-def asked_of(wanted: Sequence[Wanted], *, homes: bool) -> bytes:
-    """xdsb:RetrieveDocumentSetRequest for what one target is asked for; ``homes``: with each HomeCommunityId."""
-    rows = "".join(
-        "<xdsb:DocumentRequest>"
-        + (f"<xdsb:HomeCommunityId>{escape(_urn(one.request.home))}</xdsb:HomeCommunityId>" if homes else "")
-        + f"<xdsb:RepositoryUniqueId>{escape(one.key[0])}</xdsb:RepositoryUniqueId>"
-        f"<xdsb:DocumentUniqueId>{escape(one.key[1])}</xdsb:DocumentUniqueId></xdsb:DocumentRequest>"
-        for one in wanted
-    )
-    root = "xdsb:RetrieveDocumentSetRequest"
-    return f'<{root} xmlns:xdsb="{v.XDSB}">{rows}</{root}>'.encode()
-
-
-def _urn(home: str | None) -> str:
-    return f"urn:oid:{normalise_oid(home or '')}"
-
-
-def same_home(one: str, other: str) -> bool:
-    """Whether two homes are one, ``urn:oid:`` before them or not."""
-    return normalise_oid(one) == normalise_oid(other)
 
 
 def missing_home(room: Room, wanted: Wanted) -> RegistryError:
@@ -117,7 +95,7 @@ def ask_repositories(
             home=room.home,
             url=urls[repository],
             wanted=tuple(of_it),
-            call=partial(_ask_repository, room, (urls[repository], header), asked_of(of_it, homes=False)),
+            call=partial(_ask_repository, room, (urls[repository], header), retrieve_request(one.key for one in of_it)),
             deadline_s=deadline_s or room.settings.deadline_s,
             silent=ErrorCode.REPOSITORY_ERROR,
             busy=ErrorCode.REPOSITORY_BUSY,

@@ -15,7 +15,6 @@ PatientIdRule = Literal["discover", "same", "table"]
 
 _MIB: Final = 2**20
 _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
-EXCHANGED: Final = ("ITI-38", "ITI-39", "ITI-55", "ITI-92")
 
 Count = Annotated[int, Field(gt=0)]
 Waiting = Annotated[float, Field(ge=0, allow_inf_nan=False)]

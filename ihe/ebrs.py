@@ -208,6 +208,12 @@ def _document_requests(documents: Iterable[tuple[str, str]], home: str | None = 
     )
 
 
+def retrieve_refusal(errors: Sequence[RegistryError]) -> bytes:
+    """xdsb:RetrieveDocumentSetResponse without a document: Failure."""
+    root, head = "xdsb:RetrieveDocumentSetResponse", registry_response(v.FAILURE, errors).decode()
+    return f'<{root} xmlns:xdsb="{v.XDSB}">{head}</{root}>'.encode()
+
+
 def remove_documents_request(documents: Iterable[tuple[str, str]]) -> bytes:
     """rmd:RemoveDocumentsRequest for pairs (repository_unique_id, document_unique_id)."""
     root, rows = "RemoveDocumentsRequest", _document_requests(documents)

@@ -6,7 +6,7 @@ from typing import Final
 from atna.message import Outcome
 from atna.participants import DocumentReference
 from ihe import vocabulary as v
-from ihe.ebrs import registry_response
+from ihe.ebrs import registry_response, retrieve_refusal
 from ihe.errors import ErrorCode, RegistryError
 from ihe.named import submission_named
 from ihe.transactions import ITI_41, ITI_43, ITI_86, Transaction
@@ -55,11 +55,9 @@ class RepositoryActor:
         else:
             told = RegistryError(ErrorCode.REPOSITORY_ERROR, f"internal error, request {request.request_id}")
         self._room.record_refusal([self._record(request, str(told.code))])
-        body = registry_response(v.FAILURE, [told])
         if request.transaction == ITI_43:
-            root = "xdsb:RetrieveDocumentSetResponse"
-            body = f'<{root} xmlns:xdsb="{v.XDSB}">'.encode() + body + f"</{root}>".encode()
-        return Reply((body,))
+            return Reply((retrieve_refusal([told]),))
+        return Reply((registry_response(v.FAILURE, [told]),))
 
     def _record(self, request: Request, reason: str) -> bytes:
         origin, failed = origin_of(request), Outcome.SERIOUS_FAILURE
