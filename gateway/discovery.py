@@ -14,7 +14,6 @@ Records      ITI-47 and ITI-55 as consumer, before anything of the answers is us
 
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,8 @@ from ihe import vocabulary as v
 from ihe.datatypes import is_oid, normalise_oid_urn, parse_cx
 from ihe.demographics import births_agree, name_and_birth
 from ihe.durations import parse_duration
-from ihe.hl7v2 import AckCode, Demographics, Identifier
+from ihe.errors import plain_codes
+from ihe.hl7v2 import Demographics, Identifier
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_patient_answer
 from ihe.hl7v3_parts import time_of
 from ihe.hl7v3_query import PatientParameters, parameters_of
@@ -48,7 +48,6 @@ LONGEST_ID: Final = 256
 DIGEST: Final = 16
 """Hexadecimal digits of the digest of what was told."""
 MICROSECONDS: Final = 1_000_000
-_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _SEXES: Final = frozenset({"F", "M", "O"})
 """What we tell a community; the others of table 0001 have no code there that could come back."""
 _ANY_SEX: Final = frozenset({"", "U"})
@@ -117,7 +116,8 @@ class Discovery:
                 return found
 
             def ask() -> Discovered:
-                return self._keep(key, self._discover(community, patient, known, deadline, security))
+                answered = self._answered(community, told, patient, deadline, security)
+                return self._keep(key, judge(*answered, known, community, self._settings))
 
             return self._asked.ask(key, ask, deadline).ids
         except TimeoutError:
@@ -146,15 +146,8 @@ class Discovery:
         known = self._known_here(patient, deadline, security)
         if known is None:
             return Discovered()
-        return self._discover(community, patient, known, deadline, security)
-
-    def _discover(
-        self, community: Community, patient: Identifier, known: Demographics, deadline: float, security: bytes
-    ) -> Discovered:
-        """Raises Unknown, StoreUnavailable."""
-        parameters = _parameters(known, patient, community)
-        answer, headers = self._answered(community, parameters, patient, deadline, security)
-        return judge(answer, headers, known, community, self._settings)
+        told = _parameters(known, patient, community)
+        return judge(*self._answered(community, told, patient, deadline, security), known, community, self._settings)
 
     def _known_here(self, patient: Identifier, deadline: float, security: bytes) -> Demographics | None:
         """What our registry was told of this patient; ``None``: nobody announced this identifier, or it was merged.
@@ -176,7 +169,7 @@ class Discovery:
             self._store.record_alone([silent.record])
             raise Unknown(silent.reason) from silent
         self._store.record_alone(found.records)
-        if _refuses(found.answer):
+        if found.answer.refused:
             codes = _codes(detail.code for detail in found.answer.details)
             _log.warning("the registry refused a query for patients: %s", codes)
             raise Unknown("the registry of this community refused to say who the patient is (ITI-47)")
@@ -227,7 +220,7 @@ class Discovery:
             _log.warning("community %s answered ITI-55 with more than %d patients: not read", home, MOST_TOLD)
             put_on_record(Outcome.MAJOR_FAILURE, "too many patients")
             raise Unknown(f"it told of more than {MOST_TOLD} patients (ITI-55)") from error
-        if _refuses(answer):
+        if answer.refused:
             put_on_record(Outcome.SERIOUS_FAILURE, _codes(answer.reasons) or "AE")
         else:
             put_on_record(Outcome.SUCCESS)
@@ -253,10 +246,6 @@ class Discovery:
             if len(answer.patients) > MOST_TOLD:
                 raise _TooMany
             return answer, answered.headers
-
-
-def _refuses(answer: PatientAnswer) -> bool:
-    return answer.acknowledgement != AckCode.ACCEPT or answer.code == ResponseCode.ERROR
 
 
 def _now() -> int:
@@ -295,7 +284,7 @@ def judge(
     Raises Unknown where it says neither who the patient is nor that he is not known, or tells of somebody else.
     """
     home = community.home_community_id
-    if _refuses(answer):
+    if answer.refused:
         codes = _codes(answer.reasons) or _codes(detail.code for detail in answer.details) or "no reason"
         raise Unknown(f"it could not say who the patient is there (ITI-55): {codes}")
     if answer.code not in {ResponseCode.OK, ResponseCode.NOT_FOUND}:
@@ -346,7 +335,7 @@ def _time_to_live(headers: Sequence[Any]) -> float | None:
 
 def _codes(words: Any) -> str:
     """Codes of a partner for the asker and the record; what is no code is called so."""
-    return ", ".join(sorted({word if _CODE.fullmatch(word) else "unknown code" for word in words})[:10])
+    return ", ".join(plain_codes(words))
 
 
 def identifier_of(cx: str) -> Identifier:

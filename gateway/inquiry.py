@@ -5,7 +5,6 @@ question that was sent because of it.
 """
 
 import logging
-import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from gateway.question import Question, read_question
 from gateway.room import Room
 from ihe import ebrs
 from ihe import vocabulary as v
-from ihe.errors import ErrorCode, FaultCode, RegistryError, Rejected
+from ihe.errors import ErrorCode, FaultCode, RegistryError, Rejected, plain_codes
 from ihe.transactions import ITI_18, Transaction
 from schemas import violations
 from wire.client import NotSent, OutcomeUnknown, PeerFault, TooLarge
@@ -37,7 +36,6 @@ OUTCOMES: Final = {
 MOST_PATIENTS_RECORDED: Final = 10
 MOST_RECORDED_BYTES: Final = 16 * 2**20
 """Of the text of one query, over all records of the request itself."""
-_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _BUSY: Final = 503
 
 _log = logging.getLogger(__name__)
@@ -180,5 +178,4 @@ def registry_silent(error: NotSent | OutcomeUnknown | PeerFault, home: str) -> R
 
 def codes_of(errors: Iterable[RegistryError]) -> str | None:
     """The codes alone, for a record; words of a partner that are no code are left out. ``None`` without any."""
-    codes = sorted({str(error.code) if _CODE.fullmatch(error.code) else "unknown code" for error in errors})
-    return ", ".join(codes[:MOST_PATIENTS_RECORDED]) or None
+    return ", ".join(plain_codes(error.code for error in errors)) or None

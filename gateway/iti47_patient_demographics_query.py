@@ -19,7 +19,7 @@ from gateway.records import Records
 from gateway.settings import GatewaySettings
 from ihe.datatypes import CX, print_cx
 from ihe.hl7v2 import Identifier
-from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_patient_answer
+from ihe.hl7v3_answer import FoundPatient, PatientAnswer, read_patient_answer
 from ihe.hl7v3_parts import InstanceIdentifier
 from ihe.hl7v3_query import MAX_QUERY_BYTES, PatientParameters, PatientQuery, print_patient_query, read_patient_query
 from ihe.transactions import ITI_47, Transaction
@@ -99,8 +99,7 @@ class RegistryPatients:
             record = record_of(self._records, parties, ITI_47, query, None, Outcome.MAJOR_FAILURE, type(error).__name__)
             raise Silent("the registry of this community gave no answer", record) from error
         ids = told_ids(answer.patients[:MOST_REGISTRY_PATIENTS])
-        failed = answer.code == ResponseCode.ERROR or answer.acknowledgement != "AA"
-        outcome, reason = (Outcome.SERIOUS_FAILURE, "AE") if failed else (Outcome.SUCCESS, None)
+        outcome, reason = (Outcome.SERIOUS_FAILURE, "AE") if answer.refused else (Outcome.SUCCESS, None)
         made = (record_of(self._records, parties, ITI_47, query, one, outcome, reason) for one in ids or (None,))
         return Asked(answer, tuple(made))
 

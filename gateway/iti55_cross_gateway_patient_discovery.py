@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from lxml import etree
-
 from atna.message import Outcome
 from consent.policy import Decision
 from gateway.callers import may_ask
@@ -34,10 +32,9 @@ from ihe.durations import print_duration
 from ihe.hl7v2 import AckCode, ErrorCode, Problem
 from ihe.hl7v3 import accept_acknowledgement
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, Reason, ResponseCode, print_patient_answer
-from ihe.hl7v3_parts import Detail, details_of
-from ihe.hl7v3_query import DEFERRED, MAX_QUERY_BYTES, QUERY, PatientParameters, PatientQuery, read_patient_query
+from ihe.hl7v3_parts import Detail, details_of, schema_problems
+from ihe.hl7v3_query import DEFERRED, PatientParameters, PatientQuery, problem_of, read_patient_query
 from ihe.transactions import ITI_55, ITI_55_DEFERRED
-from schemas import violations
 from wire.messages import Reply, Request
 
 __all__ = ["DISCOVERIES", "answer", "failed"]
@@ -53,7 +50,6 @@ NOT_DEFERRED: Final = Detail(
 )
 OF_THE_ASKER: Final = frozenset({"101", "102", "204"})
 """Faults in what was asked; what else our registry objects to is between it and us."""
-_XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 
 _log = logging.getLogger(__name__)
 
@@ -129,35 +125,17 @@ def _internal(text: str) -> tuple[Detail, ...]:
 
 def _admit(asked: _Discovery) -> None:
     """Refuse what cannot be recorded, what may not be done, and what is not in the right form."""
-    query, body = asked.query, asked.request.body
+    query = asked.query
     if asked.room.store.busy():
         raise Refused(Reason.BUSY, _internal("audit records wait for the audit service; send it again later"))
     if not asked.decision.permit:
         raise Refused(Reason.NOT_AVAILABLE, _internal(f"ITI-55 is refused by rule {asked.decision.rule}"))
     if asked.request.transaction is ITI_55_DEFERRED or query.priority == DEFERRED:
         raise Refused(Reason.NOT_AVAILABLE, (NOT_DEFERRED,))
-    # Senders write xsi:type with names of HL7's own schemas; the few elements read here have one type each.
-    etree.strip_attributes(body, _XSI_TYPE)
-    problems = [Problem(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, text) for text in violations(body)]
-    problems += _lacking(query)
+    problems, lacking = schema_problems(asked.request.body), problem_of(query)
+    problems += [] if lacking is None else [lacking]
     if problems:
         raise Refused(Reason.NOT_AVAILABLE, details_of(problems))
-
-
-def _lacking(query: PatientQuery) -> list[Problem]:
-    if query.interaction is not None and query.interaction != query.name:
-        text, code, place = "interactionId names another interaction", ErrorCode.UNSUPPORTED_EVENT_CODE, "interactionId"
-    elif query.queries != 1:
-        text, place = f"exactly one queryByParameter is answered, found {query.queries}", QUERY
-        code = ErrorCode.DATA_TYPE_ERROR if query.queries else ErrorCode.REQUIRED_FIELD_MISSING
-    elif query.query_id is None:
-        text, code = "the id of the query is required", ErrorCode.REQUIRED_FIELD_MISSING
-        place = f"{QUERY}/queryId"
-    elif len(query.text) > MAX_QUERY_BYTES:
-        text, code, place = f"the query is longer than {MAX_QUERY_BYTES} bytes", ErrorCode.DATA_TYPE_ERROR, QUERY
-    else:
-        return []
-    return [Problem(AckCode.ERROR, code, text, f"/{query.name}/{place}")]
 
 
 def _ask(asked: _Discovery) -> tuple[PatientAnswer, bool]:

@@ -19,8 +19,7 @@ from gateway.settings import Community, GatewaySettings
 from ihe import vocabulary as v
 from ihe.ebrs import adhoc_query_request, read_adhoc_query_response, read_registry_response, retrieve_request
 from ihe.errors import ErrorCode, RegistryError
-from ihe.hl7v2 import AckCode
-from ihe.hl7v3_answer import ResponseCode, read_patient_answer
+from ihe.hl7v3_answer import read_patient_answer
 from ihe.hl7v3_query import PatientName, PatientParameters
 from ihe.transactions import ITI_38, ITI_39, ITI_55
 from wire.client import Answer, NotSent, OutcomeUnknown, PeerFault, SoapClient
@@ -207,7 +206,7 @@ class _Probe:
         body, _ = new_query(parameters, device=own, to=theirs, home=own)
         with client.call(url, ITI_55, body, deadline=self._deadline(), plain_only=True) as called:
             answer = read_patient_answer(called.body)
-        if answer.acknowledgement != AckCode.ACCEPT or answer.code == ResponseCode.ERROR:
+        if answer.refused:
             said = "; ".join((*answer.reasons, *(f"{one.code}: {one.text}" for one in answer.details)))
             raise _Wrong(_quoted(said or "refused without a reason"), "what the partner says; whether it lets us ask")
         if answer.patients:

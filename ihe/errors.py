@@ -4,9 +4,11 @@ Three kinds exist in this house. ``SoapFault``: the message cannot be read or it
 ``Rejected``: the message was understood and is refused, with every error found. Anything else is our own defect.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from ihe import vocabulary as v
 
@@ -126,3 +128,12 @@ class SoapFault(Exception):  # noqa: N818 - an outcome, not a defect
         self.http_status = http_status or (400 if code is FaultCode.SENDER else 500)
         self.not_understood = not_understood
         self.message_id = message_id
+
+
+_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
+_MOST_CODES: Final = 10
+
+
+def plain_codes(words: Iterable[str]) -> list[str]:
+    """Codes that somebody else sent, sorted and each once, at most ten; what could be more than a code is called so."""
+    return sorted({str(word) if _CODE.fullmatch(word) else "unknown code" for word in words})[:_MOST_CODES]

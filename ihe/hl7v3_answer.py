@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
-from ihe.hl7v2 import CONTROL, Demographics, Identifier
+from ihe.hl7v2 import CONTROL, AckCode, Demographics, Identifier
 from ihe.hl7v3_parts import (
     INTERACTIONS,
     NS,
@@ -109,6 +109,11 @@ class PatientAnswer:
     reasons: tuple[str, ...] = ()
     total: int | None = None
     details: tuple[Detail, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether it answers nothing: no AA, or AE where the answer stands."""
+        return self.acknowledgement != AckCode.ACCEPT or self.code == ResponseCode.ERROR
 
 
 # ------------------------------------------------------------------------------------------ reading

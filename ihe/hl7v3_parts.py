@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from xml.sax.saxutils import escape, quoteattr
 
-from ihe.hl7v2 import CONTROL, MAX_HEADER_FIELD, Demographics, Identifier, Problem
+from lxml import etree
+
+from ihe.hl7v2 import CONTROL, MAX_HEADER_FIELD, AckCode, Demographics, ErrorCode, Identifier, Problem
 from ihe.vocabulary import HL7
+from schemas import violations
 
 __all__ = [
     "INTERACTIONS",
@@ -29,6 +32,7 @@ __all__ = [
     "print_detail",
     "print_id",
     "print_opening",
+    "schema_problems",
     "sex_of",
     "time_of",
     "word",
@@ -39,6 +43,7 @@ TABLE_0357: Final = "2.16.840.1.113883.12.357"
 """HL7 v2's table of error conditions, which ITI-45 uses too; so both feeds name a fault alike."""
 NS: Final = {"h": HL7}
 
+_XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _TS: Final = re.compile(r"[0-9]{4,8}|([0-9]{9,14}|[0-9]{14}\.[0-9]+)([+-][0-9]{1,4})?")
 _SEX: Final = {"UN": "O"}
 """AdministrativeGender to table 0001, which the registry keeps: undifferentiated is other; F and M are the same."""
@@ -78,6 +83,16 @@ class Detail:
 def details_of(problems: Iterable[Problem]) -> tuple[Detail, ...]:
     """Problems named by table 0357."""
     return tuple(Detail(str(one.code), one.text, TABLE_0357, one.code.text, one.location) for one in problems)
+
+
+def schema_problems(body: Any) -> list[Problem]:
+    """What the lenient schema finds in a message.
+
+    Senders write xsi:type with names of HL7's own schemas; the few elements read here have one type each, so these
+    attributes are taken off ``body``.
+    """
+    etree.strip_attributes(body, _XSI_TYPE)
+    return [Problem(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, text) for text in violations(body)]
 
 
 # ------------------------------------------------------------------------------------------ reading

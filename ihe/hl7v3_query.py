@@ -25,7 +25,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from lxml import etree
 
-from ihe.hl7v2 import Demographics, Identifier
+from ihe.hl7v2 import AckCode, Demographics, ErrorCode, Identifier, Problem
 from ihe.hl7v3_parts import (
     INTERACTIONS,
     NS,
@@ -58,6 +58,7 @@ __all__ = [
     "PatientQuery",
     "parameters_of",
     "print_patient_query",
+    "problem_of",
     "read_patient_query",
 ]
 
@@ -181,6 +182,25 @@ def _parameters(listed: Any) -> PatientParameters:
 def _values(listed: Any, parameter: str) -> Iterator[Any]:
     for one in listed.findall(f"h:{parameter}", NS):
         yield from one.findall("h:value", NS)
+
+
+def problem_of(query: PatientQuery) -> Problem | None:
+    """Why a message is no query that could be answered, whatever it asks for; ``None`` where it is one."""
+    if query.interaction is not None and query.interaction != query.name:
+        text = f"interactionId names another interaction than the message, which is a {query.name}"
+        code, place = ErrorCode.UNSUPPORTED_EVENT_CODE, "interactionId"
+    elif query.queries != 1:
+        text, place = f"exactly one queryByParameter is answered, found {query.queries}", QUERY
+        code = ErrorCode.DATA_TYPE_ERROR if query.queries else ErrorCode.REQUIRED_FIELD_MISSING
+    elif query.query_id is None:
+        text, place = "the id of the query is required", f"{QUERY}/queryId"
+        code = ErrorCode.REQUIRED_FIELD_MISSING
+    elif len(query.text) > MAX_QUERY_BYTES:
+        text, place = f"the query is longer than {MAX_QUERY_BYTES} bytes", QUERY
+        code = ErrorCode.DATA_TYPE_ERROR
+    else:
+        return None
+    return Problem(AckCode.ERROR, code, text, f"/{query.name}/{place}")
 
 
 # ------------------------------------------------------------------------------------------ writing

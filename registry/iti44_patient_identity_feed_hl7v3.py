@@ -29,6 +29,7 @@ from ihe.datatypes import CX, print_cx
 from ihe.errors import FaultCode, SoapFault
 from ihe.hl7v2 import AckCode, ErrorCode, Identifier, Problem
 from ihe.hl7v3 import PATIENT_ID, PRIOR_ID, PatientFeed, print_acknowledgement, read_feed
+from ihe.hl7v3_parts import schema_problems
 from ihe.transactions import ITI_44_ADD, ITI_44_RESOLVE, ITI_44_REVISE, Transaction
 from ihe.xua import Caller
 from registry.feed_ledger import FeedLedger, unavailable
@@ -42,7 +43,6 @@ from registry.iti8_patient_identity_feed import (
 )
 from registry.store.patient_protocol import FeedMessageKey, FeedUnitOfWork, MergeRefused, PatientStore
 from registry.store.protocol import Defect, PatientId, StoreUnavailable
-from schemas import violations
 from wire.messages import Handler, Reply, Request, StagedPart
 
 __all__ = ["FeedRefused", "PatientIdentityFeedV3", "judge"]
@@ -59,8 +59,6 @@ ACTIONS: Final[Mapping[Transaction, Action]] = {
     ITI_44_REVISE: Action.UPDATE,
     ITI_44_RESOLVE: Action.UPDATE,
 }
-
-_XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +264,9 @@ class PatientIdentityFeedV3:
 
     @staticmethod
     def _check_form(body: Any) -> None:
-        # Senders write xsi:type with names of HL7's own schemas; the few elements read here have one type each.
-        etree.strip_attributes(body, _XSI_TYPE)
-        wrong = violations(body)
+        wrong = schema_problems(body)
         if wrong:
-            raise FeedRefused([Problem(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, text) for text in wrong])
+            raise FeedRefused(wrong)
 
     def _apply(self, asked: _Asked, change: Change, digest: str) -> bytes:
         message, caller = asked.message, asked.request.caller

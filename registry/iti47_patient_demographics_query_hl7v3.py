@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from lxml import etree
 
 from atna import events, participants
 from atna.message import AuditMessage, Outcome
@@ -32,16 +31,16 @@ from ihe.demographics import birth_day, births_agree, name_and_birth
 from ihe.errors import FaultCode, SoapFault
 from ihe.hl7v2 import AckCode, Demographics, ErrorCode, Identifier, Problem
 from ihe.hl7v3_answer import FoundPatient, ResponseCode, print_patient_answer
-from ihe.hl7v3_parts import details_of
+from ihe.hl7v3_parts import details_of, schema_problems
 from ihe.hl7v3_query import (
     BIRTH,
     MAX_QUERY_BYTES,
     NAME,
     PARAMETERS,
-    QUERY,
     SCOPE,
     SUBJECT_ID,
     PatientQuery,
+    problem_of,
     read_patient_query,
 )
 from ihe.transactions import ITI_47, Transaction
@@ -50,7 +49,6 @@ from registry.feed_ledger import unavailable
 from registry.iti8_patient_identity_feed import FeedRules, authority_of
 from registry.store.patient_protocol import KnownPatient, PatientStore
 from registry.store.protocol import PatientId, StoreUnavailable
-from schemas import violations
 from wire.messages import Handler, Reply, Request, StagedPart
 
 __all__ = ["PatientDemographicsQuery", "Search", "judge"]
@@ -61,7 +59,6 @@ MAX_VALUES: Final = 50
 """Ids, or combinations of a name with a birth, in one query."""
 _UNKNOWN_SEX: Final = "U"
 _MOST_DIGITS: Final = 6
-_XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 
 
 class QueryRefused(Exception):  # noqa: N818 - an outcome
@@ -90,16 +87,9 @@ class Search:
 
 def judge(query: PatientQuery, rules: FeedRules) -> Search:
     """What to look for. Raises QueryRefused."""
-    if query.interaction is not None and query.interaction != query.name:
-        text = f"interactionId names another interaction than the message, which is a {query.name}"
-        raise _refused(ErrorCode.UNSUPPORTED_EVENT_CODE, text, query, "interactionId")
-    if query.queries != 1:
-        code = ErrorCode.DATA_TYPE_ERROR if query.queries else ErrorCode.REQUIRED_FIELD_MISSING
-        raise _refused(code, f"exactly one queryByParameter is answered, found {query.queries}", query, QUERY)
-    if query.query_id is None:
-        raise _refused(ErrorCode.REQUIRED_FIELD_MISSING, "the id of the query is required", query, f"{QUERY}/queryId")
-    if len(query.text) > MAX_QUERY_BYTES:
-        raise _refused(ErrorCode.DATA_TYPE_ERROR, f"the query is longer than {MAX_QUERY_BYTES} bytes", query, QUERY)
+    lacking = problem_of(query)
+    if lacking is not None:
+        raise QueryRefused([lacking])
     asked = query.parameters
     scopes, sexes = _scopes(query, rules), frozenset(sex.upper() for sex in asked.sexes)
     if asked.identifiers:
@@ -255,12 +245,9 @@ class PatientDemographicsQuery:
         if not asked.decision.permit:
             text = f"refused by rule {asked.decision.rule}"
             raise QueryRefused([Problem(AckCode.ERROR, ErrorCode.APPLICATION_INTERNAL_ERROR, text)])
-        # Senders write xsi:type with names of HL7's own schemas; the few elements read here have one type each.
-        body: Any = asked.request.body
-        etree.strip_attributes(body, _XSI_TYPE)
-        wrong = violations(body)
+        wrong = schema_problems(asked.request.body)
         if wrong:
-            raise QueryRefused([Problem(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, text) for text in wrong])
+            raise QueryRefused(wrong)
 
     def _found(self, search: Search, query: PatientQuery) -> tuple[KnownPatient, ...]:
         """Who fits, each once. Raises QueryRefused where they are too many to be told."""
