@@ -314,20 +314,29 @@ def revoked_now(nodes, run_command):
         assert line.recv(100).startswith(b"HTTP/1.1 200")
     assert run_command("certs", "--out", str(nodes.certs), "--revoke", "gone")[0] == 0
     for listener in OFFSETS:
-        source = "registry" if listener == "feed" else listener
+        knocking = Knocking(nodes, listener, "gone")
+        until(lambda at=knocking: at.refused() == "certificate revoked", f"{listener} knows")
 
-        refused = []
 
-        def knocks(at=listener, ports=refused):
-            port, answer = nodes.attempt(at, nodes.context("gone"))
-            ports.extend([] if answer else [port])
-            return not answer
+class Knocking:
+    """One knock after the other, each once the trail tells of the one before: the feed refuses who is not in its peers
+    before it has read the new list, too.
+    """
 
-        until(knocks, f"{listener} refuses it")
-        until(
-            lambda by=source, at=refused[0]: nodes.alerts().get((by, "127.0.0.1", at)) == "certificate revoked",
-            f"the refusal of {listener} is on record",
-        )
+    def __init__(self, nodes, listener, name):
+        self._nodes, self._listener, self._name = nodes, listener, name
+        self._by = "registry" if listener == "feed" else listener
+        self._port = None
+
+    def refused(self):
+        """Why the last knock was refused as far as the trail tells."""
+        if self._port is None:
+            port, answer = self._nodes.attempt(self._listener, self._nodes.context(self._name))
+            self._port = None if answer else port
+        reason = self._nodes.alerts().get((self._by, "127.0.0.1", self._port))
+        if reason is not None:
+            self._port = None
+        return reason
 
 
 def called_as_renewed(nodes, run_command, folder):
