@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ihe.datatypes import parse_cx
 from wire.settings import peer_key
 
-__all__ = ["community_faults", "gateway_faults", "rows", "validated"]
+__all__ = ["DEFAULT_TRANSACTIONS", "community_faults", "gateway_faults", "rows", "validated"]
 
 Given = Mapping[str, Any]
 Fault = tuple[tuple[str | int, ...], str]

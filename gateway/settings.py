@@ -1,33 +1,31 @@
 """``[gateway]``: the cross-community gateways' own settings. Units stand in the names."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
-from gateway.consistency import community_faults, gateway_faults, validated
-from wire.settings import ExistingFile, HomeCommunityId, Oid, PartnerKey, TlsSettings
+from gateway.consistency import DEFAULT_TRANSACTIONS, community_faults, gateway_faults, validated
+from wire.settings import (
+    ExistingFile,
+    HomeCommunityId,
+    HttpUrl,
+    Oid,
+    PartnerKey,
+    PositiveInt,
+    PositiveSeconds,
+    TlsSettings,
+)
 
 __all__ = ["Community", "GatewaySettings", "PatientIdRule", "RepositoryAddress"]
 
 PatientIdRule = Literal["discover", "same", "table"]
 
 _MIB: Final = 2**20
-_HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
 
-Count = Annotated[int, Field(gt=0)]
 Waiting = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _http_url(url: str) -> str:
-    if _HTTP.fullmatch(url) is None:
-        raise ValueError("should be an address like https://gateway.example/responding")
-    return url
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Exchanged = Literal["ITI-38", "ITI-39", "ITI-55", "ITI-92"]
 
 
@@ -66,11 +64,11 @@ class Community(BaseModel):
     patient_id: PatientIdRule = "same"
     patients: dict[str, str] = Field(default_factory=dict)
     send_patient_id: bool = False
-    deadline_s: Seconds | None = None
+    deadline_s: PositiveSeconds | None = None
     certificate: ExistingFile | None = None
     key: ExistingFile | None = None
     ca: ExistingFile | None = None
-    transactions: tuple[Exchanged, ...] = ("ITI-38", "ITI-39", "ITI-55")
+    transactions: tuple[Exchanged, ...] = DEFAULT_TRANSACTIONS
     subjects: tuple[PartnerKey, ...] = ()
 
     @model_validator(mode="wrap")
@@ -124,25 +122,25 @@ class GatewaySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     listen: str = "127.0.0.1:8030"
-    workers: Count = 1
+    workers: PositiveInt = 1
     database_url: str = "sqlite:///var/gateway.db"
     registry_url: HttpUrl = "http://127.0.0.1:8010/registry"
     repositories: tuple[RepositoryAddress, ...] = ()
     communities: tuple[Community, ...] = ()
     callers: Literal["trusted", "listed"] = "trusted"
-    deadline_s: Seconds = 15.0
-    spool_bytes: Count = 16 * _MIB
+    deadline_s: PositiveSeconds = 15.0
+    spool_bytes: PositiveInt = 16 * _MIB
     spool_directory: Path | None = None
-    spool_total_bytes: Count = 512 * _MIB
-    stream_s: Seconds = 3600.0
-    max_retrieve_documents: Count = 1000
-    max_answer_bytes: Count = 32 * _MIB
-    max_calls: Count = 128
-    breaker_failures: Count = 5
-    breaker_pause_s: Seconds = 30.0
-    max_request_bytes: Count = 4 * _MIB
-    max_inline_bytes: Count = 32 * _MIB
-    max_discovered: Count = 1
+    spool_total_bytes: PositiveInt = 512 * _MIB
+    stream_s: PositiveSeconds = 3600.0
+    max_retrieve_documents: PositiveInt = 1000
+    max_answer_bytes: PositiveInt = 32 * _MIB
+    max_calls: PositiveInt = 128
+    breaker_failures: PositiveInt = 5
+    breaker_pause_s: PositiveSeconds = 30.0
+    max_request_bytes: PositiveInt = 4 * _MIB
+    max_inline_bytes: PositiveInt = 32 * _MIB
+    max_discovered: PositiveInt = 1
     time_to_live_s: Waiting = 0
     remember_s: Waiting = 0
     max_remember_s: Waiting = 86_400

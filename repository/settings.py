@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 from ihe.datatypes import normalise_oid
 from repository.scanner.address import scanner_address
 from repository.store.keyring import read_keys
-from wire.settings import Oid
+from wire.settings import HttpUrl, Oid, PositiveInt, PositiveSeconds
 
 __all__ = [
     "KEYS_WANTED",
@@ -45,10 +45,6 @@ _BUCKET: Final = re.compile(
 _NO_BUCKET: Final = re.compile(r"\.\.|\.-|-\.|^[0-9]+(\.[0-9]+){3}$")
 MOST_PARTS: Final = 10_000
 _LONGEST_DAYS: Final = 200 * 366
-_HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
-
-Count = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +108,6 @@ def _store(url: str) -> str:
 def _scanner(text: str) -> str:
     scanner_address(text)
     return text
-
-
-def _http_url(url: str) -> str:
-    if _HTTP.fullmatch(url) is None:
-        raise ValueError("should be an address like https://registry.example/registry")
-    return url
 
 
 def _class_code(text: str) -> str:
@@ -209,7 +199,7 @@ class RepositorySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     listen: str = "127.0.0.1:8020"
-    workers: Count = 1
+    workers: PositiveInt = 1
     unique_id: Oid = "1.3.6.1.4.1.21367.2011.2.3.9999"
     database_url: str = "sqlite:///repository.db"
     store: Annotated[str, AfterValidator(_store)] = "file:///var/lib/dossier/documents"
@@ -217,37 +207,37 @@ class RepositorySettings(BaseModel):
     store_secret_key: SecretStr | None = None
     store_region: str = "us-east-1"
     store_ca: Path | None = None
-    store_connect_timeout_s: Seconds = 5
-    store_timeout_s: Seconds = 30
+    store_connect_timeout_s: PositiveSeconds = 5
+    store_timeout_s: PositiveSeconds = 30
     upload_part_bytes: Annotated[int, Field(ge=5 * _MIB, le=512 * _MIB)] = 5 * _MIB
     min_free_bytes: Annotated[int, Field(ge=0)] = 8 * _MIB
-    registry_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8010/registry"
-    registry_timeout_s: Seconds = 20
-    max_registration_s: Seconds = 15
-    max_documents: Count = 1000
-    max_uploads: Count = 64
-    max_document_bytes: Count = 2 * _GIB
-    max_request_bytes: Count = 3 * _GIB
-    max_inline_bytes: Count = 32 * _MIB
-    upload_buffer_bytes: Count = 32 * _MIB
+    registry_url: HttpUrl = "http://127.0.0.1:8010/registry"
+    registry_timeout_s: PositiveSeconds = 20
+    max_registration_s: PositiveSeconds = 15
+    max_documents: PositiveInt = 1000
+    max_uploads: PositiveInt = 64
+    max_document_bytes: PositiveInt = 2 * _GIB
+    max_request_bytes: PositiveInt = 3 * _GIB
+    max_inline_bytes: PositiveInt = 32 * _MIB
+    upload_buffer_bytes: PositiveInt = 32 * _MIB
     scanner: Annotated[str, AfterValidator(_scanner)] = "none"
     scanner_required: bool = True
-    scan_timeout_s: Seconds = 60
-    max_scans: Count = 16
+    scan_timeout_s: PositiveSeconds = 60
+    max_scans: PositiveInt = 16
     media_check: MediaCheck = "warn"
     identical_retry: IdenticalRetry = "accept"
     encryption: Encryption = "auto"
     keyring: Path | None = None
     keys: SecretStr | None = None
-    max_retrieve_documents: Count = 1000
-    max_remove_documents: Count = 1000
+    max_retrieve_documents: PositiveInt = 1000
+    max_remove_documents: PositiveInt = 1000
     remove_registered: RemoveRegistered = "accept"
     retention: Annotated[tuple[RetentionRule, ...], AfterValidator(_one_rule_a_class)] = ()
-    sweep_interval_s: Seconds = 10
-    staging_age_s: Seconds = 6 * 3600
-    orphan_interval_s: Seconds = 24 * 3600
+    sweep_interval_s: PositiveSeconds = 10
+    staging_age_s: PositiveSeconds = 6 * 3600
+    orphan_interval_s: PositiveSeconds = 24 * 3600
     scrub_interval_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30 * 24 * 3600
-    scrub_bytes_per_s: Count = 8 * _MIB
+    scrub_bytes_per_s: PositiveInt = 8 * _MIB
 
     @property
     def has_keys(self) -> bool:

@@ -19,10 +19,13 @@ __all__ = [
     "AffinityDomainSettings",
     "ExistingFile",
     "HomeCommunityId",
+    "HttpUrl",
     "LimitSettings",
     "Oid",
     "PartnerKey",
     "PartnerSettings",
+    "PositiveInt",
+    "PositiveSeconds",
     "Strictness",
     "TlsSettings",
     "peer_key",
@@ -35,6 +38,7 @@ _MIB: Final = 2**20
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 _AFTER_COMMA: Final = re.compile(r"(?<!\\),[ ]+")
 _TRANSACTION: Final = re.compile(r"ITI-[1-9][0-9]{0,2}")
+_HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
 _FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -52,6 +56,12 @@ def _home(text: str) -> str:
     return f"urn:oid:{_oid(text)}"
 
 
+def _http_url(text: str) -> str:
+    if _HTTP.fullmatch(text) is None:
+        raise ValueError("should be an address like https://host.example:8010/path")
+    return text
+
+
 def _file(path: Path) -> Path:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
@@ -61,6 +71,7 @@ def _file(path: Path) -> Path:
 Oid = Annotated[str, AfterValidator(_oid)]
 HomeCommunityId = Annotated[str, AfterValidator(_home)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
 def peer_key(text: str) -> str:

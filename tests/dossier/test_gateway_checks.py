@@ -56,7 +56,7 @@ EXPECTED = [
     "gateway.communities.3.home_community_id: 'here' is no OID",
     "gateway.communities.3: names neither an address to ask (query_url) nor subjects that may ask us",
     "gateway.communities.4.home_community_id: field required",
-    "gateway.communities.4.query_url: should be an address like https://gateway.example/responding",
+    "gateway.communities.4.query_url: should be an address like https://host.example:8010/path",
     "gateway.communities.4.patients: row 1 should be two identifiers like 7^^^&1.2.3&ISO, ours = theirs",
     "gateway.communities.4: patients is of use only with patient_id = table",
     "gateway.communities.4.deadline: no such setting",
