@@ -4,17 +4,14 @@
 is what there must be only one of: the sender of audit records, the admin port. Both block until ``stop``.
 """
 
-import asyncio
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from atna import node_events
 from atna.alerts import Alerts
 from atna.recorder import Recorder
-from atna.sender import Sender
 from atna.settings import AuditSettings
 from gateway import by_hand
 from gateway.by_hand import Said
@@ -30,16 +27,12 @@ from gateway.room import Room
 from gateway.settings import GatewaySettings
 from gateway.store.sql import SqlGatewayStore, open_store
 from schemas import wsdl
-from wire.admin import admin_app
 from wire.by_path import by_path
 from wire.client import SoapClient
-from wire.forwarded import Forwarded
-from wire.http_server import serve_http
 from wire.messages import Actor
-from wire.reloading import listener_context
 from wire.running import run_listeners
+from wire.service import admin_listener, http_listener, recorder, sending_records
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
-from wire.sinks import Sinks
 from wire.soap_app import Asgi, soap_app
 from wire.spool import Spool
 
@@ -63,19 +56,13 @@ class _Joined:
 def _joined(
     gateway: GatewaySettings, domain: AffinityDomainSettings, audit: AuditSettings, tls: TlsSettings
 ) -> Iterator[_Joined]:
-    recorder = Recorder(
-        f"gateway@{domain.home_community_id}",
-        domain.home_community_id,
-        "dossier-gateway",
-        socket.gethostname() or "localhost",
-        environment=domain.environment,
-    )
+    writer = recorder("gateway", domain)
     store = open_store(gateway.database_url, audit.sinks, audit.max_outbox_rows)
-    alerts = Alerts(recorder, store.record_alone)
+    alerts = Alerts(writer, store.record_alone)
     local = SoapClient(tls, timeout_s=gateway.deadline_s, handshake_failed=alerts.handshake_failed)
     communities = Communities(gateway, tls, alerts.handshake_failed)
     fan_out = FanOut(gateway.max_calls)
-    records = Records(recorder)
+    records = Records(writer)
     room = Room(
         settings=gateway,
         home=domain.home_community_id,
@@ -89,7 +76,7 @@ def _joined(
         spool=Spool(gateway.spool_directory, gateway.spool_total_bytes, "spool_total_bytes"),
     )
     try:
-        yield _Joined(room, store, recorder, alerts)
+        yield _Joined(room, store, writer, alerts)
     finally:
         fan_out.close()
         communities.close()
@@ -160,22 +147,12 @@ def worker(
                 INITIATING: served(InitiatingGateway(joined.room), INITIATING, "initiating_gateway"),
             }
         )
-        context, forwarded = listener_context(tls, "gateway.tls"), Forwarded(tls)
-
-        async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
-            await serve_http(
-                app,
-                [sockets["soap"]],
-                limits=limits,
-                tls=context,
-                stop=ending,
-                started=ready,
-                allow_plaintext=tls.allow_plaintext,
-                forwarded=forwarded,
-                handshake_failed=joined.alerts.handshake_failed,
-            )
-
-        run_listeners([serve], started, stop)
+        failed = joined.alerts.handshake_failed
+        run_listeners(
+            [http_listener(app, sockets["soap"], table="gateway.tls", tls=tls, limits=limits, handshake_failed=failed)],
+            started,
+            stop,
+        )
 
 
 def single(
@@ -191,38 +168,8 @@ def single(
 ) -> None:
     """Send audit records, and serve the admin port on ``sockets["admin"]``."""
     with _joined(gateway, domain, audit, tls) as joined:
-        _note_activity(joined, started=True)
-        sinks = Sinks(tls)
-        sender = Sender(joined.store.outbox, sinks, pace=sinks.pace)
-        sending = threading.Thread(target=sender.run, args=(stop,), name="audit sender")
-        sending.start()
-
-        async def serve_admin(ending: asyncio.Event, ready: Callable[[], None]) -> None:
-            app = admin_app({"database": joined.store.check, "outbox": lambda: not joined.store.outbox.full()})
-            await serve_http(
-                app,
-                [sockets["admin"]],
-                limits=limits,
-                tls=None,
-                stop=ending,
-                started=ready,
-                allow_plaintext=tls.allow_plaintext,
-            )
-
-        try:
-            run_listeners([serve_admin], started, stop)
-        finally:
-            stop.set()
-            _note_activity(joined, started=False)
-            sending.join()
-            sinks.close()
-
-
-def _note_activity(joined: _Joined, *, started: bool) -> None:
-    message = node_events.application_activity(
-        started=started,
-        application="gateway",
-        process_id=joined.recorder.process_id,
-        address=joined.recorder.host,
-    )
-    joined.store.record_alone([joined.recorder.record(message)])
+        store = joined.store
+        checks = {"database": store.check, "outbox": lambda: not store.outbox.full()}
+        admin = admin_listener(sockets["admin"], checks, tls=tls, limits=limits)
+        with sending_records("gateway", joined.recorder, store.record_alone, store.outbox, tls, stop):
+            run_listeners([admin], started, stop)

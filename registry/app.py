@@ -10,10 +10,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from atna import node_events
 from atna.alerts import Alerts
 from atna.recorder import Recorder
-from atna.sender import Sender
 from atna.settings import AuditSettings
 from atna.store.engine import Engine
 from atna.store.outbox import GroupCommit, Outbox
@@ -25,15 +23,12 @@ from registry.store.opening import open_registry
 from registry.store.sql import SqlRegistryStore
 from registry.store.tables import outbox
 from schemas import wsdl
-from wire.admin import admin_app
 from wire.affinity_domain import Agreement
-from wire.forwarded import Forwarded
-from wire.http_server import serve_http
 from wire.mllp import MllpLimits, serve_mllp
 from wire.reloading import listener_context
 from wire.running import run_listeners
+from wire.service import admin_listener, http_listener, recorder, sending_records
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
-from wire.sinks import Sinks
 from wire.soap_app import soap_app
 
 PATH = "/registry"
@@ -53,14 +48,8 @@ def _open(registry: RegistrySettings, domain: AffinityDomainSettings, audit: Aud
     engine, reader = open_registry(registry.database_url, registry.read_database_url)
     waiting = Outbox(engine, outbox, audit.sinks, audit.max_outbox_rows)
     store = SqlRegistryStore(engine, waiting, GroupCommit(engine, outbox, audit.sinks), reader=reader)
-    recorder = Recorder(
-        f"registry@{domain.home_community_id}",
-        domain.home_community_id,
-        "dossier-registry",
-        socket.gethostname() or "localhost",
-        environment=domain.environment,
-    )
-    return _Room(engine, waiting, store, recorder)
+    writer = recorder("registry", domain)
+    return _Room(engine, waiting, store, writer)
 
 
 def worker(
@@ -90,25 +79,12 @@ def worker(
         max_inline_bytes=registry.max_request_bytes,
         action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
     )
-    context, forwarded = listener_context(tls, "registry.tls"), Forwarded(tls)
     alerts = Alerts(room.recorder, room.store.record_alone)
-
-    async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
-        await serve_http(
-            app,
-            [sockets["soap"]],
-            limits=limits,
-            tls=context,
-            stop=ending,
-            started=ready,
-            allow_plaintext=tls.allow_plaintext,
-            forwarded=forwarded,
-            handshake_failed=alerts.handshake_failed,
-        )
-
+    failed = alerts.handshake_failed
+    soap = http_listener(app, sockets["soap"], table="registry.tls", tls=tls, limits=limits, handshake_failed=failed)
     agreement.watch(stop)
     try:
-        run_listeners([serve], started, stop)
+        run_listeners([soap], started, stop)
     finally:
         alerts.close()
         room.engine.dispose()
@@ -140,11 +116,6 @@ def single(
     alerts = Alerts(room.recorder, room.store.record_alone)
     agreement = Agreement(domain)
     agreement.watch(stop)
-    _note_activity(room, started=True)
-    sinks = Sinks(tls)
-    sender = Sender(room.outbox, sinks, pace=sinks.pace)
-    sending = threading.Thread(target=sender.run, args=(stop,), name="audit sender")
-    sending.start()
 
     async def serve_feed(ending: asyncio.Event, ready: Callable[[], None]) -> None:
         await serve_mllp(
@@ -157,37 +128,14 @@ def single(
             handshake_failed=alerts.handshake_failed,
         )
 
-    async def serve_admin(ending: asyncio.Event, ready: Callable[[], None]) -> None:
-        app = admin_app(
-            {"database": lambda: room.outbox.backlog() is not None, "outbox": lambda: not room.outbox.full()},
-            notes={"code_file": lambda: agreement.up_to_date},
-        )
-        await serve_http(
-            app,
-            [sockets["admin"]],
-            limits=limits,
-            tls=None,
-            stop=ending,
-            started=ready,
-            allow_plaintext=tls.allow_plaintext,
-        )
-
+    checks = {"database": lambda: room.outbox.backlog() is not None, "outbox": lambda: not room.outbox.full()}
+    notes = {"code_file": lambda: agreement.up_to_date}
+    admin = admin_listener(sockets["admin"], checks, notes=notes, tls=tls, limits=limits)
     try:
-        run_listeners([serve_feed, serve_admin], started, stop)
+        with sending_records("registry", room.recorder, room.store.record_alone, room.outbox, tls, stop):
+            try:
+                run_listeners([serve_feed, admin], started, stop)
+            finally:
+                alerts.close()
     finally:
-        stop.set()
-        alerts.close()
-        _note_activity(room, started=False)
-        sending.join()
-        sinks.close()
         room.engine.dispose()
-
-
-def _note_activity(room: _Room, *, started: bool) -> None:
-    message = node_events.application_activity(
-        started=started,
-        application="registry",
-        process_id=room.recorder.process_id,
-        address=room.recorder.host,
-    )
-    room.store.record_alone([room.recorder.record(message)])

@@ -5,7 +5,6 @@ sender of audit records, the admin port. Both block until ``stop``. ``sweep_once
 ``retain`` the retention rules, ``key_use`` and ``rotate_keys`` are the key-encryption keys.
 """
 
-import asyncio
 import logging
 import secrets
 import socket
@@ -15,10 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from atna import node_events
 from atna.alerts import Alerts
 from atna.recorder import Recorder
-from atna.sender import Sender
 from atna.settings import AuditSettings
 from repository import retention, scrub, sweep
 from repository.actor import RepositoryActor
@@ -33,14 +30,10 @@ from repository.store.opening import answers, open_store
 from repository.store.scrub_book import ScrubBook
 from repository.store.sql import SqlIndex, open_index
 from schemas import wsdl
-from wire.admin import admin_app
 from wire.client import SoapClient
-from wire.forwarded import Forwarded
-from wire.http_server import serve_http
-from wire.reloading import listener_context
 from wire.running import run_listeners
+from wire.service import admin_listener, http_listener, recorder, sending_records
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
-from wire.sinks import Sinks
 from wire.soap_app import soap_app
 
 __all__ = ["KeyUse", "key_use", "retain", "rotate_keys", "scrub_once", "single", "sweep_once", "worker"]
@@ -64,17 +57,11 @@ class _Joined:
 def _joined(
     repository: RepositorySettings, domain: AffinityDomainSettings, audit: AuditSettings, tls: TlsSettings
 ) -> Iterator[_Joined]:
-    recorder = Recorder(
-        f"repository {repository.unique_id}@{domain.home_community_id}",
-        domain.home_community_id,
-        "dossier-repository",
-        socket.gethostname() or "localhost",
-        environment=domain.environment,
-    )
+    writer = recorder("repository", domain, unique_id=repository.unique_id)
     store = open_store(repository)
     index = open_index(repository.database_url, audit.sinks, audit.max_outbox_rows)
-    records = Records(recorder, repository.registry_url)
-    alerts = Alerts(recorder, index.record_alone)
+    records = Records(writer, repository.registry_url)
+    alerts = Alerts(writer, index.record_alone)
     client = SoapClient(tls, timeout_s=repository.registry_timeout_s, handshake_failed=alerts.handshake_failed)
     room = Room(
         settings=repository,
@@ -92,7 +79,7 @@ def _joined(
         scanner=scanner_for(repository),
     )
     try:
-        yield _Joined(room, index, recorder, alerts)
+        yield _Joined(room, index, writer, alerts)
     finally:
         client.close()
         alerts.close()
@@ -123,22 +110,11 @@ def worker(
             upload_buffer_bytes=repository.upload_buffer_bytes,
             action_required=lambda caller: domain.strictness_for(caller.node, caller.fingerprint) == "reject",
         )
-        context, forwarded = listener_context(tls, "repository.tls"), Forwarded(tls)
-
-        async def serve(ending: asyncio.Event, ready: Callable[[], None]) -> None:
-            await serve_http(
-                app,
-                [sockets["soap"]],
-                limits=limits,
-                tls=context,
-                stop=ending,
-                started=ready,
-                allow_plaintext=tls.allow_plaintext,
-                forwarded=forwarded,
-                handshake_failed=joined.alerts.handshake_failed,
-            )
-
-        run_listeners([serve], started, stop)
+        failed = joined.alerts.handshake_failed
+        soap = http_listener(
+            app, sockets["soap"], table="repository.tls", tls=tls, limits=limits, handshake_failed=failed
+        )
+        run_listeners([soap], started, stop)
 
 
 def single(
@@ -155,46 +131,29 @@ def single(
     """Sweep, scrub, send audit records, and serve the admin port on ``sockets["admin"]``."""
     with _joined(repository, domain, audit, tls) as joined:
         outbox = joined.index.outbox
-        _note_activity(joined, started=True)
         if not joined.room.scanner.scans:
             _log.warning("documents are not scanned for malware (repository.scanner is none)")
-        sinks = Sinks(tls)
-        sender = Sender(outbox, sinks, pace=sinks.pace)
         threads = [
-            threading.Thread(target=sender.run, args=(stop,), name="audit sender"),
             threading.Thread(target=sweep.run, args=(joined.room, stop), name="sweep"),
             threading.Thread(target=scrub.run, args=(joined.room, ScrubBook(joined.index), stop), name="scrub"),
         ]
-        for thread in threads:
-            thread.start()
-
-        async def serve_admin(ending: asyncio.Event, ready: Callable[[], None]) -> None:
-            checks = {
-                "database": joined.index.check,
-                "store": lambda: answers(joined.room.store, repository.min_free_bytes),
-                "outbox": lambda: not outbox.full(),
-            }
-            # What has to be scanned cannot be taken without the scanner; but documents are given out all the same.
-            notes = {"scanner": joined.room.scanner.check} if joined.room.scanner.scans else None
-            app = admin_app(checks, notes)
-            await serve_http(
-                app,
-                [sockets["admin"]],
-                limits=limits,
-                tls=None,
-                stop=ending,
-                started=ready,
-                allow_plaintext=tls.allow_plaintext,
-            )
-
-        try:
-            run_listeners([serve_admin], started, stop)
-        finally:
-            stop.set()
-            _note_activity(joined, started=False)
+        checks = {
+            "database": joined.index.check,
+            "store": lambda: answers(joined.room.store, repository.min_free_bytes),
+            "outbox": lambda: not outbox.full(),
+        }
+        # What has to be scanned cannot be taken without the scanner; but documents are given out all the same.
+        notes = {"scanner": joined.room.scanner.check} if joined.room.scanner.scans else None
+        admin = admin_listener(sockets["admin"], checks, notes=notes, tls=tls, limits=limits)
+        with sending_records("repository", joined.recorder, joined.index.record_alone, outbox, tls, stop):
             for thread in threads:
-                thread.join()
-            sinks.close()
+                thread.start()
+            try:
+                run_listeners([admin], started, stop)
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
 
 
 def sweep_once(
@@ -282,13 +241,3 @@ def retain(
     """The retention rules by hand. Raises RegistrySilent, StoreUnavailable, DatabaseRefused."""
     with _joined(repository, domain, audit, tls) as joined:
         return retention.run(joined.room, remove=remove, operator=operator, told=told)
-
-
-def _note_activity(joined: _Joined, *, started: bool) -> None:
-    message = node_events.application_activity(
-        started=started,
-        application="repository",
-        process_id=joined.recorder.process_id,
-        address=joined.recorder.host,
-    )
-    joined.room.record_refusal([joined.recorder.record(message)])

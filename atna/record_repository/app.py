@@ -6,7 +6,6 @@
 ``retention``  the retention rule by hand
 """
 
-import asyncio
 import logging
 import socket
 import ssl
@@ -32,13 +31,11 @@ from atna.record_repository.signing import SigningKey
 from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
 from atna.settings import AuditSettings
-from wire.admin import admin_app
-from wire.forwarded import Forwarded
-from wire.handshake import HandshakeFailed
-from wire.http_server import check_plaintext, serve_http
-from wire.reloading import Reloading, listener_context
+from wire.http_server import check_plaintext
+from wire.reloading import Reloading
 from wire.rest import RestRoute, rest_app
 from wire.running import Listener, run_listeners
+from wire.service import admin_listener, http_listener
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.syslog import SyslogLimits
 from wire.tls import server_context
@@ -66,14 +63,9 @@ def worker(
     store, recorder = RecordStore.open(audit.database_url), _recorder(domain)
     alerts = Alerts(recorder, lambda records: store.keep([index(record) for record in records]))
     try:
-        serve = partial(
-            _serve,
-            app=audit_app(audit, domain, store, recorder, limits),
-            listener=sockets["http"],
-            tls=tls,
-            limits=limits,
-            handshake_failed=alerts.handshake_failed,
-        )
+        app = audit_app(audit, domain, store, recorder, limits)
+        failed = alerts.handshake_failed
+        serve = http_listener(app, sockets["http"], table="audit.tls", tls=tls, limits=limits, handshake_failed=failed)
         listeners: list[Listener] = [serve]
         if "syslog_tls" in sockets or "syslog_udp" in sockets:
             listeners.append(
@@ -100,11 +92,9 @@ def single(
     try:
         checkpoints = _checkpoints(store, audit)
         _keep(store, recorder, _activity(recorder, started=True))
-        app = admin_app({"database": store.answers})
-        plain = TlsSettings(allow_plaintext=tls.allow_plaintext)
-        serve = partial(_serve, app=app, listener=sockets["admin"], tls=plain, limits=limits)
+        admin = admin_listener(sockets["admin"], {"database": store.answers}, tls=tls, limits=limits)
         with _beside(checkpoints, stop):
-            run_listeners([serve], started, stop)
+            run_listeners([admin], started, stop)
         _keep(store, recorder, _activity(recorder, started=False))
         if checkpoints is not None:
             checkpoints.write()
@@ -222,26 +212,3 @@ def _activity(recorder: Recorder, *, started: bool) -> AuditMessage:
 
 def _keep(store: RecordStore, recorder: Recorder, message: AuditMessage) -> None:
     store.keep([index(recorder.record(message))])
-
-
-async def _serve(
-    stop: asyncio.Event,
-    started: Callable[[], None],
-    *,
-    app: Any,
-    listener: socket.socket,
-    tls: TlsSettings,
-    limits: LimitSettings,
-    handshake_failed: HandshakeFailed | None = None,
-) -> None:
-    await serve_http(
-        app,
-        [listener],
-        limits=limits,
-        tls=listener_context(tls, "audit.tls"),
-        stop=stop,
-        started=started,
-        allow_plaintext=tls.allow_plaintext,
-        forwarded=Forwarded(tls),
-        handshake_failed=handshake_failed,
-    )
