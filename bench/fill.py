@@ -4,6 +4,7 @@ Skew like the field's: for every 10,000 entries 1 patient with 2,000 documents, 
 Indexes are dropped while rows are copied in and built afterwards.
 """
 
+import itertools
 import multiprocessing
 import time
 import uuid
@@ -80,9 +81,22 @@ def _patients(engine: Engine, first_block: int, blocks: int) -> None:
         connection.execute(insert(t.patient), rows)
 
 
+class _Keys(KeyMaker):
+    """Keys of a block, older than any that is made now: so many are made at once here that two processes, each with
+    a maker of its own, would come upon the same one sooner or later.
+    """
+
+    def __init__(self, block: int) -> None:
+        super().__init__()
+        self._of_block = itertools.count((block + 1) << 24)
+
+    def __call__(self) -> int:
+        return next(self._of_block)
+
+
 def _copy_block(job: tuple[str, dict[int, bytes], int]) -> int:
     url, dictionaries, block = job
-    codec, keys = Codec(dictionaries), KeyMaker()
+    codec, keys = Codec(dictionaries), _Keys(block)
     rows: dict[str, list[dict[str, Any]]] = {}
     for registration in _registrations(block):
         one = Rows(registration, codec, keys)
