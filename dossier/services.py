@@ -6,11 +6,12 @@ patient feed, delivery of audit records, clean-up, and the admin port.
 
 import errno
 import http.client
+import itertools
 import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -153,10 +154,11 @@ def _reason(error: OSError) -> str:
 def plans(settings: Settings, services: list[Service], sockets: Mapping[str, socket.socket]) -> list[ChildPlan]:
     """What the supervisor has to keep alive."""
     out: list[ChildPlan] = []
+    places = itertools.count()
     for service in services:
         workers = getattr(getattr(settings, service.name), "workers", 1)
         names = [f"{service.name}-{number}" for number in range(1, workers + 1)]
-        out += [_plan(name, service, "worker", sockets, settings) for name in names]
+        out += [replace(_plan(name, service, "worker", sockets, settings), place=next(places)) for name in names]
         out.append(_plan(f"{service.name}-single", service, "single", sockets, settings))
     return out
 

@@ -53,7 +53,8 @@ class ChildPlan:
 
     ``name`` is unique, e.g. ``registry-1``; ``service`` groups children that share metrics, e.g. ``registry``;
     ``target`` is ``module:function``, called as the contract of a room says; ``sockets`` are already listening;
-    ``settings`` is handed to the child as JSON; ``stop_order``: lower numbers are drained first.
+    ``settings`` is handed to the child as JSON; ``stop_order``: lower numbers are drained first. ``place`` counts the
+    children that keep to one processor each (``wire.processor``).
     """
 
     name: str
@@ -62,6 +63,7 @@ class ChildPlan:
     sockets: Mapping[str, socket.socket]
     settings: Mapping[str, Any] = field(default_factory=dict)
     stop_order: int = 0
+    place: int | None = None
 
 
 @dataclass(slots=True)
@@ -170,6 +172,7 @@ class Supervisor:
             "ready": ready_write,
             "alive": self._alive_read,
             "settings": plan.settings,
+            "place": plan.place,
         }
         child.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-P", "-m", "dossier.worker", str(spec_read)],

@@ -22,6 +22,7 @@ from atna.store.engine import DatabaseRefused
 from dossier.logs import set_up_logging
 from dossier.settings import Settings, SettingsError, room_arguments
 from ihe.affinity_domain import CodeFileError
+from wire.processor import keep_to_one
 from wire.tls import TlsFault
 
 __all__ = ["Spec", "main", "run"]
@@ -37,7 +38,8 @@ class Spec:
     """What a child is told.
 
     ``sockets`` maps the room's socket names to inherited file descriptors; ``ready`` and ``alive`` are the pipes of
-    ``dossier.supervisor``; ``settings`` is the raw settings tree, empty for a target that takes none.
+    ``dossier.supervisor``; ``settings`` is the raw settings tree, empty for a target that takes none; ``place`` as in
+    ``dossier.supervisor.ChildPlan``.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Spec:
     ready: int
     alive: int
     settings: Mapping[str, Any]
+    place: int | None = None
 
 
 def main() -> int:
@@ -90,6 +93,8 @@ def _arguments(spec: Spec) -> dict[str, Any]:
         return {}
     settings = Settings.from_tree(spec.settings)
     set_up_logging(settings.admin, environment=settings.affinity_domain.environment, process=spec.name)
+    if spec.place is not None and settings.limits.one_processor:
+        keep_to_one(spec.place)
     return room_arguments(settings, spec.service, spec.target.partition(":")[2])
 
 

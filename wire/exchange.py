@@ -176,6 +176,8 @@ class Exchange:
             self._reply, request.transaction, request.message_id, self._job.max_inline_bytes
         )
         first, last = gather(self._pieces)
+        if last and self._reply.close is None:  # nobody waits to be told, and the pieces have ended by themselves
+            self._reply = None
         return Outgoing(self._encoding.content_type(), first, last)
 
     def next_block(self) -> tuple[bytes, bool]:

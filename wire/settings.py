@@ -186,6 +186,7 @@ class LimitSettings(_Section):
     Load
         max_connections, max_concurrent_requests   beyond: not accepted (waits in the backlog), answered 503
         threads                worker threads for blocking work
+        one_processor          a worker keeps to one processor, and moves when that is busy: see ``wire.processor``
         drain_s                how long running requests may take once the process is told to stop
     """
 
@@ -207,6 +208,7 @@ class LimitSettings(_Section):
     max_connections: PositiveInt = 1000
     max_concurrent_requests: PositiveInt = 256
     threads: PositiveInt = 32
+    one_processor: bool = True
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
 
 

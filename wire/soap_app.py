@@ -29,6 +29,7 @@ from wire.inbound import Bounds, Inbound, StagingFailed, UploadBudget, Workplace
 from wire.limit_reached import LimitReached, reached
 from wire.messages import Actor
 from wire.outbound import Encoding
+from wire.processor import stay_free
 from wire.sending import Header, Receive, Scope, Send, Sender, send_whole
 from wire.settings import LimitSettings
 
@@ -100,7 +101,7 @@ class _SoapApp:
         self._bounds = bounds
         self._budget = budget
         self._handlers = ThreadPoolExecutor(job.limits.threads, thread_name_prefix="handler")
-        self._blocks = ThreadPoolExecutor(job.limits.threads, thread_name_prefix="block")
+        self._blocks = ThreadPoolExecutor(job.limits.threads, thread_name_prefix="block", initializer=stay_free)
         self._jobs = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

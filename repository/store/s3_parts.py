@@ -14,6 +14,7 @@ from typing import Final
 
 from repository.store.protocol import StoreUnavailable
 from repository.store.s3_client import UploadedPart
+from wire.processor import stay_free
 
 __all__ = ["SENT_AT_ONCE", "Part", "Senders"]
 
@@ -77,7 +78,7 @@ class Senders:
 
     def __init__(self, part_bytes: int) -> None:
         self._part_bytes: Final = part_bytes
-        self._threads: Final = ThreadPoolExecutor(SENT_AT_ONCE, thread_name_prefix="s3 parts")
+        self._threads: Final = ThreadPoolExecutor(SENT_AT_ONCE, thread_name_prefix="s3 parts", initializer=stay_free)
         self._free: Final[queue.SimpleQueue[bytearray | None]] = queue.SimpleQueue()
         for _ in range(SENT_AT_ONCE):
             self._free.put(None)

@@ -156,6 +156,23 @@ def test_a_killed_worker_is_back_and_nothing_is_lost(dossier_server, patient, re
     assert sum(row["event"] == "ITI-41" for row in rows) == 2
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one processor")
+@pytest.mark.parametrize("service", ["registry", "repository", "gateway", "audit"])
+def test_a_worker_keeps_to_one_processor(dossier_server, patient, report, service):
+    submit(dossier_server, report, patient)
+    (pid,) = workers_of(dossier_server, f"{service}-1")
+    assert len(os.sched_getaffinity(pid)) == 1
+    assert any(len(kept_at(pid)) == 1 for _ in range(3)), "while it moves it may be seen at two"
+    (single,) = workers_of(dossier_server, f"{service}-single")
+    assert len(os.sched_getaffinity(single)) == len(os.sched_getaffinity(0))
+
+
+def kept_at(pid):
+    """The processors that threads of a process are kept to, without those that may run anywhere."""
+    where = [os.sched_getaffinity(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
+    return {at for one in where if len(one) == 1 for at in one}
+
+
 def workers_of(server, prefix):
     """Process ids from the server's own log lines: the last one started under each name."""
     last = {}
