@@ -352,7 +352,7 @@ def write(engine: Engine, work: Callable[[Connection], T]) -> T:
         try:
             with begin_write(engine) as connection:
                 return work(connection)
-        except DBAPIError as error:
+        except DRIVER_ERRORS as error:
             attempt += 1
             if attempt >= ATTEMPTS or not is_lost_race(error):
                 raise

@@ -1,23 +1,42 @@
 """Rows of the index of documents and the values they stand for; statements on one submission and its documents."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, select, update
 
+from atna.store.prepared import insert_rows
 from repository.store.protocol import Document, Envelope, Origin, State, Submission, Superseded
 from repository.store.tables import documents, submissions
 
 __all__ = [
+    "complete_submission",
     "document_of",
     "is_pending",
     "same_attempt",
     "sealed_columns",
     "standing_submission",
     "submission_of",
-    "write_documents",
     "write_submission",
 ]
+
+# Made once: building a statement, and the key it is kept under, costs more than it takes to run.
+_STANDING: Final = select(submissions).where(submissions.c.unique_id == bindparam("wanted"))
+_STANDING_LOCKED: Final = _STANDING.with_for_update()
+_ANSWERED: Final = (
+    update(submissions)
+    .where(submissions.c.unique_id == bindparam("of"))
+    .values(state=State.AVAILABLE.value, attempt=bindparam("by"), answer=bindparam("with_answer"))
+)
+_AVAILABLE: Final = (
+    update(documents)
+    .where(
+        documents.c.submission_unique_id == bindparam("of"),
+        documents.c.attempt == bindparam("by"),
+        documents.c.state == State.PENDING.value,
+    )
+    .values(state=State.AVAILABLE.value, since=bindparam("at"))
+)
 
 
 def is_pending(submission: Submission) -> Any:
@@ -37,8 +56,7 @@ def same_attempt(standing: Submission, replacing: Submission | None) -> bool:
 
 def standing_submission(connection: Connection, unique_id: str, *, lock: bool = False) -> Submission | None:
     """What stands under a submission set unique id; ``lock`` keeps other writers off it."""
-    statement = select(submissions).where(submissions.c.unique_id == unique_id)
-    row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+    row = connection.execute(_STANDING_LOCKED if lock else _STANDING, {"wanted": unique_id}).one_or_none()
     return None if row is None else submission_of(row)
 
 
@@ -57,8 +75,18 @@ def submission_of(row: Any) -> Submission:
     )
 
 
-def write_submission(connection: Connection, submission: Submission, *, fresh: bool) -> None:
-    """Insert a submission, or write it over the one that stands."""
+def complete_submission(connection: Connection, submission: Submission, answer: bytes, now: int) -> None:
+    """Submission and documents of this attempt become AVAILABLE."""
+    named = {"of": submission.unique_id, "by": submission.attempt}
+    connection.execute(_ANSWERED, {**named, "with_answer": answer})
+    connection.execute(_AVAILABLE, {**named, "at": now})
+
+
+def write_submission(connection: Connection, submission: Submission, rows: Sequence[Document], *, fresh: bool) -> None:
+    """Insert a submission, or write it over the one that stands, and its documents.
+
+    Rows of staged objects are there and become this submission's. Raises Superseded.
+    """
     values = {
         "digest": submission.digest,
         "state": submission.state.value,
@@ -72,23 +100,17 @@ def write_submission(connection: Connection, submission: Submission, *, fresh: b
         "told": submission.told,
         "answer": submission.answer,
     }
-    if fresh:
-        connection.execute(insert(submissions).values(unique_id=submission.unique_id, **values))
-    else:
+    if not fresh:
         connection.execute(update(submissions).where(submissions.c.unique_id == submission.unique_id).values(**values))
-
-
-def write_documents(connection: Connection, submission_unique_id: str, rows: Sequence[Document]) -> None:
-    """Rows of documents; those of staged objects are there and become this submission's. Raises Superseded."""
     # The envelope of a staged row stands already, and may have been wrapped anew since.
-    fresh = [_values(row, submission_unique_id) | sealed_columns(row.envelope) for row in rows if not row.staged]
-    if fresh:
-        connection.execute(insert(documents), fresh)
+    new = [_values(row, submission.unique_id) | sealed_columns(row.envelope) for row in rows if not row.staged]
+    first = [{"unique_id": submission.unique_id, **values}] if fresh else []
+    insert_rows(connection, [(submissions, first), (documents, new)])
     d = documents.c
     for row in rows:
         if row.staged:
             mine = and_(d.object_key == row.object_key, d.state == State.STAGING.value)
-            written = connection.execute(update(documents).where(mine).values(**_values(row, submission_unique_id)))
+            written = connection.execute(update(documents).where(mine).values(**_values(row, submission.unique_id)))
             if not written.rowcount:
                 raise Superseded(row.object_key)
 

@@ -11,13 +11,13 @@ from atna.store.engine import DRIVER_ERRORS, is_disk_full, open_engine, reading,
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
 from repository.store.protocol import Document, Envelope, State, StoreUnavailable, Submission, Superseded
 from repository.store.rows import (
+    complete_submission,
     document_of,
     is_pending,
     same_attempt,
     sealed_columns,
     standing_submission,
     submission_of,
-    write_documents,
     write_submission,
 )
 from repository.store.tables import documents, metadata, outbox, submissions
@@ -127,8 +127,7 @@ class SqlIndex:
             standing = standing_submission(connection, submission.unique_id, lock=True)
             if standing is not None and not same_attempt(standing, replacing):
                 return standing
-            write_submission(connection, submission, fresh=standing is None)
-            write_documents(connection, submission.unique_id, rows)
+            write_submission(connection, submission, rows, fresh=standing is None)
             return None
 
         return self._write(work)
@@ -165,7 +164,6 @@ class SqlIndex:
         anyway: Sequence[bytes] = (),
     ) -> Submission:
         """Submission and documents of this attempt become AVAILABLE, with their audit records."""
-        d, s = documents.c, submissions.c
 
         def work(connection: Connection) -> Submission:
             standing = standing_submission(connection, submission.unique_id, lock=True)
@@ -174,11 +172,7 @@ class SqlIndex:
             add(connection, outbox, anyway, self._sinks)
             if standing.state is not State.PENDING:
                 return standing
-            done = {"state": State.AVAILABLE.value, "attempt": submission.attempt, "answer": answer}
-            connection.execute(update(submissions).where(s.unique_id == submission.unique_id).values(**done))
-            mine = (d.submission_unique_id == submission.unique_id, d.attempt == submission.attempt)
-            pending = d.state == State.PENDING.value
-            connection.execute(update(documents).where(*mine, pending).values(state=State.AVAILABLE.value, since=now))
+            complete_submission(connection, submission, answer, now)
             add(connection, outbox, messages, self._sinks)
             return replace(standing, state=State.AVAILABLE, attempt=submission.attempt, answer=answer)
 

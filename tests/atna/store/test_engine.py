@@ -115,14 +115,16 @@ def test_a_missing_value_is_our_defect_and_no_race(opened):
     assert not is_lost_race(caught.value)
 
 
-def test_write_runs_the_work_again_after_a_lost_race(opened):
+@pytest.mark.parametrize("wrapped", [True, False], ids=["by SQLAlchemy", "bare"])
+def test_write_runs_the_work_again_after_a_lost_race(opened, wrapped):
     engine, seen = opened(), []
 
     def work(connection):
         taken = connection.execute(select(THING.c.name)).scalars().all()
         seen.append(taken)
         if len(seen) == 1:
-            raise DBAPIError.instance("", {}, lost_race(engine), Exception)
+            lost = lost_race(engine)
+            raise DBAPIError.instance("", {}, lost, Exception) if wrapped else lost
         connection.execute(insert(THING).values(name=f"after {len(seen)}"))
         return len(seen)
 
