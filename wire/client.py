@@ -216,6 +216,7 @@ def _told(pieces: Iterator[bytes]) -> Iterator[bytes]:
 class SoapClient:
     """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, a deadline the whole call.
 
+    ``max_connections`` for transactions that carry documents, and as many for the others.
     ``handshake_failed`` is told, in the thread that called, of a server whose certificate does not count (ITI-19).
     """
 
@@ -234,11 +235,16 @@ class SoapClient:
         self._connect_timeout_s = connect_timeout_s
         # The transport itself: what a whole httpx2.Client adds (cookies, redirects, environment) is of no use here, and
         # costs a third of the time of a short call.
-        self._transport = DeadlineTransport(verify, max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S)
+        # Documents have connections of their own: who reads them slowly does not keep a query waiting.
+        self._transports = {
+            documents: DeadlineTransport(verify, max_connections=max_connections, keepalive_expiry=KEEP_ALIVE_S)
+            for documents in (False, True)
+        }
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._transport.close()
+        for transport in self._transports.values():
+            transport.close()
 
     def call(
         self,
@@ -273,9 +279,10 @@ class SoapClient:
             reply_to=v.WSA_ANONYMOUS,
             extra_headers=extra_headers,
         )
-        headers, content = _package(root, parts) if transaction.mtom or parts else _plain(root)
+        documents = transaction.mtom or bool(parts)
+        headers, content = _package(root, parts) if documents else _plain(root)
         bounds = _Bounds(deadline, max_bytes, plain_only, objects_as_bytes, spool)
-        response = self._send(url, headers, content, deadline)
+        response = self._send(self._transports[documents], url, headers, content, deadline)
         try:
             return _read(response, transaction, message_id, bounds)
         except BaseException:
@@ -287,7 +294,12 @@ class SoapClient:
         return httpx2.Timeout(each, connect=remaining(deadline, self._connect_timeout_s)).as_dict()
 
     def _send(
-        self, url: str, headers: dict[str, str], content: bytes | Iterator[bytes], deadline: float | None
+        self,
+        transport: DeadlineTransport,
+        url: str,
+        headers: dict[str, str],
+        content: bytes | Iterator[bytes],
+        deadline: float | None,
     ) -> httpx2.Response:
         if deadline is not None and deadline <= time.monotonic():
             raise NotTried("no time is left for it")
@@ -296,7 +308,7 @@ class SoapClient:
             extensions = {"timeout": self._timeout(deadline)}
             request = httpx2.Request("POST", url, headers=headers, content=content, extensions=extensions)
             with until(deadline):
-                return self._transport.handle_request(request)
+                return transport.handle_request(request)
         except httpx2.PoolTimeout as error:
             raise NotTried(f"no connection ({_reason(error)})") from error
         except (

@@ -447,7 +447,7 @@ def test_connections_are_kept(here):
     for _ in range(3):
         ask(here.initiating, find(home=METZ))
     client = here.room.communities.client(here.room.communities.by_home(METZ))
-    assert len(client._transport._pool.connections) == 1
+    assert len(client._transports[False]._pool.connections) == 1
 
 
 def test_where_it_cannot_be_told_how_a_patient_is_named_is_an_error_of_that_community(here, monkeypatch):

@@ -101,7 +101,7 @@ def test_a_document_left_halfway_is_not_taken_for_whole(client, endpoint, actor)
 def test_connections_are_used_again(client, endpoint):
     for _ in range(5):
         client.call(url(endpoint), ITI_18, QUERY.encode()).close()
-    assert len(client._transport._pool.connections) == 1
+    assert len(client._transports[False]._pool.connections) == 1
 
 
 def test_many_threads_share_a_client(client, endpoint, actor):
@@ -357,12 +357,26 @@ def test_no_connection_in_time_is_told_apart_from_no_answer():
 
         busy = threading.Thread(target=wait)
         busy.start()
-        while not client._transport._pool.connections:
+        while not client._transports[False]._pool.connections:
             time.sleep(0.01)
         with pytest.raises(NotTried, match="PoolTimeout"):
             client.call(peer.url, ITI_18, QUERY.encode(), deadline=begun + BUDGET_S)
         assert busy.is_alive()
         busy.join()
+    client.close()
+
+
+def test_documents_that_are_read_slowly_keep_no_query_waiting(endpoint, actor):
+    actor.documents = {"a": b"A" * (8 * MIB)}
+    client = SoapClient(None, timeout_s=20, max_connections=1)
+    with client.call(url(endpoint), ITI_43, retrieve("a")) as slow:
+        pieces = slow.part(slow.body.find(DOCUMENTS))
+        begun = next(pieces)
+        client.call(url(endpoint), ITI_18, QUERY.encode()).close()
+        with pytest.raises(NotTried, match="PoolTimeout"):
+            client.call(url(endpoint), ITI_43, retrieve("a"), deadline=time.monotonic() + BUDGET_S)
+        assert len(begun) + sum(map(len, pieces)) == 8 * MIB
+    client.call(url(endpoint), ITI_43, retrieve("a")).close()
     client.close()
 
 
@@ -383,7 +397,7 @@ def test_a_deadline_belongs_to_its_call_alone(client, endpoint):
     client.call(url(endpoint), ITI_18, QUERY.encode(), deadline=time.monotonic() + 1).close()
     time.sleep(1.1)
     client.call(url(endpoint), ITI_18, QUERY.encode()).close()
-    assert len(client._transport._pool.connections) == 1
+    assert len(client._transports[False]._pool.connections) == 1
 
 
 @pytest.mark.parametrize("compressed", [False, True])
