@@ -155,24 +155,28 @@ _BLANKS: Final = " \t\r\n"
 _UNKNOWN: Final = "unknown"
 
 
-def encode(message: AuditMessage) -> bytes:
-    """The message as UTF-8 XML. Raises ValueError when time, source or participants are missing."""
-    if message.event.date_time is None or message.source is None or not message.participants:
+def encode(message: AuditMessage, *, date_time: str | None = None, source: AuditSource | None = None) -> bytes:
+    """The message as UTF-8 XML; ``date_time`` and ``source`` count before its own.
+
+    Raises ValueError when time, source or participants are missing.
+    """
+    date_time, source = date_time or message.event.date_time, source or message.source
+    if date_time is None or source is None or not message.participants:
         raise ValueError("an audit record needs a time, a source and a participant")
-    pieces = ["<AuditMessage>", *_event(message.event)]
+    pieces = ["<AuditMessage>", *_event(message.event, date_time)]
     for participant in message.participants:
         pieces += _participant(participant)
-    pieces += _source(message.source)
+    pieces.append(_source(source))
     for participant_object in message.objects:
         pieces += _object(participant_object)
     pieces.append("</AuditMessage>")
     return "".join(pieces).encode()
 
 
-def _event(event: EventIdentification) -> Iterator[str]:
+def _event(event: EventIdentification, date_time: str) -> Iterator[str]:
     yield (
         f"<EventIdentification{_attribute('EventActionCode', event.action)}"
-        f"{_attribute('EventDateTime', event.date_time)}"
+        f"{_attribute('EventDateTime', date_time)}"
         f"{_attribute('EventOutcomeIndicator', event.outcome)}>"
     )
     yield _coded("EventID", event.event_id)
@@ -196,13 +200,14 @@ def _participant(participant: Participant) -> Iterator[str]:
     yield "</ActiveParticipant>"
 
 
-def _source(source: AuditSource) -> Iterator[str]:
-    yield (
+# A process has one.
+@lru_cache(maxsize=16)
+def _source(source: AuditSource) -> str:
+    codes = "".join(_coded("AuditSourceTypeCode", code) for code in source.type_codes)
+    return (
         f"<AuditSourceIdentification{_attribute('AuditEnterpriseSiteID', source.enterprise_site_id)}"
-        f"{_attribute('AuditSourceID', source.source_id)}>"
+        f"{_attribute('AuditSourceID', source.source_id)}>{codes}</AuditSourceIdentification>"
     )
-    yield from (_coded("AuditSourceTypeCode", code) for code in source.type_codes)
-    yield "</AuditSourceIdentification>"
 
 
 def _object(item: ParticipantObject) -> Iterator[str]:

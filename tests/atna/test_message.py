@@ -47,6 +47,17 @@ def test_every_text_comes_back(user, name, value):
     assert parse(encode(sent)) == sent
 
 
+def test_a_recorder_stamps_while_it_writes():
+    bare = message(event=EventIdentification(CODE, "E", 0), source=None)
+    when, source = "2026-03-01T10:00:00.000002Z", AuditSource("there", "urn:oid:1.2.3", (CODE,))
+    assert encode(bare, date_time=when, source=source) == encode(
+        message(event=EventIdentification(CODE, "E", 0, date_time=when), source=source)
+    )
+    for missing in ({"date_time": when}, {"source": source}):
+        with pytest.raises(ValueError, match="needs a time, a source"):
+            encode(bare, **missing)
+
+
 @given(texts)
 def test_any_text_at_all_gives_xml(text):
     read = parse(encode(message(participants=(Participant(text, True, user_name=text),))))

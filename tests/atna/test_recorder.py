@@ -27,6 +27,18 @@ def test_a_clock_that_goes_back_moves_nothing_back():
     assert times == sorted(set(times))
 
 
+def test_the_time_is_that_of_the_clock_from_second_to_second():
+    moments = iter([1_772_359_199.25, 1_772_359_199.75, 1_772_359_200.5, 1_772_359_260.0])
+    own = recorder(lambda: next(moments))
+    times = [decode_message(own.record(STARTED)).timestamp for _ in range(4)]
+    assert [time[11:] for time in times] == [
+        "09:59:59.250000Z",
+        "09:59:59.750000Z",
+        "10:00:00.500000Z",
+        "10:01:00.000000Z",
+    ]
+
+
 def test_threads_get_different_records():
     own, found = recorder(), []
     threads = [threading.Thread(target=lambda: found.extend(own.record(STARTED) for _ in range(200))) for _ in range(8)]
