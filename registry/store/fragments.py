@@ -15,6 +15,7 @@ A hole is U+0001 (which XML cannot contain) and a letter. Filling replaces it; n
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -86,6 +87,8 @@ def filled(fragment: bytes, filling: Filling) -> bytes:
     return b"".join(pieces)
 
 
+# Of the objects of an answer most have the same patient and home.
+@lru_cache(maxsize=256)
 def _attribute(value: str) -> str:
     return escape(value, {'"': "&quot;"})
 
