@@ -173,7 +173,10 @@ class _SoapApp:
             await self._work(exchange.relate, fault, inbound)
             raise
         finally:
-            await _to_the_end(self._cleared(exchange, inbound, whole))
+            if exchange.to_finish or inbound.staged_parts():
+                await _to_the_end(self._cleared(exchange, inbound, whole))
+            else:  # nearly every request: there is nothing to wait for
+                inbound.release()
 
     async def _received(self, inbound: Inbound, scope: Scope, receive: Receive) -> StagingFailed | None:
         """Read the request; what comes back is the failure of the store to keep an attachment."""
