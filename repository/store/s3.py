@@ -2,8 +2,8 @@
 
 An object's name is the prefix and its key. What fits one part is one PUT at ``finish``; anything larger is a multipart
 upload whose parts are sent as they fill, while the next one gathers: no thread waits for a slow sender, and a sender
-waits only when two of its parts are on their way. The parts of some uploads gather in memory, those of further ones in
-temporary files. Its object appears whole or not at all.
+waits only when two of its parts are on their way. A part gathers in a temporary file and is in memory only while it is
+sent. Its object appears whole or not at all.
 
 Each upload has a random token in the object's metadata. When an answer is lost, or a repeat is told that the object
 is there already, the token says whether it is ours. ``If-None-Match: *`` keeps a server that knows it from replacing an
@@ -47,7 +47,7 @@ _NEW: Final[Mapping[str, str]] = {"If-None-Match": "*"}
 class S3Store:
     """``repository.store.protocol.DocumentStore`` in a bucket.
 
-    ``prefix`` is empty or ends with ``/``. A part has ``part_bytes`` (``repository.store.s3_parts``).
+    ``prefix`` is empty or ends with ``/``. A part of ``part_bytes`` gathers in a temporary file.
     """
 
     def __init__(self, client: S3Client, prefix: str = "", *, part_bytes: int = PART_BYTES) -> None:
@@ -183,7 +183,7 @@ class _S3Upload:
         self._name = store.name(key)
         self._part_bytes = part_bytes
         self._token = secrets.token_hex(16)
-        self._part = Part(store.senders.memory)
+        self._part = Part()
         self._size = 0
         self._upload_id: str | None = None
         self._parts: tuple[UploadedPart, ...] = ()

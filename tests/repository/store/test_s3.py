@@ -15,7 +15,7 @@ from minio.versioningconfig import ENABLED, VersioningConfig
 
 from repository.store.opening import answers
 from repository.store.protocol import ObjectLocked, ObjectMissing, StoreUnavailable
-from repository.store.s3_parts import GATHERED_AT_ONCE, IN_MEMORY_BYTES, SENT_AT_ONCE, Memory, Part
+from repository.store.s3_parts import SENT_AT_ONCE
 from tests.object_store import ACCESS, SECRET
 from tests.soak.test_full_disk import small_disk
 from tests.store_proxy import answer, cut_answer, cut_request, do, hang, lose_answer, proxied, refuse
@@ -99,17 +99,12 @@ def small_temporary_folder(monkeypatch, tmp_path):
 
 def test_a_full_folder_of_temporary_files_is_told_and_leaves_nothing(object_store, small_temporary_folder):
     store = object_store.store()
-    others = [store.begin(f"{n:032x}") for n in range(GATHERED_AT_ONCE)]
-    for other in others:
-        other.write(bytes(2**20))  # takes room in memory
-    assert list(small_temporary_folder.iterdir()) == []
     upload = store.begin(KEY)
     with pytest.raises(StoreUnavailable, match="folder of temporary files: No space left") as refused:
         for _ in range(4):
             upload.write(bytes(2**20))
     assert refused.value.full
-    for one in (upload, *others):
-        one.abort()
+    upload.abort()
     assert list(store.objects()) == []
     put(store, b"x" * 2**20)
     assert len(get(store)) == 2**20
@@ -137,69 +132,6 @@ def test_parts_that_wait_to_be_sent_are_not_all_in_memory(object_store, monkeypa
         thread.join()
     assert max(most) == SENT_AT_ONCE
     assert all(get(store, f"{n:032x}") == TWO_PARTS for n in range(6))
-
-
-def in_memory(part):
-    return part._room is not None
-
-
-def test_parts_gather_in_memory_while_there_is_room(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    memory = Memory(2 * IN_MEMORY_BYTES)
-    parts = [Part(memory) for _ in range(GATHERED_AT_ONCE + 1)]
-    for number, part in enumerate(parts):
-        for _ in range(3):
-            part.add(bytes([number]) * (IN_MEMORY_BYTES // 2))
-    assert [in_memory(part) for part in parts] == [True, True, False]
-    room, view = parts[0].hand_over()
-    assert view == bytes(3 * IN_MEMORY_BYTES // 2)
-    later = Part(memory)
-    later.add(bytes(IN_MEMORY_BYTES))
-    assert not in_memory(later)  # not yet: it may stay small
-    later.add(b"x")
-    assert in_memory(later)
-    view.release()
-    memory.sent(room)
-    second, view = parts[2].hand_over()  # out of its file
-    assert view == bytes([2]) * (3 * IN_MEMORY_BYTES // 2)
-    assert second is room, "used again"
-    memory.sent(second)
-    parts[1].close()
-    parts[1].close()
-    again = Part(memory)
-    again.add(bytes(2 * IN_MEMORY_BYTES))
-    assert in_memory(again)
-
-
-def test_large_parts_gather_in_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    part = Part(Memory(32 * 2**20))
-    part.add(bytes(2 * IN_MEMORY_BYTES))
-    assert not in_memory(part)
-    _room, view = part.hand_over()
-    assert view == bytes(2 * IN_MEMORY_BYTES)
-
-
-def test_a_failed_upload_gives_its_room_back(object_store, monkeypatch):
-    store = object_store.store()
-
-    def broken(*_arguments):
-        raise StoreUnavailable("the object store does not answer")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(store._client, "put_part", broken)
-        for number in range(2 * (GATHERED_AT_ONCE + SENT_AT_ONCE)):
-            upload = store.begin(f"{number:032x}")
-            with pytest.raises(StoreUnavailable, match="does not answer"):
-                upload.write(LARGE)
-                upload.finish()
-            upload.abort()
-    put(store, LARGE)
-    assert get(store) == LARGE
-    parts = [Part(store.senders.memory) for _ in range(GATHERED_AT_ONCE)]
-    for part in parts:
-        part.add(bytes(2 * IN_MEMORY_BYTES))
-    assert all(map(in_memory, parts))
 
 
 def test_one_huge_block_is_cut_into_parts(object_store):
