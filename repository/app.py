@@ -145,7 +145,7 @@ def single(
         # What has to be scanned cannot be taken without the scanner; but documents are given out all the same.
         notes = {"scanner": joined.room.scanner.check} if joined.room.scanner.scans else None
         admin = admin_listener(sockets["admin"], checks, notes=notes, tls=tls, limits=limits)
-        with sending_records("repository", joined.recorder, joined.index.record_alone, outbox, tls, stop):
+        with sending_records("repository", joined.recorder, joined.room.record_refusal, outbox, tls, stop):
             for thread in threads:
                 thread.start()
             try:

@@ -102,6 +102,8 @@ def sending_records(  # noqa: PLR0917 - what a record needs on its way
         yield
     finally:
         stop.set()
-        note(started=False)
-        sending.join()
-        sinks.close()
+        try:
+            note(started=False)
+        finally:
+            sending.join()
+            sinks.close()

@@ -16,7 +16,8 @@ from ihe import vocabulary as v
 from repository import app
 from repository.settings import RepositorySettings
 from repository.store.directory import DirectoryStore
-from repository.store.sql import open_index
+from repository.store.protocol import StoreUnavailable
+from repository.store.sql import SqlIndex, open_index
 from repository.sweep import Report
 from tests.builders import submission
 from tests.repository.scanner.servers import Scripted, clamd_answer, free_port
@@ -71,6 +72,15 @@ def test_a_worker_serves_both_transactions_and_its_wsdl(tmp_path):
             status, wsdl = get(port, "/repository?wsdl")
             assert status == 200
             assert address.encode() in wsdl
+
+
+def test_a_database_that_takes_no_record_of_the_start_keeps_nobody_from_sweeping(tmp_path, monkeypatch):
+    def full(_self, _messages):
+        raise StoreUnavailable("no room left in the database", full=True)
+
+    monkeypatch.setattr(SqlIndex, "record_alone", full)
+    with running(app.single, "admin", settings_for(tmp_path, "http://127.0.0.1:9/registry")) as port:
+        assert get(port, "/health/live")[0] == 200
 
 
 @pytest.mark.parametrize(("strictness", "status"), [("reject", 400), ("warn", 200)])

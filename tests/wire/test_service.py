@@ -60,6 +60,26 @@ def test_a_service_that_fails_has_stopped_on_record_too(tmp_path):
     assert [one.name for one in threading.enumerate() if one.name.startswith("audit sender")] == []
 
 
+def test_a_stop_that_cannot_be_recorded_ends_the_sender_all_the_same(tmp_path):
+    kept = []
+
+    def record(messages):
+        if kept:
+            raise ZeroDivisionError
+        kept.extend(messages)
+
+    with closing(open_store(f"sqlite:///{tmp_path}/gateway.db", ["http://127.0.0.1:1/records"], 100)) as store:
+        who, stop = recorder("gateway", DOMAIN), threading.Event()
+        with (
+            pytest.raises(ZeroDivisionError),
+            sending_records("gateway", who, record, store.outbox, TlsSettings(), stop),
+        ):
+            pass
+    assert told(kept) == [START]
+    assert stop.is_set()
+    assert [one.name for one in threading.enumerate() if one.name.startswith("audit sender")] == []
+
+
 def test_who_writes_a_record():
     assert recorder("registry", DOMAIN).process_name == "dossier-registry"
     one = recorder("repository", DOMAIN, unique_id="1.9")
