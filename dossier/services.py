@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -158,7 +158,7 @@ def plans(settings: Settings, services: list[Service], sockets: Mapping[str, soc
     for service in services:
         workers = getattr(getattr(settings, service.name), "workers", 1)
         names = [f"{service.name}-{number}" for number in range(1, workers + 1)]
-        out += [replace(_plan(name, service, "worker", sockets, settings), place=next(places)) for name in names]
+        out += [_plan(name, service, "worker", sockets, settings, place=next(places)) for name in names]
         out.append(_plan(f"{service.name}-single", service, "single", sockets, settings))
     return out
 
@@ -169,11 +169,13 @@ def _plan(
     function: str,
     sockets: Mapping[str, socket.socket],
     settings: Settings,
+    *,
+    place: int | None = None,
 ) -> ChildPlan:
     keys = service.worker_sockets if function == "worker" else service.single_sockets
     own = {socket_name: sockets[key] for socket_name, key in keys.items() if key in sockets}
     target = f"{service.module}:{function}"
-    return ChildPlan(name, service.name, target, own, settings.tree, service.stop_order)
+    return ChildPlan(name, service.name, target, own, settings.tree, service.stop_order, place)
 
 
 def probe(settings: Settings, services: list[Service]) -> bool:

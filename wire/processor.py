@@ -2,7 +2,7 @@
 
 The threads of a Python process take turns. On several processors each turn wakes another one, and whoever gave the turn
 away for the length of a system call gets it back only when the next thread lets go: with sixteen requests under way a
-hundred changes of thread for each of them, and two thirds of the throughput (docs/decisions/0024-one-processor.md). On
+hundred changes of thread for each of them, and half of the throughput (docs/decisions/0024-one-processor.md). On
 one processor a short call ends before anybody else has begun.
 
 Work that does run beside the interpreter, block by block (hash, cipher, disk, network), says ``stay_free`` in its own
