@@ -94,6 +94,39 @@ def test_every_service_has_a_health_check_and_every_task_ends(name, service):
         assert service["healthcheck"]["test"][0] == "CMD"
 
 
+SLOW_WEED = """#!/bin/sh
+read -r line
+echo "$line" >> "$WEED_ASKED"
+case $line in
+  s3.bucket.list) [ "$(wc -l < "$WEED_ASKED")" -gt "$WEED_REFUSALS" ] || exit 1; printf '%s' "$WEED_BUCKETS";;
+esac
+"""
+
+
+def made_bucket(folder, *, buckets, refusals):
+    """What the task that makes the bucket asked of a weed that refuses some times first, and its exit status."""
+    weed, asked = folder / "weed", folder / "asked"
+    weed.write_text(SLOW_WEED)
+    weed.chmod(0o755)
+    asked.touch()
+    service = compose_file()["services"]["bucket"]
+    words = [word.replace("$$", "$") for word in (*service["entrypoint"], *service["command"])]
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "WEED_ASKED": str(asked)}
+    environment |= {"WEED_BUCKETS": buckets, "WEED_REFUSALS": str(refusals)}
+    done = subprocess.run(words, env=environment, timeout=60, stdin=subprocess.DEVNULL)
+    return asked.read_text().splitlines(), done.returncode
+
+
+def test_the_bucket_is_made_although_the_filer_is_late(tmp_path):
+    asked, status = made_bucket(tmp_path, buckets="  others\tsize:0\n", refusals=2)
+    assert asked == ["s3.bucket.list"] * 3 + ["s3.bucket.create -name documents"]
+    assert status == 0
+
+
+def test_a_bucket_that_is_there_is_left_alone(tmp_path):
+    assert made_bucket(tmp_path, buckets="  documents\tsize:0\n", refusals=0) == (["s3.bucket.list"], 0)
+
+
 def test_databases_and_objects_are_on_the_inner_network_alone():
     file = compose_file()
     assert file["networks"]["back"] == {"internal": True}
