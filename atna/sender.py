@@ -37,7 +37,7 @@ IDLE_FIRST_S: Final = 0.02
 IDLE_LONGEST_S: Final = 0.1
 """Pauses between looks into an empty outbox; the longest bounds the delay of the first record after silence."""
 
-BUSY_ROWS: Final = 8
+BUSY_ROWS: Final = 3
 """A batch that has so many is one of many."""
 
 MOST_REFUSED: Final = 100
