@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization
 
 from wire.last_words import TellingObject
 from wire.settings import TlsSettings
@@ -33,6 +33,7 @@ __all__ = [
     "client_context",
     "handshake_fault",
     "listed",
+    "own_peer",
     "peer_of",
     "reason_of",
     "server_context",
@@ -122,16 +123,17 @@ def _context(protocol: int, tls: TlsSettings) -> ssl.SSLContext:
 
 def listed(tls: TlsSettings) -> frozenset[str]:
     """Subjects and fingerprints that ``peers`` admits: those listed, proxies known by certificate, and our own."""
-    own = () if tls.certificate is None else (_fingerprint_of(tls.certificate),)
+    own = () if tls.certificate is None else (own_peer(tls.certificate).fingerprint,)
     return frozenset((*tls.peers, *tls.proxies, *own))
 
 
-def _fingerprint_of(path: Path) -> str:
+def own_peer(path: Path) -> Peer:
+    """What others see of us by the first certificate of the file at ``path``; raises TlsFault."""
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
         raise TlsFault(f"certificate {path} cannot be read: {error}") from error
-    return f"sha256:{certificate.fingerprint(hashes.SHA256()).hex()}"
+    return peer_of("", certificate.public_bytes(serialization.Encoding.DER))
 
 
 def _pin(context: ssl.SSLContext, admitted: frozenset[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from dossier.advice import advice
 from dossier.console import print_json
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.services import (
@@ -54,6 +55,7 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
                 "communities": list(_communities(settings)),
                 "codes": codes,
                 "scanner": settings.repository.scanner,
+                "advice": list(advice(settings)),
             }
         )
         return
@@ -72,6 +74,8 @@ def check(config: Config = None, data: Data = Path("var"), base_port: BasePort =
     if codes["not_restricted"]:
         typer.echo(f"  not restricted: {', '.join(codes['not_restricted'])}")
     typer.echo(f"scanner: {_scanner(settings.repository)}")
+    for line in advice(settings):
+        typer.echo(f"advice: {line}")
     typer.echo(f"environment: {settings.affinity_domain.environment}; settings are right")
 
 

@@ -106,6 +106,36 @@ def test_a_table_that_is_right(checked, tmp_path):
     assert files == {("certificate", True), ("ca", True)}
 
 
+@pytest.mark.parametrize(
+    ("granted", "exchanged", "missing"),
+    [
+        ("", "", ["ITI-47"]),
+        ('"ITI-47"', "", []),
+        ('"ITI-47"', '"ITI-38", "ITI-92"', ["ITI-92"]),
+        ("", '"ITI-38", "ITI-55", "ITI-92"', ["ITI-47", "ITI-92"]),
+        ("", '"ITI-38", "ITI-39"', []),
+    ],
+)
+def test_what_the_registry_does_not_let_the_gateway_do_is_advised(checked, tmp_path, granted, exchanged, missing):
+    folder = issue(tmp_path)
+    subject = "CN=client,O=Hospital A"
+    table = (
+        f'[tls]\ncertificate = "{folder}/client.crt"\nkey = "{folder}/client.key"\nca = "{folder}/ca.crt"\n'
+        f'[affinity_domain.partners."{subject}"]\ntransactions = [{granted}]\n'
+        f'[[gateway.communities]]\nhome_community_id = "{HOME}"\nsubjects = ["CN=who asks"]\n'
+    )
+    status, told, err = checked(table + (f"transactions = [{exchanged}]\n" if exchanged else ""))
+    assert (status, told["faults"], err) == (0, [], "")
+    assert [line.partition("no partner with ")[2].partition(":")[0] for line in told["advice"]] == missing
+    assert all(f'"{subject}"' in line for line in told["advice"])
+
+
+def test_in_the_clear_the_gateway_may_all(checked):
+    table = f'[[gateway.communities]]\nhome_community_id = "{HOME}"\nsubjects = ["CN=who asks"]\n'
+    status, told, _err = checked(table)
+    assert (status, told["advice"]) == (0, [])
+
+
 def test_certificates_of_a_community_that_do_not_load(checked, tmp_path):
     folder = issue(tmp_path)
     (folder / "empty.crt").write_text("nothing")

@@ -1,0 +1,33 @@
+"""What ``dossier config check`` advises: settings that are right each, and together do less than they say."""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from dossier.settings import Settings
+from wire.tls import own_peer
+
+__all__ = ["advice"]
+
+_NEEDED: Final = {
+    "ITI-55": ("ITI-47", "who a patient is cannot be told to other communities, nor asked of them"),
+    "ITI-92": ("ITI-92", "no update of another community is passed on"),
+}
+"""What is exchanged with a community, what the gateway then asks of the registry, and what is without it."""
+
+
+def advice(settings: Settings) -> Iterator[str]:
+    """Lines for the operator; raises TlsFault where the gateway's certificate cannot be read."""
+    gateway, tls = settings.gateway, settings.tls["gateway"]
+    if tls.certificate is None or not gateway.registry_url.startswith("https:"):
+        return
+    ourselves = own_peer(tls.certificate)
+    granted = settings.affinity_domain.granted(ourselves.node, ourselves.fingerprint)
+    key = json.dumps(ourselves.node or ourselves.fingerprint, ensure_ascii=False)  # TOML quotes as JSON does
+    exchanged = {one for community in gateway.communities for one in community.transactions}
+    for transaction, (needed, without) in _NEEDED.items():
+        if transaction in exchanged and needed not in granted:
+            yield (
+                f"the gateway exchanges {transaction}, and as {key} it is no partner with {needed}: {without}; "
+                f"list {needed} in affinity_domain.partners.{key} where the registry reads it"
+            )
