@@ -60,10 +60,13 @@ class Bench:
         numbers = [fill.patient_number(block, within + step) for block in range(self.blocks) for step in spread]
         return [patient_id(number) for number in numbers[:: max(1, len(numbers) // most)]][:most]
 
-    def waiting(self) -> int:
-        """Rows in the registry's outbox."""
+    def waiting(self, sink: str | None = None) -> int:
+        """Rows in the registry's outbox, all or those for ``sink``."""
+        rows = select(func.count()).select_from(tables.outbox)
         with reading(self.engine) as connection:
-            return int(connection.execute(select(func.count()).select_from(tables.outbox)).scalar_one())
+            return int(
+                connection.execute(rows if sink is None else rows.where(tables.outbox.c.sink == sink)).scalar_one()
+            )
 
 
 def _rates(bench: Bench, server: Dossier, ours: Plan, bare: Plan) -> tuple[Result, Result, dict[str, float]]:
@@ -102,7 +105,7 @@ def _compare(bench: Bench, server: Dossier, what: str, ours: Plan, bare: Plan, g
     """One throughput line, and whether the audit trail kept up."""
     run(_for(ours, 1.0)), run(_for(bare, 1.0))
     product, base, spent = _rates(bench, server, ours, bare)
-    drained = _drained(bench)
+    drained = _drained(bench, server)
     bench.say(
         what,
         f"{product.rps:7.0f}/s p50 {product.p50:.1f} p99 {product.p99:.0f} ms",
@@ -120,10 +123,11 @@ def _compare(bench: Bench, server: Dossier, what: str, ours: Plan, bare: Plan, g
     print(f"    µs CPU a request: {each}", flush=True)
 
 
-def _drained(bench: Bench) -> float | None:
+def _drained(bench: Bench, server: Dossier) -> float | None:
+    # A Dossier that served the same database before has left its stop record, for a sink that is gone.
     began = time.monotonic()
     while time.monotonic() - began < 10:
-        if bench.waiting() == 0:
+        if bench.waiting(server.sink) == 0:
             return time.monotonic() - began
         time.sleep(0.2)
     return None

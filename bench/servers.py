@@ -44,6 +44,11 @@ class Dossier:
     def gateway(self) -> int:
         return self.base_port + 30
 
+    @property
+    def sink(self) -> str:
+        """Where its audit records go unless the settings say otherwise."""
+        return f"http://127.0.0.1:{self.base_port + 40}/records"
+
     def metric(self, service: int, name: str) -> float:
         """Sum of a metric of a service (its admin port's offset)."""
         text = httpx2.get(f"http://127.0.0.1:{self.base_port + service}/metrics", trust_env=False).text
