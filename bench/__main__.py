@@ -151,7 +151,7 @@ def iti42(bench: Bench, server: Dossier, port: int) -> None:
 
 def iti41(bench: Bench, server: Dossier, port: int, store: str) -> None:
     """A document of 100 kB through repository and registry."""
-    document = os.urandom(100_000)
+    document = b"%PDF-1.7\n" + os.urandom(100_000 - 9)
     sha1 = hashlib.sha1(document, usedforsecurity=False).hexdigest()
     messages = tuple(provide(patient, document, sha1) for patient in bench.patients(fill.SMALL, 20))
     ours = Plan(server.repository, soap_head("/repository", MTOM_TYPE), messages, CONNECTIONS, bench.seconds)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import filetype
+from filetype.types.archive import Pdf
+from filetype.types.image import Dcm, Gif, Jpeg, Png
 
 __all__ = ["HEAD_BYTES", "Contradiction", "contradiction"]
 
@@ -43,7 +45,8 @@ SAME: Final = {
     "application/xml": XML,
     "application/x-pdf": PDF,
 }
-_SIGNED: Final = frozenset({PDF, DICOM, "image/jpeg", "image/png", "image/gif"})
+_SIGNED: Final = (Pdf(), Jpeg(), Png(), Gif(), Dcm())
+# The hundred signatures of filetype are only asked for the name of what is neither of these nor text.
 # What filetype gives a name of its own: BigTIFF it does not know, and it tells camera formats in TIFF apart.
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
@@ -87,14 +90,14 @@ def _found(head: bytes) -> str:
         return TIFF
     if head.startswith(_ZIP):
         return ZIP
-    guessed: str | None = filetype.guess_mime(head)
-    if guessed in _SIGNED and guessed is not None:
-        return guessed
+    signed = filetype.match(head, _SIGNED)
+    if signed is not None:
+        return str(signed.mime)
     if b"%PDF-" in head[: _PDF_WITHIN + 5]:
         return PDF
     text = _text(head)
     if text is None:
-        return guessed or UNKNOWN
+        return filetype.guess_mime(head) or UNKNOWN
     if _BEGINS_HTML.match(text) and _XHTML not in text:
         return HTML
     return XML if _BEGINS_XML.match(text) else TEXT
