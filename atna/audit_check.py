@@ -343,7 +343,7 @@ def check(
     wanted = {(one.number, one.link): one for one in checkpoints if one.partition == name}
     _records(reader, checked, wanted, [one for one in kept if one.partition == name])
     for one in (*wanted.values(), *(one for one in kept if one.partition == name)):
-        if one.number > checked.partition.last:
+        if not mine.first <= one.number <= mine.last:
             raise Fault(f"checkpoint {one.serial} signs a record {one.number} that is not there", one.number, name)
     if file.read(1):
         raise Fault("something follows the end of the export")
@@ -441,7 +441,9 @@ def _records(
     mine = checked.partition
     number, link = mine.first - 1, mine.start
     signed = {one.number: one for one in wanted.values()}
-    elsewhere = {one.number: one for one in kept}
+    met: dict[int, list[Checkpoint]] = {}
+    for one in (*wanted.values(), *kept):  # several of one record: what they sign has to be the same
+        met.setdefault(one.number, []).append(one)
     for number, received_at, said, via, message in _each(reader, checked):
         expected = mine.first + checked.records
         if number != expected:
@@ -450,8 +452,8 @@ def _records(
         if link != said:
             raise Fault("the record or its place was altered", number, mine.name)
         checked.records += 1
-        for one in (signed.get(number), elsewhere.get(number)):
-            if one is not None and one.link != link:
+        for one in met.get(number, ()):
+            if one.link != link:
                 raise Fault(f"checkpoint {one.serial} signs another link for this record", number, mine.name)
         if number in signed:
             checked.signed_to, checked.signed_at = number, signed[number].at

@@ -1,5 +1,6 @@
 """What a node does and suffers by itself, beside the transactions of ``atna.events`` (DICOM PS3.15 A.5.3)."""
 
+from dataclasses import replace
 from typing import Final
 
 from atna.message import (
@@ -75,13 +76,21 @@ def audit_log_used(
     reason: str | None = None,
     decision: str | None = None,
 ) -> AuditMessage:
-    """Audit Log Used (DICOM PS3.15 A.5.3.2), for each reading of the log; ``search`` is what was asked for."""
+    """Audit Log Used (DICOM PS3.15 A.5.3.2), for each reading of the log; ``search`` is what was asked for.
+
+    One or two take part, and no more: the node that reads, by its certificate where it has one, and the person in whose
+    name it does, else the log's own address.
+    """
     event = EventIdentification(AUDIT_LOG_USED, Action.READ, outcome, (), reason)
     asked = (Detail(SEARCH_DETAIL, search.encode()),) if search else ()
     log = ParticipantObject(
         log_uri, URI, SYSTEM, ROLE_SECURITY_RESOURCE, name="Security Audit Log", details=(*asked, *decided(decision))
     )
-    return about(event, parties, (log,))
+    if parties.node is not None:
+        parties = replace(parties, requester_user_id=parties.node, node=None)
+    message = about(event, parties, (log,))
+    reader, endpoint, *person = message.participants
+    return replace(message, participants=(reader, *(person or [endpoint])))
 
 
 def audit_log_removed(

@@ -198,7 +198,7 @@ def _syslog_context(tls: TlsSettings) -> ssl.SSLContext:
 
 
 def _recorder(domain: AffinityDomainSettings) -> Recorder:
-    host = socket.getfqdn()
+    host = socket.gethostname() or "localhost"
     return Recorder(
         f"{PROCESS_NAME}@{host}", domain.home_community_id, PROCESS_NAME, host, environment=domain.environment
     )

@@ -111,6 +111,23 @@ EVERY = {
 }
 
 
+@pytest.mark.parametrize(
+    ("caller", "taking_part"),
+    [
+        (Caller("10.0.0.7"), ["10.0.0.7", "https://a"]),
+        (Caller("10.0.0.7", "CN=pacs"), ["CN=pacs", "https://a"]),
+        (Caller("10.0.0.7", "CN=pacs", user=DOCTOR), ["CN=pacs", DOCTOR.name]),
+        (Caller("10.0.0.7", user=DOCTOR), ["10.0.0.7", DOCTOR.name]),
+    ],
+)
+def test_one_or_two_take_part_in_a_reading_of_the_log(caller, taking_part):
+    parties = participants.serving(caller, "https://a", "77-abc")
+    used = node_events.audit_log_used(parties, log_uri="https://a", outcome=Outcome.SUCCESS)
+    assert [one.user_id for one in used.participants] == taking_part
+    assert used.participants[0].network_id == "10.0.0.7"
+    assert [one.is_requestor for one in used.participants] == [caller.user is None, caller.user is not None]
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_every_record_is_valid_against_the_schema(name, schema, recorder):
     schema.assertValid(etree.fromstring(recorded(recorder, EVERY[name])))
@@ -190,7 +207,8 @@ def test_a_known_person_takes_part_asks_and_says_for_what(name, recorder):
     assert (person.user_id, person.user_name) == ("marie.curie", "mc<marie.curie@https://idp.example.lu>")
     assert [(role.code, role.text) for role in person.roles] == [("112247003", "Medical doctor")]
     assert (person.network_id, person.network_type) == (None, None)
-    assert len(read.participants) == 4  # both ends, the authenticated node, the person
+    # both ends, the authenticated node, the person; of the log itself who reads it and in whose name
+    assert len(read.participants) == (2 if name.startswith("log") else 4)
     assert [(code.code, code.system) for code in read.event.purposes_of_use] == [
         ("TREATMENT", "2.16.840.1.113883.3.18.7.1")
     ]

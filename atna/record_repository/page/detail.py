@@ -19,6 +19,7 @@ __all__ = ["Fact", "RecordShown", "record_shown"]
 MAX_ITEMS: Final = 200
 MAX_VALUE: Final = 16 * 1024
 MAX_RAW: Final = 64 * 1024
+MAX_TITLE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ def record_shown(stored: Stored, place: Place, texts: Texts) -> RecordShown:
         number=stored.number,
         readable=message is not None,
         follows=place.follows,
-        title=visible(code_name(first, texts)) if first is not None else texts("results.unreadable"),
+        title=bounded(visible(code_name(first, texts)), MAX_TITLE)
+        if first is not None
+        else texts("results.unreadable"),
         outcome=outcome_shown(event.outcome if event is not None else None, texts),
         emergency=message is not None and is_emergency(message),
         event=tuple(_event(message, stored, texts)) if message is not None else _times(stored.event_at, texts),
@@ -84,7 +87,7 @@ def record_shown(stored: Stored, place: Place, texts: Texts) -> RecordShown:
 
 def _event(message: AuditMessage, stored: Stored, texts: Texts) -> Iterator[Fact]:
     event = message.event
-    yield Fact(texts("fact.event"), (_coded(event.event_id, texts),))
+    yield from _fact(texts("fact.event"), [_coded(event.event_id, texts)])
     yield from _fact(texts("fact.type"), [_coded(code, texts) for code in event.type_codes])
     yield from _number(texts("fact.action"), "action", event.action, texts)
     yield from _number(texts("fact.outcome"), "outcome", event.outcome, texts)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import UTC
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -202,3 +203,16 @@ def test_every_record_of_a_week_is_told_in_every_language(log, language):
         assert not shown.note
         assert shown.outcome.text in {texts.named("outcome", code) for code in (0, 8)}
         assert record_shown(stored, log.place(stored.number), texts).follows
+
+
+@pytest.mark.parametrize("element", ["EventID", "EventTypeCode"])
+def test_what_an_event_is_called_is_visible_and_bounded(kept, element):
+    message = SampleLog().query(7, person=PEOPLE[0], purpose=EMERGENCY)
+    code = f'<{element} csd-code="x&#x202e;y&#x200b;z" codeSystemName="o" originalText="{"long" * 100_000}"/>'.encode()
+    altered = re.sub(rb"<%s[^>]*/>" % element.encode(), code, message)
+    assert altered != message
+    shown = record_shown(*kept(altered), TEXTS)
+    assert shown.readable
+    texts = [shown.title, *(value for fact in shown.event for value in fact.values)]
+    assert not {"\u202e", "\u200b"} & set("".join(texts))
+    assert sum(map(len, texts)) < 64_000

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,16 +164,50 @@ def _signs_after(line, last):
     return line.startswith(b"checkpoint") and int(line.split()[3]) > last
 
 
+def last_checkpoint(octets):
+    (*_, last) = re.findall(rb"checkpoint (\d+) (\S+) (\d+) (\w+) (\d+) (\w+) (\w+)", octets)
+    return atna.audit_check.Checkpoint(
+        *(int(last[0]), last[1].decode(), int(last[2]), bytes.fromhex(last[3].decode()), int(last[4])),
+        *(last[5].decode(), bytes.fromhex(last[6].decode())),
+    )
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_checkpoints_of_one_record_each_has_to_be_met(export, order):
+    octets, keys = export
+    kept = last_checkpoint(octets)
+    other = replace(kept, serial=kept.serial + 1, link=bytes(32))  # what was signed of a log that was written anew
+    with pytest.raises(Fault, match="signs another link for this record"):
+        checked(octets, keys, kept=[kept, other][::order])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_checkpoints_within_the_file_each_has_to_be_met(log, order):
+    store, key, _ = log
+    octets = exported(store, "2027-01")
+    (line,) = [one for one in octets.splitlines(keepends=True) if one.startswith(b"checkpoint 5 ")]
+    one = replace(last_checkpoint(line), link=bytes(32), serial=9)
+    words = [*(str(n) for n in (one.serial, one.partition, one.number)), one.link.hex(), str(one.at), one.key_id]
+    other = " ".join(["checkpoint", *words, key.sign(one.text).hex()]).encode() + b"\n"
+    assert checked(octets, {key.id: key.public}).checkpoints == 2
+    with pytest.raises(Fault, match="signs another link for this record"):
+        checked(octets.replace(line, b"".join([line, other][::order])), {key.id: key.public})
+
+
+def test_a_checkpoint_kept_of_a_record_before_the_first_is_found(export):
+    octets, keys = export
+    kept = last_checkpoint(octets)
+    before = checked(octets, keys).partition.first - 1
+    with pytest.raises(Fault, match=f"signs a record {before} that is not there"):
+        checked(octets, keys, kept=[replace(kept, number=before)])
+
+
 def test_an_end_taken_away_is_found_by_a_checkpoint_kept_elsewhere_alone(export):
     octets, keys = export
     shorter = without_end(octets, PER_MONTH - 3)
     found = checked(shorter, keys)
     assert (found.records, found.signed_to) == (PER_MONTH - 3, found.partition.first + PER_MONTH // 2 - 1)
-    (*_, last) = re.findall(rb"checkpoint (\d+) (\S+) (\d+) (\w+) (\d+) (\w+) (\w+)", octets)
-    kept = atna.audit_check.Checkpoint(
-        *(int(last[0]), last[1].decode(), int(last[2]), bytes.fromhex(last[3].decode()), int(last[4])),
-        *(last[5].decode(), bytes.fromhex(last[6].decode())),
-    )
+    kept = last_checkpoint(octets)
     assert checked(octets, keys, kept=[kept]).records == PER_MONTH
     with pytest.raises(Fault, match="signs a record 120 that is not there"):
         checked(shorter, keys, kept=[kept])
