@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, case, func, literal, select
+from sqlalchemy import Connection, case, func, literal, select, union_all
 
 from atna.record_repository.store.overview import Counts, Span
 from atna.record_repository.store.protocol import Criteria
-from atna.record_repository.store.searching import search
+from atna.record_repository.store.searching import searches
 from atna.record_repository.store.tables import record
 
 __all__ = ["count_spans"]
@@ -18,10 +18,15 @@ SUCCESS: Final = 0
 
 def count_spans(connection: Connection, criteria: Criteria, starts: Sequence[int], most: int) -> Counts:
     """See ``LogOverview.count_spans``. What is older than the first start counts to the first span."""
-    newest_first = search(criteria, oldest_first=False, after=None)
+    # What says no time counts where it came.
+    moment = case((record.c.event_at == 0, record.c.received_at), else_=record.c.event_at).label("moment")
     # One more than may be counted, to know whether there is more; it is taken off the oldest span below.
-    found = newest_first.with_only_columns(record.c.event_at, record.c.outcome).limit(most + 1).subquery()
-    placed = select(_span_of(found.c.event_at, starts).label("span"), found.c.outcome).subquery()
+    newest = [
+        one.with_only_columns(moment, record.c.outcome).limit(most + 1).subquery()
+        for one in searches(criteria, oldest_first=False, after=None)
+    ]
+    found = union_all(*(select(one) for one in newest)).limit(most + 1).subquery()
+    placed = select(_span_of(found.c.moment, starts).label("span"), found.c.outcome).subquery()
     span, outcome = placed.c.span, placed.c.outcome
     rows = connection.execute(select(span, outcome, func.count().label("records")).group_by(span, outcome))
     spans: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -36,7 +41,7 @@ def count_spans(connection: Connection, criteria: Criteria, starts: Sequence[int
     return Counts(counted, complete=total <= most)
 
 
-def _span_of(event_at: Any, starts: Sequence[int]) -> Any:
+def _span_of(moment: Any, starts: Sequence[int]) -> Any:
     if len(starts) == 1:
         return literal(0)
-    return case(*((event_at < start, number) for number, start in enumerate(starts[1:])), else_=len(starts) - 1)
+    return case(*((moment < start, number) for number, start in enumerate(starts[1:])), else_=len(starts) - 1)

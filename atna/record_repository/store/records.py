@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, and_, insert, select, tuple_, update
+from sqlalchemy import Connection, Engine, Row, and_, insert, select, tuple_, update
 
 from atna.audit_check import FIRST_LINK, Checkpoint, link_of
 from atna.record_repository.indexing import Indexed
@@ -25,7 +25,7 @@ from atna.record_repository.store.protocol import (
 )
 from atna.record_repository.store.reindexing import refuse_unfinished
 from atna.record_repository.store.rows import SIDE_TABLES, insert_rows, record_row, side_rows
-from atna.record_repository.store.searching import COLUMNS, count, search, stored
+from atna.record_repository.store.searching import COLUMNS, counts, searches, stored
 from atna.record_repository.store.tables import chain_head, metadata, record
 from atna.record_repository.store.verifying import listed_keys, verify
 from atna.store.engine import DRIVER_ERRORS, open_engine, reading, write
@@ -75,16 +75,18 @@ class RecordStore:
         self, criteria: Criteria, *, limit: int, oldest_first: bool = False, after: Cursor | None = None
     ) -> list[Stored]:
         """Records by time of the event; ``after`` continues where a page ended."""
-        statement = search(criteria, oldest_first=oldest_first, after=after).limit(limit)
+        rows: list[Row[Any]] = []
         with self._snapshot() as connection:
-            rows = connection.execute(statement).all()
+            for statement in searches(criteria, oldest_first=oldest_first, after=after):
+                if len(rows) < limit:
+                    rows += connection.execute(statement.limit(limit - len(rows))).all()
             partitions = partition_of(connection, [row.number for row in rows])
         return [stored(row, partitions) for row in rows]
 
     def count(self, criteria: Criteria) -> int:
         """How many records there are of this kind."""
         with self._snapshot() as connection:
-            return int(connection.execute(count(criteria)).scalar_one())
+            return sum(connection.execute(statement).scalar_one() for statement in counts(criteria))
 
     def last_number(self) -> int:
         """The number of the newest record, 0 when there is none."""

@@ -1,6 +1,11 @@
-"""A search as SQL. Time leads: the answer is read in the order of ``record_once`` and continued by a key."""
+"""A search as SQL. Time leads: the answer is read in the order of ``record_once`` and continued by a key.
+
+A record that says no time has the time 0 and is looked for by when it came; it is older than all the others. So a
+search within a time is two statements, which each have an index; their rows in turn are the answer.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import LargeBinary, Row, Select, and_, cast, func, literal, or_, select, tuple_
@@ -18,7 +23,7 @@ from atna.record_repository.store.tables import (
     record_type,
 )
 
-__all__ = ["COLUMNS", "count", "search", "stored"]
+__all__ = ["COLUMNS", "counts", "searches", "stored"]
 
 
 COLUMNS: Final = select(
@@ -43,8 +48,13 @@ def stored(row: Row[*tuple[Any, ...]], partitions: Mapping[int, str]) -> Stored:
     )
 
 
-def search(criteria: Criteria, *, oldest_first: bool, after: Cursor | None) -> Select[Any]:
-    statement = COLUMNS.where(*_conditions(criteria))
+def searches(criteria: Criteria, *, oldest_first: bool, after: Cursor | None) -> list[Select[Any]]:
+    """Statements whose rows, one statement after the other, are the answer."""
+    found = [_search(COLUMNS.where(*conditions), oldest_first, after) for conditions in _both(criteria)]
+    return found[::-1] if oldest_first else found
+
+
+def _search(statement: Select[Any], oldest_first: bool, after: Cursor | None) -> Select[Any]:
     event_at, sha256 = record.c.event_at, record.c.sha256
     if after is not None:
         here = tuple_(literal(after.event_at), cast(literal(after.sha256), LargeBinary))
@@ -55,8 +65,21 @@ def search(criteria: Criteria, *, oldest_first: bool, after: Cursor | None) -> S
     return statement.order_by(event_at.desc(), sha256.desc())
 
 
-def count(criteria: Criteria) -> Select[Any]:
-    return select(func.count()).select_from(record).where(*_conditions(criteria))
+def counts(criteria: Criteria) -> list[Select[Any]]:
+    """Statements whose numbers, added up, are how many records there are."""
+    return [select(func.count()).select_from(record).where(*conditions) for conditions in _both(criteria)]
+
+
+def _both(criteria: Criteria) -> Iterator[Sequence[Any]]:
+    """Conditions on the records that say a time, and on those that do not."""
+    since, before = criteria.since, criteria.before
+    if since is None and before is None:
+        yield list(_conditions(criteria))
+        return
+    yield list(_conditions(replace(criteria, since=max(since or 0, 1))))
+    came = record.c.received_at
+    bounds = ([came >= since] if since is not None else []) + ([came < before] if before is not None else [])
+    yield [*_conditions(replace(criteria, since=0, before=1)), *bounds]
 
 
 def _conditions(criteria: Criteria) -> Iterator[Any]:

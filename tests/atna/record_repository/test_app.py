@@ -356,6 +356,6 @@ def test_only_listed_partners_read_and_an_attempt_is_recorded(sqlite_url, tmp_pa
     kept = [parse(decode_message(s.message).message) for s in store.find(Criteria(events=(("110101", None),)), limit=9)]
     refused = [message for message in kept if message.event.outcome == 8]
     assert (len(kept), len(refused)) == (8, 4)
-    assert {message.participants[-1].user_id for message in refused} == {other}
+    assert {message.participants[0].user_id for message in refused} == {other}
     assert {d.value for message in refused for d in message.objects[0].details} == {b"listed-partners-only"}
     store.close()

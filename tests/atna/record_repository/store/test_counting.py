@@ -39,6 +39,16 @@ def test_records_are_counted_by_span_and_outcome(filled):
     assert (counts.total, counts.complete) == (4, True)
 
 
+def test_what_says_no_time_counts_where_it_came(database_url, writer):
+    store = RecordStore.open(database_url, lambda: (START + HOUR) / 1_000_000)
+    store.keep([index(message) for message in (writer.query("p1"), b"half", b"quarter")])
+    starts = [START, START + HOUR, START + 2 * HOUR]
+    assert store.count_spans(Criteria(since=START), starts, most=100).spans[1] == Span(unknown=2)
+    assert store.count_spans(Criteria(since=START), starts, most=100).total == 3
+    assert store.count_spans(Criteria(since=START + 2 * HOUR), starts[2:], most=100).total == 0
+    store.close()
+
+
 def test_the_counts_are_those_of_the_search(filled):
     patient = parse_patient("p1^^^&1.3.6.1.4.1.21367.2005.3.7&ISO")
     assert filled.count_spans(Criteria(patients=(patient,)), [START], most=100).spans == (Span(success=1, failed=1),)

@@ -67,6 +67,31 @@ def test_what_cannot_be_read_is_kept_and_flagged(store):
     assert found(store, since=1_772_359_200_000_000, before=1_772_359_200_000_001) == [bad[2]]
 
 
+def test_what_says_no_time_is_found_by_when_it_came(database_url, writer):
+    """A broken header hides no record from whoever looks at a day: it stands behind those that say when they were."""
+    came = 1_772_445_600
+    store = RecordStore.open(database_url, lambda: came)
+    broken = [b"<85>Mar  2 10:00:00 host app: <AuditMessage/>", b"\xff\x00 no syslog", b"{"]
+    timed = [writer.query(), writer.query()]
+    keep(store, *timed, *broken)
+    day = {"since": (came - 86_400) * 1_000_000, "before": (came + 1) * 1_000_000}
+    assert found(store, **day)[:2] == timed[::-1]
+    assert sorted(found(store, **day)[2:]) == sorted(broken)
+    assert store.count(Criteria(**day)) == 5
+    assert sorted(found(store, **day, readable=False)) == sorted(broken)
+    assert found(store, before=(came - 86_400) * 1_000_000) == []
+    assert found(store, since=(came + 1) * 1_000_000) == []
+    assert len(found(store)) == store.count(Criteria()) == 5
+    for oldest_first in (False, True):
+        whole = store.find(Criteria(**day), limit=9, oldest_first=oldest_first)
+        pages, after = [], None
+        while page := store.find(Criteria(**day), limit=2, oldest_first=oldest_first, after=after):
+            pages += page
+            after = page[-1].cursor
+        assert pages == whole
+    store.close()
+
+
 def test_each_criterion_finds_its_records(store, writer):
     query = writer.query("p1")
     failed = writer.query("p2", outcome=Outcome.SERIOUS_FAILURE, address="10.9.9.9")
