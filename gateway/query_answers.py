@@ -191,6 +191,7 @@ def _sorted(body: Any, home: str) -> tuple[tuple[bytes, ...], tuple[RegistryErro
             if claimed != home and normalise_oid_urn(claimed) != home:
                 foreign.add(child)
                 continue
+            child.set("home", home)  # as it is written on the wire: a consumer asks with what it was given
         elif child.tag in _WITH_HOME:
             homeless.add(child)
             continue

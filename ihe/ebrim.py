@@ -124,10 +124,15 @@ def _slot(element: Any) -> Slot:
 
 def _strings(element: Any) -> tuple[LocalizedString, ...]:
     return tuple(
-        LocalizedString(child.get("value", ""), child.get(_LANG), child.get("charset"))
+        LocalizedString(child.get("value", ""), _language(child.get(_LANG)), child.get("charset"))
         for child in element
         if child.tag == _LOCALIZED
     )
+
+
+def _language(tag: str | None) -> str | None:
+    """As xs:language has it: senders in Java write ``en_US``, and nothing where they know of none."""
+    return tag.strip().replace("_", "-") or None if tag else None
 
 
 def _classification(element: Any) -> Classification:

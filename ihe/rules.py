@@ -55,6 +55,8 @@ _ANY_SUBMISSION: Final = (
     s.slots_hold_values,
     s.slot_values_are_short,
     s.names_and_codes_are_short,
+    s.local_texts_fit,
+    s.languages_are_tags,
     s.extra_slots_are_urns,
     s.service_starts_before_it_stops,
     s.unique_ids_are_used_once,

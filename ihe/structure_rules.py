@@ -9,15 +9,16 @@ from typing import Final
 
 from ihe import vocabulary as v
 from ihe.affinity_domain import AffinityDomain
-from ihe.datatypes import is_urn, loose_dtm, parse_cx
+from ihe.datatypes import is_language_tag, is_urn, loose_dtm, parse_cx
 from ihe.errors import ErrorCode
 from ihe.findings import Finding, finding, named, shortened
-from ihe.registry_objects import Kind, RegistryObject, Slot, SubmittedObjects
+from ihe.registry_objects import Kind, LocalizedString, RegistryObject, Slot, SubmittedObjects
 from ihe.rule_rows import KNOWN_SLOTS, PATIENT_ID, UNIQUE_ID
 
 THE_SUBMISSION: Final = "the submission"
 _LONG_NAME: Final = 256
 _LONGEST_VALUE: Final = 4096
+_FREE_TEXT: Final = 1024
 _MARKERS: Final = {v.NODE_SUBMISSION_SET: Kind.SUBMISSION_SET, v.NODE_FOLDER: Kind.FOLDER}
 _LIMITED: Final = frozenset({v.NODE_LIMITED_ENTRY, v.NODE_LIMITED_SUBMISSION_SET, v.NODE_LIMITED_FOLDER})
 _UPDATE_SLOTS: Final = ("PreviousVersion", "AssociationPropagation")
@@ -274,6 +275,36 @@ def names_and_codes_are_short(case: Case) -> Iterator[Finding]:
             if len(slot.name) > _LONG_NAME:
                 wrong = f"the name has {len(slot.name)} characters; allowed are at most {_LONG_NAME}"
                 yield finding(named(obj), _slot(number, slot.name), wrong, rule)
+
+
+def local_texts_fit(case: Case) -> Iterator[Finding]:
+    """1024 characters for display names and other texts that no attribute bounds (ebRIM FreeFormText); strictness may
+    allow up to 4096, never more. Comments are unbounded by the framework, titles have bounds of their own.
+    """
+    for obj in case.objects.objects:
+        texts = [*obj.name, *obj.description] if obj.kind is Kind.ASSOCIATION else []
+        longest = max((len(text.value) for text in (*texts, *_texts_of_parts(obj))), default=0)
+        if longest > _FREE_TEXT:
+            wrong = f"has {longest} characters; allowed are at most {_FREE_TEXT}"
+            lenient = longest <= _LONGEST_VALUE
+            yield finding(named(obj), "LocalizedString", wrong, "local_texts_fit", lenient=lenient)
+
+
+def languages_are_tags(case: Case) -> Iterator[Finding]:
+    """xml:lang of a text is an xs:language: an answer with another one is valid for nobody who looks."""
+    for obj in case.objects.objects:
+        for text in (*obj.name, *obj.description, *_texts_of_parts(obj)):
+            if text.lang is not None and not is_language_tag(text.lang):
+                wrong = f"{shortened(text.lang)!r} is not an RFC 5646 language tag such as fr or de-LU"
+                yield finding(named(obj), "xml:lang", wrong, "languages_are_tags")
+
+
+def _texts_of_parts(obj: RegistryObject) -> Iterator[LocalizedString]:
+    for part in obj.classifications:
+        yield from part.name
+        yield from part.description
+    for one in obj.external_identifiers:
+        yield from one.name
 
 
 def nothing_is_updated(case: Case) -> Iterator[Finding]:

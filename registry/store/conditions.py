@@ -1,10 +1,11 @@
 """Parameters of stored queries as conditions of SQL (ITI TF-2: 3.18.4.1.2.3.7), one row per parameter."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select, tuple_
 
+from ihe.datatypes import normalise_components
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry.criteria import Attribute as At
 from registry.criteria import Criteria
@@ -12,6 +13,8 @@ from registry.store import codes as c
 from registry.store import tables as t
 
 _e, _s, _f, _a = t.entry.c, t.submission_set.c, t.folder.c, t.association.c
+_SEPARATORS: Final = ("^", "&", " ")
+_WILDCARDS: Final = "%_"
 _NUMBERS: Final = {status: c.STATUS[status] for status in AvailabilityStatus}
 
 Condition = Callable[[At, Sequence[Any]], ColumnElement[bool]]
@@ -115,9 +118,22 @@ def _time(attribute: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
 
 def _person(row: Any, belongs: ColumnElement[bool]) -> Condition:
     def condition(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
-        return exists().where(belongs, or_(*(like(row.person, pattern) for pattern in alternatives)))
+        patterns = dict.fromkeys(form for pattern in alternatives for form in _person_forms(pattern))
+        return exists().where(belongs, or_(*(like(row.person, pattern) for pattern in patterns)))
 
     return condition
+
+
+def _person_forms(pattern: str) -> Iterator[str]:
+    """The pattern, and what it is for a person whose empty components at the end were not kept.
+
+    ``^Smitty^Gerald^^^`` is kept as ``^Smitty^Gerald`` (``normalise_components``), and who asks for what was sent, or
+    for that and whatever follows, asks for the same person.
+    """
+    yield pattern
+    start = pattern.removesuffix("%")
+    if start.endswith(_SEPARATORS) and (trimmed := normalise_components(start)).strip(_WILDCARDS):
+        yield trimmed
 
 
 def _reference(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:

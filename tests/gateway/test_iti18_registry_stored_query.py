@@ -312,6 +312,12 @@ def test_what_claims_another_home_or_none_is_left_out_and_named(here, objects, k
     assert TRIER in found.contexts[0]
 
 
+@pytest.mark.parametrize("home", [TRIER.removeprefix("urn:oid:"), TRIER.upper(), f" {TRIER} "])
+def test_a_home_is_handed_on_as_it_is_written_on_the_wire(here, home):
+    here.trier.play = saying(response(ref("urn:uuid:1", home)))
+    assert ask(here.initiating, find(home=TRIER)).homes == [TRIER]
+
+
 def test_much_that_is_left_out_is_one_error(here):
     here.trier.play = saying(response("".join(ref(f"urn:uuid:{n}", METZ) for n in range(500)) + ref("a", None) * 7))
     found = ask(here.initiating, find(home=TRIER))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from ihe import vocabulary as v
 from ihe.errors import ErrorCode
-from ihe.registry_objects import Kind, Slot, SubmittedObjects
+from ihe.registry_objects import Kind, LocalizedString, Slot, SubmittedObjects
 from tests import builders as b
 
 METADATA = ErrorCode.REGISTRY_METADATA
@@ -201,6 +201,9 @@ STRUCTURE = (
     whole("names_and_codes_are_short", b.submission(entry=b.with_identifier(v.ENTRY_UNIQUE_ID, LONG)), "ExternalIdentifier", "256"),
     whole("names_and_codes_are_short", b.submission(entry=FIRST(v.ENTRY_TYPE, id=LONG)), "id of Classification", "256"),
     whole("names_and_codes_are_short", b.submission(entry=b.with_slot("urn:example:" + LONG, "1")), "the name", "256"),
+    whole("local_texts_fit", b.submission(entry=FIRST(v.ENTRY_TYPE, name=b.text("x" * 1025))), "Document01", "1025", "1024", lenient=True),
+    whole("local_texts_fit", b.submission(association=b.having(name=b.text("x" * 4097))), "HasMember", "4097", "1024"),
+    whole("languages_are_tags", b.submission(entry=b.having(name=(LocalizedString("x", "french!"),))), "Document01", "xml:lang", "french!"),
     whole("service_starts_before_it_stops", b.submission(entry=b.with_slot("serviceStartTime", "20240301")), "serviceStartTime", "serviceStopTime", lenient=True),
     whole("extra_slots_are_urns", b.submission(entry=b.with_slot("extra", "1")), "'extra'", "URN", lenient=True),
     whole("extra_slots_are_urns", b.submission(association=b.with_slot("urn:ihe:iti:2099:extra", "1")), "HasMember", "urn:ihe:"),

@@ -12,7 +12,10 @@ _XML = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=30
 )
 _MAYBE = st.none() | _XML
-_STRINGS = st.lists(st.builds(LocalizedString, _XML, _MAYBE, _MAYBE), max_size=2).map(tuple)
+_STRINGS = st.lists(
+    st.builds(LocalizedString, _XML, st.none() | st.from_regex(r"[a-z]{2}(-[A-Z]{2})?", fullmatch=True), _MAYBE),
+    max_size=2,
+).map(tuple)
 _SLOTS = st.lists(st.builds(Slot, _XML, st.lists(_XML, max_size=3).map(tuple)), max_size=3).map(tuple)
 _OBJECTS = st.builds(
     RegistryObject,
@@ -76,3 +79,11 @@ def test_object_refs_are_left_out_of_the_objects_and_can_be_listed() -> None:
     element = parse_xml(_list(b'<rim:ObjectRef id="urn:uuid:1"/>', _package(_node(v.NODE_FOLDER))))
     assert len(read_submitted_objects(element).objects) == 1
     assert read_object_refs(element) == ("urn:uuid:1",)
+
+
+def test_a_language_is_read_as_senders_write_it() -> None:
+    tags = ("en_US", " fr-LU ", "", "deutsch!")
+    strings = "".join(f'<rim:LocalizedString xml:lang="{tag}" value="x"/>' for tag in tags)
+    text = f'<rim:ExtrinsicObject id="a"><rim:Name>{strings}</rim:Name></rim:ExtrinsicObject>'
+    (obj,) = read_submitted_objects(parse_xml(_list(text.encode()))).objects
+    assert [one.lang for one in obj.name] == ["en-US", "fr-LU", None, "deutsch!"]

@@ -142,6 +142,18 @@ def test_author_patterns(registry, pattern, hits):
     assert len(ids(registry.find(**{E + "AuthorPerson": f"('{pattern}')"}))) == hits
 
 
+@pytest.mark.parametrize("sent", ["^Smitty^Gerald^^^", "^Smitty^Gerald", "^Smitty^Gerald^^^^^^&1.2.3&ISO"])
+@pytest.mark.parametrize("more", ["", "%", "^%"])
+def test_an_author_is_found_by_what_was_sent_of_him(registry, sent, more):
+    """Empty components at the end are not kept, and a pattern that ends with them asks for the same person."""
+    register(registry, with_author(v.ENTRY_AUTHOR, authorPerson=(sent,)))
+    shown = registry.find(**{E + "AuthorPerson": f"('{sent}{more}')"})
+    assert len(ids(shown)) == 1
+    assert ids(registry.find(**{E + "AuthorPerson": "('^Smitty^Geraldine^^^')"})) == []
+    assert ids(registry.find(**{E + "AuthorPerson": "('^%')"})) != []
+    assert ids(registry.find(**{E + "AuthorPerson": "('%^Gerald^Maria^%')"})) == []
+
+
 def test_status_decides_and_unknown_words_are_ignored(registry):
     original = register(registry)
     (entry,) = registry.find().objects

@@ -67,6 +67,7 @@ SET_PARAMETERS = [
     ("SubmissionTimeFrom", with_slot("submissionTime", "2025"), "20250101"),
     ("SubmissionTimeTo", with_slot("submissionTime", "2019"), "20200101"),
     ("AuthorPerson", with_author(v.SUBMISSION_SET_AUTHOR, authorPerson=("^Muller^Anna",)), "'%Muller%'"),
+    ("AuthorPerson", with_author(v.SUBMISSION_SET_AUTHOR, authorPerson=("^Muller^Anna^^^",)), "'^Muller^Anna^^^'"),
     ("ContentType", with_code(v.SUBMISSION_SET_CONTENT_TYPE, "264372000", SNOMED), f"('264372000^^{SNOMED}')"),
 ]
 
