@@ -4,6 +4,7 @@
 ``server``   one certificate for all services, or with ``--server NAME`` one for each, by its host name: only with a
              certificate of its own can a service be told from another in ``affinity_domain.partners``
 ``client``   one for each ``--client``; it opens no port. ``--expired NAME`` makes one that has expired
+``--keys``   RSA, or EC for cheaper handshakes
 ``ca.crl``   the revocation lists of the authorities. ``--revoke NAME`` puts a certificate on them, also later on, when
              the services already use the folder
 """
@@ -15,7 +16,7 @@ from typing import Annotated, Final
 import typer
 from cryptography import x509
 
-from dossier.authority import Authority, write, write_lists
+from dossier.authority import Authority, KeyKind, write, write_lists
 from dossier.console import CommandError
 
 __all__ = ["certs"]
@@ -47,6 +48,9 @@ def certs(
     ] = None,
     intermediate: Annotated[bool, typer.Option("--intermediate", help="Let an intermediate authority sign.")] = False,
     days: Annotated[int, typer.Option("--days", min=1, max=825, help="How long they are valid.")] = 90,
+    keys: Annotated[
+        KeyKind, typer.Option("--keys", help="rsa: every cipher suite of IHE; ec: cheaper handshakes, ECDSA alone.")
+    ] = KeyKind.RSA,
     force: Annotated[bool, typer.Option("--force", help="Write over an authority that is already there.")] = False,
 ) -> None:
     """Make an authority, server certificates (also for localhost, 127.0.0.1, ::1) and clients', to try TLS with."""
@@ -60,7 +64,7 @@ def certs(
         raise CommandError(f"{out / 'ca.pem'} exists; --force makes everything anew", status=2)
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
-        signer = _authorities(out, days, intermediate=intermediate)
+        signer = _authorities(out, days, keys, intermediate=intermediate)
         if not servers:
             write(out, "server", *signer.issue("Dossier test server", [*LOOPBACK, *more]))
         for name in servers:
@@ -89,11 +93,11 @@ def _check_names(servers: list[str], clients: list[str], late: list[str], revoke
             raise CommandError(f"{name!r} cannot be revoked: it is not among the names that are made", status=2)
 
 
-def _authorities(out: Path, days: int, *, intermediate: bool) -> Authority:
+def _authorities(out: Path, days: int, keys: KeyKind, *, intermediate: bool) -> Authority:
     """Write them; returns the one that signs the others. What a former set left behind goes."""
     for name in ("intermediate.pem", "intermediate.key", "ca.crl"):
         (out / name).unlink(missing_ok=True)
-    root = Authority.make("Dossier test authority", days, path_length=1 if intermediate else 0)
+    root = Authority.make("Dossier test authority", days, path_length=1 if intermediate else 0, kind=keys)
     write(out, "ca", [root.certificate], root.key)
     if not intermediate:
         return root

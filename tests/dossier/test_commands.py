@@ -1,5 +1,6 @@
 """The command line without a server: wrong usage, settings, certificates, one line each and the right exit status."""
 
+import contextlib
 import json
 import os
 import re
@@ -281,6 +282,44 @@ def handshake(server_context, client_context, name):
                 continue
     assert server.getpeercert()["subject"] == ((("commonName", "lab"),),)
     assert client.version() == "TLSv1.3"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"), [((), "RSA"), (("--keys", "rsa"), "RSA"), (("--keys", "ec"), "ECDSA")], ids=["", "rsa", "ec"]
+)
+@pytest.mark.parametrize("intermediate", [(), ("--intermediate",)], ids=["root", "intermediate"])
+def test_with_the_certificates_made_tls_1_2_speaks_the_suites_of_ihe(run_command, tmp_path, words, kind, intermediate):
+    assert run_command("certs", "--out", str(tmp_path), *words, *intermediate)[0] == 0
+    server, client = (
+        TlsSettings(
+            certificate=tmp_path / f"{name}.pem",
+            key=tmp_path / f"{name}.key",
+            ca=tmp_path / "ca.pem",
+            revocation_list=tmp_path / "ca.crl",
+        )
+        for name in ("server", "client")
+    )
+    spoken = set()
+    for suite in ("AES128-GCM-SHA256", "AES256-GCM-SHA384"):
+        for exchange in ("DHE-RSA", "ECDHE-RSA", "ECDHE-ECDSA"):
+            theirs = client_context(client)
+            theirs.maximum_version = ssl.TLSVersion.TLSv1_2
+            theirs.set_ciphers(f"{exchange}-{suite}")
+            up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+            ends = (
+                theirs.wrap_bio(down, up, server_hostname="localhost"),
+                server_context(server).wrap_bio(up, down, server_side=True),
+            )
+            try:
+                for _ in range(4):
+                    for end in ends:
+                        with contextlib.suppress(ssl.SSLWantReadError):
+                            end.do_handshake()
+            except ssl.SSLError:
+                continue
+            spoken.add(ends[0].cipher()[0])
+    exchanges = ("DHE-RSA", "ECDHE-RSA") if kind == "RSA" else ("ECDHE-ECDSA",)
+    assert spoken == {f"{one}-{suite}" for one in exchanges for suite in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")}
 
 
 def test_each_server_has_a_certificate_of_its_own(run_command, tmp_path):
