@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
+from dossier.services import tls_tables
 from dossier.settings import Settings
 from wire.tls import own_peer
 
@@ -18,6 +19,13 @@ _NEEDED: Final = {
 
 def advice(settings: Settings) -> Iterator[str]:
     """Lines for the operator; raises TlsFault where the gateway's certificate cannot be read."""
+    for table, tls in tls_tables(settings):
+        if tls.enabled and not tls.require_client_certificate:
+            yield f"{table}: require_client_certificate is false: whoever reaches the port may call, unknown"
+    yield from _rights_of_the_gateway(settings)
+
+
+def _rights_of_the_gateway(settings: Settings) -> Iterator[str]:
     gateway, tls = settings.gateway, settings.tls["gateway"]
     if tls.certificate is None or not gateway.registry_url.startswith("https:"):
         return

@@ -130,6 +130,14 @@ def test_what_the_registry_does_not_let_the_gateway_do_is_advised(checked, tmp_p
     assert all(f'"{subject}"' in line for line in told["advice"])
 
 
+def test_a_listener_that_asks_nobody_who_he_is_is_advised_against(checked, tmp_path):
+    folder = issue(tmp_path)
+    tls = f'[tls]\ncertificate = "{folder}/client.crt"\nkey = "{folder}/client.key"\nca = "{folder}/ca.crt"\n'
+    status, told, _err = checked(f"{tls}[registry.tls]\nrequire_client_certificate = false\n")
+    assert (status, {line.partition(":")[0] for line in told["advice"]}) == (0, {"registry.tls"})
+    assert checked(tls)[1]["advice"] == []
+
+
 def test_in_the_clear_the_gateway_may_all(checked):
     table = f'[[gateway.communities]]\nhome_community_id = "{HOME}"\nsubjects = ["CN=who asks"]\n'
     status, told, _err = checked(table)
