@@ -60,7 +60,6 @@ def test_a_deprecated_entry_is_updated_and_stays_deprecated(registry, entry):
         (with_slot("repositoryUniqueId", "1.2.3.4.5"), "UnmodifiableMetadataError"),
         (with_slot("documentAvailability", v.AVAILABLE_OFFLINE), "UnmodifiableMetadataError"),
         (with_slot("hash", "0" * 40), "UnmodifiableMetadataError"),
-        (with_slot("size", "4711"), "UnmodifiableMetadataError"),
         (having(object_type=v.ON_DEMAND), "UnmodifiableMetadataError"),
         (having(lid=None), "XDSInvalidRequestException"),
         (having(lid=new_uuid()), "XDSMetadataVersionError"),
