@@ -340,9 +340,10 @@ def check(
         raise Fault("the records are of a partition that is not in the table", partition=name)
     checked = Checked(mine, partitions=partitions)
     _signed(checkpoints, partitions, keys, verifies)
-    wanted = {(one.number, one.link): one for one in checkpoints if one.partition == name}
-    _records(reader, checked, wanted, [one for one in kept if one.partition == name])
-    for one in (*wanted.values(), *(one for one in kept if one.partition == name)):
+    within = [one for one in checkpoints if one.partition == name]
+    elsewhere = [one for one in kept if one.partition == name]
+    _records(reader, checked, within, elsewhere)
+    for one in (*within, *elsewhere):
         if not mine.first <= one.number <= mine.last:
             raise Fault(f"checkpoint {one.serial} signs a record {one.number} that is not there", one.number, name)
     if file.read(1):
@@ -435,14 +436,14 @@ def _signed(
 def _records(
     reader: _Reader,
     checked: Checked,
-    wanted: Mapping[tuple[int, bytes], Checkpoint],
-    kept: Sequence[Checkpoint],
+    within: Sequence[Checkpoint],
+    elsewhere: Sequence[Checkpoint],
 ) -> None:
     mine = checked.partition
     number, link = mine.first - 1, mine.start
-    signed = {one.number: one for one in wanted.values()}
+    signed = {one.number: one for one in within}
     met: dict[int, list[Checkpoint]] = {}
-    for one in (*wanted.values(), *kept):  # several of one record: what they sign has to be the same
+    for one in (*within, *elsewhere):  # several of one record: what they sign has to be the same
         met.setdefault(one.number, []).append(one)
     for number, received_at, said, via, message in _each(reader, checked):
         expected = mine.first + checked.records
