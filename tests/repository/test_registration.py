@@ -231,7 +231,7 @@ def test_a_registry_that_is_not_there_means_nothing_was_kept(tmp_path):
 def test_two_identical_submissions_at_once_are_one(house):
     objects = submission(entries=2)
     together = threading.Barrier(2)
-    house.registry.script += [Act(before=lambda: together.wait(5)), Act(before=lambda: together.wait(5))]
+    house.registry.script += [Act(before=lambda: together.wait(60)), Act(before=lambda: together.wait(60))]
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(house.provide(objects).status)) for _ in range(2)]
     for thread in threads:

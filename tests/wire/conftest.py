@@ -248,7 +248,7 @@ def running(limits: LimitSettings, tls, loop_factory, max_bytes: int, forwarded=
     port = listener.getsockname()[1]
     thread = threading.Thread(target=run)
     thread.start()
-    assert ready.wait(5)
+    assert ready.wait(60)
 
     def stop(wait=True):
         if thread.is_alive():

@@ -199,7 +199,7 @@ def test_a_peer_that_leaves_before_its_answer_disturbs_nobody():
     going = threading.Event()
 
     def handler(message, caller):
-        going.wait(5)
+        going.wait(60)
         return echo(message, caller)
 
     with mllp_server(handler) as server:
@@ -223,7 +223,7 @@ def test_stopping_answers_what_is_being_handled_and_takes_nothing_more():
     with mllp_server(handler) as server:
         busy, idle = server.connect(), server.connect()
         busy.sendall(START + b"last" + END + START + b"too late" + END)
-        assert entered.wait(5)
+        assert entered.wait(60)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         assert read_frame(idle) == b""
@@ -254,7 +254,7 @@ def test_a_handler_that_never_ends_does_not_keep_the_listener_from_stopping():
     with mllp_server(handler, limits=MllpLimits(drain_s=0.2)) as server:
         with server.connect() as line:
             line.sendall(START + b"a" + END)
-            assert entered.wait(5)
+            assert entered.wait(60)
             began = time.monotonic()
             server.loop.call_soon_threadsafe(server.ending.set)
             assert read_frame_or_reset(line) == b""
