@@ -14,6 +14,7 @@ from cryptography import x509
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ihe.matricule import MatriculePolicy
+from ihe.transactions import TRANSACTIONS
 
 __all__ = [
     "AffinityDomainSettings",
@@ -37,7 +38,8 @@ _KIB: Final = 2**10
 _MIB: Final = 2**20
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 _AFTER_COMMA: Final = re.compile(r"(?<!\\),[ ]+")
-_TRANSACTION: Final = re.compile(r"ITI-[1-9][0-9]{0,2}")
+_TRANSACTIONS: Final = frozenset({"ITI-8", "ITI-20", "ITI-64", "ITI-81", *(row.code for row in TRANSACTIONS)})
+"""What the product speaks: SOAP, and HL7 v2, syslog and FHIR beside it."""
 _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
 _FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -213,9 +215,10 @@ class LimitSettings(_Section):
 
 
 def _transaction_names(names: frozenset[str]) -> frozenset[str]:
-    strange = sorted(name for name in names if _TRANSACTION.fullmatch(name) is None)
+    strange = sorted(names - _TRANSACTIONS)
     if strange:
-        raise ValueError(f"no transaction is called {', '.join(strange)}: write them as ITI-57")
+        spoken = sorted(_TRANSACTIONS, key=lambda name: int(name.removeprefix("ITI-")))
+        raise ValueError(f"no transaction spoken here is called {', '.join(strange)}: take {', '.join(spoken)}")
     return names
 
 

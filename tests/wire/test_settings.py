@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from consent.policy import RESTRICTED
 from wire.settings import AffinityDomainSettings, LimitSettings, PartnerSettings, TlsSettings
 
 PRINT = "ab" * 32
@@ -104,8 +105,9 @@ class TestAffinityDomain:
         assert repr(key) in fault
 
     def test_partner_transactions(self):
-        [fault] = faults(PartnerSettings, transactions=["ITI-57", "57", "XDS"])
-        assert fault == "no transaction is called 57, XDS: write them as ITI-57"
+        [fault] = faults(PartnerSettings, transactions=["ITI-57", "57", "ITI-999"])
+        assert fault.startswith("no transaction spoken here is called 57, ITI-999: take ITI-8, ITI-18, ITI-20, ITI-38,")
+        assert PartnerSettings(transactions=RESTRICTED).transactions >= RESTRICTED
 
 
 @pytest.mark.parametrize(
