@@ -7,7 +7,7 @@ in those of XDSPatientIdDoesNotMatch, where the framework wants them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ihe import association_rules as a
@@ -37,11 +37,15 @@ Rule = Callable[[s.Case], Iterator[Finding]]
 
 @dataclass(frozen=True, slots=True)
 class RuleBook:
-    """All rules: rows per kind of object, rows of an author, functions in the order of their findings."""
+    """All rules: rows per kind of object, rows of an author, functions in the order of their findings.
+
+    ``renewed``: kinds that come as new versions of what is registered, under the codes of an earlier day.
+    """
 
     rows: Mapping[Kind, tuple[Row, ...]]
     author_rows: tuple[Row, ...]
     functions: tuple[Rule, ...]
+    renewed: frozenset[Kind] = frozenset()
 
 
 _ANY_SUBMISSION: Final = (
@@ -81,8 +85,9 @@ RULES: Final = RuleBook(
 )
 """ITI-42 and ITI-61."""
 
-UPDATE_RULES: Final = RuleBook(OBJECT_ROWS, AUTHOR, (*_ANY_SUBMISSION, *u.UPDATE_FUNCTIONS))
-RESTRICTED_UPDATE_RULES: Final = RuleBook(OBJECT_ROWS, AUTHOR, (*_ANY_SUBMISSION, *u.RESTRICTED_FUNCTIONS))
+_VERSIONS: Final = frozenset({Kind.DOCUMENT_ENTRY, Kind.FOLDER})
+UPDATE_RULES: Final = RuleBook(OBJECT_ROWS, AUTHOR, (*_ANY_SUBMISSION, *u.UPDATE_FUNCTIONS), _VERSIONS)
+RESTRICTED_UPDATE_RULES: Final = RuleBook(OBJECT_ROWS, AUTHOR, (*_ANY_SUBMISSION, *u.RESTRICTED_FUNCTIONS), _VERSIONS)
 """ITI-57 and ITI-92."""
 
 
@@ -92,13 +97,14 @@ def check(
     """Every fault of a submission that went through ``ihe.normalise.normalise``; none when it may be registered.
 
     ``on_demand`` judges by the columns of ITI-61 instead of ITI-42; ``None``: each entry by its own type. Codes are
-    judged as of the day of submissionTime.
+    judged as of the day of submissionTime; those of a new version may be of any day.
     """
     case = s.case_of(objects, domain, on_demand=on_demand is True)
     judge = Judge(domain, rules.author_rows, on_demand, _day(objects))
+    renewing = replace(judge, day=None)
     found = [one for rule in rules.functions for one in rule(case)]
     for obj in objects.objects:
-        found += judge.object(obj, rules.rows[obj.kind])
+        found += (renewing if obj.kind in rules.renewed else judge).object(obj, rules.rows[obj.kind])
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ from ihe import vocabulary as v
 from ihe.affinity_domain import affinity_domain, read_codes
 from ihe.normalise import normalise
 from ihe.registry_objects import Slot
-from ihe.rules import check
+from ihe.rules import RESTRICTED_UPDATE_RULES, UPDATE_RULES, check
 from tests import builders as b
 from tests.ihe.rule_cases import on_demand
 
@@ -41,6 +41,10 @@ def test_codes_are_judged_as_of_the_day_of_the_submission():
     assert [one.rule for one in check(objects, here)] == ["DocumentEntry.classCode"]
     earlier = normalise(b.submission(submission_set=b.with_slot("submissionTime", "20240228")))
     assert check(earlier, here) == ()
+    there = affinity_domain(b.HOME, (), read_codes(f"{head}\nclassCode,1,{b.LOINC},another one,,\n"))
+    for rules in (UPDATE_RULES, RESTRICTED_UPDATE_RULES):
+        assert "DocumentEntry.classCode" not in [one.rule for one in check(objects, here, rules=rules)]
+        assert "DocumentEntry.classCode" in [one.rule for one in check(objects, there, rules=rules)]
 
 
 # ------------------------------------------------------------------------------------------ every row alike
