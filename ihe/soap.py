@@ -74,8 +74,8 @@ class Envelope:
     headers: tuple[Any, ...] = ()
 
 
-def read_envelope(root: Any) -> Envelope:
-    """Read the root element of a request or an answer.
+def read_envelope(root: Any, *, answer: bool = False) -> Envelope:
+    """Read the root element of a request or an ``answer``, which may name endpoints: nothing is ever sent there.
 
     Raises SoapFault (VersionMismatch, Sender with a wsa subcode, MustUnderstand); its ``message_id`` is set as soon as
     the header could be read, so that the fault can say what it relates to.
@@ -87,7 +87,7 @@ def read_envelope(root: Any) -> Envelope:
         message_id = None
     try:
         _refuse_not_understood(ours)
-        addressing = _addressing(ours)
+        addressing = _addressing(ours, answer=answer)
         child = _only_child(body)
     except SoapFault as fault:
         fault.message_id = message_id
@@ -134,7 +134,7 @@ def _refuse_not_understood(blocks: Iterable[Any]) -> None:
         )
 
 
-def _addressing(blocks: list[Any]) -> Addressing:
+def _addressing(blocks: list[Any], *, answer: bool) -> Addressing:
     found: dict[str, Any] = {}
     relates_to = []
     for block in blocks:
@@ -150,7 +150,10 @@ def _addressing(blocks: list[Any]) -> Addressing:
             if len("".join(block.itertext())) > MAX_ADDRESSING_CHARACTERS:
                 text = f"the header wsa:{name} is longer than {MAX_ADDRESSING_CHARACTERS} characters"
                 raise SoapFault(FaultCode.SENDER, text, subcode=INVALID_HEADER)
-    _anonymous(found.get("FaultTo"), "FaultTo")
+    if answer:
+        found.pop("ReplyTo", None)
+    else:
+        _anonymous(found.get("FaultTo"), "FaultTo")
     return Addressing(
         action=_text(found.get("Action")),
         message_id=_text(found.get("MessageID")),
@@ -317,6 +320,17 @@ def read_fault(body: Any, http_status: int) -> SoapFault | None:
         subcode=_resolved(subcode) if subcode is not None else None,
         http_status=http_status,
     )
+
+
+def read_soap11_fault(root: Any, http_status: int) -> SoapFault | None:
+    """The fault of a SOAP 1.1 envelope, which a peer answers whose port speaks that alone; ``None`` if it is none."""
+    fault = root.find(f"{{{v.SOAP11}}}Body/{{{v.SOAP11}}}Fault") if root.tag == f"{{{v.SOAP11}}}Envelope" else None
+    if fault is None:
+        return None
+    sender = (_text(fault.find("faultcode")) or "").rpartition(":")[2].startswith("Client")
+    code = FaultCode.SENDER if sender else FaultCode.RECEIVER
+    reason = _text(fault.find("faultstring")) or "no reason given"
+    return SoapFault(code, f"{reason} (SOAP 1.1)", http_status=http_status)
 
 
 def _resolved(value: Any) -> str | None:

@@ -10,7 +10,7 @@ import ssl
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,33 +21,35 @@ import httpx2
 from ihe import mtom
 from ihe import vocabulary as v
 from ihe.errors import SoapFault
-from ihe.mtom import MimeError, href_content_id, multipart_content_type, multipart_overhead, multipart_writer
+from ihe.mtom import MimeError, href_content_id
 from ihe.objects_as_bytes import cut
-from ihe.soap import CONTENT_TYPE, Envelope, envelope, read_envelope, read_fault
-from ihe.transactions import Transaction
+from ihe.soap import Envelope, envelope, read_envelope, read_fault, read_soap11_fault
+from ihe.transactions import ITI_18, ITI_38, ITI_39, ITI_43, ITI_47, ITI_51, ITI_55, Transaction
 from schemas import Refusal, XmlRefused, parse_xml
 from wire.client_package import Package
-from wire.deadline import Deadline, DeadlineTransport, read_until, remaining, until
+from wire.client_request import OutPart, Post, as_envelope, as_package
+from wire.deadline import Deadline, DeadlineTransport, give_up, read_until, remaining, stale, until
 from wire.handshake import HandshakeFailed
 from wire.reloading import ReloadingClientContext
 from wire.settings import TlsSettings
 from wire.spool import Spool
-from wire.tls import NotListed, handshake_fault, reason_of
+from wire.tls import handshake_fault, reason_of, said_by_peer
 
 __all__ = ["Answer", "NotSent", "NotTried", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient", "TooLarge"]
 
 CONNECT_TIMEOUT_S: Final = 5.0
-KEEP_ALIVE_S: Final = 15.0
-"""Shorter than any server's, so that a request is not written to a connection that is just being closed."""
+KEEP_ALIVE_S: Final = 4.0
+"""Shorter than most servers' (5 s and more), so that few requests are written to a connection that is being closed."""
+ONLY_ASKING: Final = frozenset({ITI_18, ITI_38, ITI_39, ITI_43, ITI_47, ITI_51, ITI_55})
+"""What changes nothing at the peer may be asked twice."""
+_MOST_STALE: Final = 3
 MAX_ENVELOPE_BYTES: Final = 64 * 2**20
 HTTPS_PORT: Final = 443
 _LEAST_MARKUP: Final = 500_000
 _BYTES_PER_MARKUP: Final = 16
 """An ebRIM object has an element or attribute for every 20 bytes or so; each takes some hundred bytes once parsed."""
 _GZIP_OR_ZLIB: Final = 47
-_AT_ONCE: Final = 2**18
 _BLOCK: Final = 2**16
-_ROOT_ID: Final = "root@dossier"
 _INCLUDE: Final = f"{{{v.XOP}}}Include"
 
 T = TypeVar("T")
@@ -82,20 +84,6 @@ class PeerFault(Exception):  # noqa: N818 - says what happened
     def __init__(self, fault: SoapFault) -> None:
         super().__init__(f"{fault.code}: {fault.reason}")
         self.fault = fault
-
-
-@dataclass(frozen=True, slots=True)
-class OutPart:
-    """An attachment to send. The body names it by ``ihe.mtom.xop_include(content_id)``.
-
-    ``chunks`` is called once per request, when its turn comes; ``size`` in bytes, ``None`` if unknown (then the request
-    is sent in chunks).
-    """
-
-    content_id: str
-    content_type: str
-    chunks: Callable[[], Iterator[bytes]]
-    size: int | None = None
 
 
 class Answer:
@@ -217,7 +205,8 @@ class SoapClient:
     """Sends transactions; one for many threads. ``timeout_s`` bounds each wait for the peer, a deadline the whole call.
 
     ``max_connections`` for transactions that carry documents, and as many for the others.
-    ``handshake_failed`` is told, in the thread that called, of a server whose certificate does not count (ITI-19).
+    ``handshake_failed`` is told, in the thread that called, of a server whose certificate does not count or that speaks
+    no TLS of ours (ITI-19).
     """
 
     def __init__(
@@ -280,35 +269,29 @@ class SoapClient:
             extra_headers=extra_headers,
         )
         documents = transaction.mtom or bool(parts)
-        headers, content = _package(root, parts) if documents else _plain(root)
+        headers, content = as_package(root, parts) if documents else as_envelope(root)
         bounds = _Bounds(deadline, max_bytes, plain_only, objects_as_bytes, spool)
-        response = self._send(self._transports[documents], url, headers, content, deadline)
+        post = Post(url, headers, content, deadline, transaction in ONLY_ASKING)
+        response = self._send(self._transports[documents], post)
         try:
             return _read(response, transaction, message_id, bounds)
-        except BaseException:
+        except PeerFault:
             response.close()
+            raise
+        except BaseException:
+            give_up(response)
             raise
 
     def _timeout(self, deadline: float | None) -> dict[str, float | None]:
         each = remaining(deadline, self._timeout_s)
         return httpx2.Timeout(each, connect=remaining(deadline, self._connect_timeout_s)).as_dict()
 
-    def _send(
-        self,
-        transport: DeadlineTransport,
-        url: str,
-        headers: dict[str, str],
-        content: bytes | Iterator[bytes],
-        deadline: float | None,
-    ) -> httpx2.Response:
-        if deadline is not None and deadline <= time.monotonic():
+    def _send(self, transport: DeadlineTransport, post: Post) -> httpx2.Response:
+        if post.deadline is not None and post.deadline <= time.monotonic():
             raise NotTried("no time is left for it")
-        headers |= {"accept-encoding": "identity", "accept": "*/*", "user-agent": "Dossier"}
         try:
-            extensions = {"timeout": self._timeout(deadline)}
-            request = httpx2.Request("POST", url, headers=headers, content=content, extensions=extensions)
-            with until(deadline):
-                return transport.handle_request(request)
+            with until(post.deadline):
+                return self._answered(transport, post)
         except httpx2.PoolTimeout as error:
             raise NotTried(f"no connection ({_reason(error)})") from error
         except (
@@ -317,13 +300,28 @@ class SoapClient:
             httpx2.UnsupportedProtocol,
             httpx2.InvalidURL,
         ) as error:
-            self._report(url, handshake_fault(error))
+            self._report(post.url, handshake_fault(error))
             raise NotSent(f"no connection ({_reason(error)})") from error
         except httpx2.HTTPError as error:
             raise OutcomeUnknown(f"no answer ({_reason(error)})") from error
 
+    def _answered(self, transport: DeadlineTransport, post: Post) -> httpx2.Response:
+        """The answer; where kept connections turn out to be closed, or out of step, on another one."""
+        headers = post.headers | {"accept-encoding": "identity", "accept": "*/*", "user-agent": "Dossier"}
+        tried = 0
+        while True:
+            extensions = {"timeout": self._timeout(post.deadline)}
+            request = httpx2.Request("POST", post.url, headers=headers, content=post.content, extensions=extensions)
+            try:
+                return transport.handle_request(request)
+            except (httpx2.RemoteProtocolError, httpx2.NetworkError):
+                tried += 1
+                if tried > _MOST_STALE or not isinstance(post.content, bytes) or not stale(repeatable=post.only_asks):
+                    raise
+
     def _report(self, url: str, fault: ssl.SSLError | None) -> None:
-        if self._handshake_failed is not None and isinstance(fault, ssl.SSLCertVerificationError | NotListed):
+        """What we found wrong with the server; what it says of us it reports itself."""
+        if self._handshake_failed is not None and fault is not None and not said_by_peer(fault):
             server = httpx2.URL(url)
             self._handshake_failed(server.host, server.port or HTTPS_PORT, reason_of(fault))
 
@@ -331,44 +329,6 @@ class SoapClient:
 def _reason(error: Exception) -> str:
     fault = handshake_fault(error)
     return type(error).__name__ if fault is None else reason_of(fault)
-
-
-def _plain(root: bytes) -> tuple[dict[str, str], bytes]:
-    return {"content-type": f"{CONTENT_TYPE}; charset=UTF-8"}, root
-
-
-def _package(root: bytes, parts: Sequence[OutPart]) -> tuple[dict[str, str], bytes | Iterator[bytes]]:
-    """Headers and body of an MTOM request: at once when small, with its length when all sizes are known."""
-    boundary = f"MIMEBoundary_{uuid.uuid4().hex}"
-    outgoing = (mtom.OutPart(part.content_id, part.content_type, _when_asked(part)) for part in parts)
-    content = multipart_writer([root], outgoing, boundary=boundary, start=_ROOT_ID)
-    headers = {"content-type": multipart_content_type(boundary, start=_ROOT_ID)}
-    sizes = [part.size for part in parts]
-    if None in sizes:
-        return headers, _gathered(content)
-    names = [(part.content_id, part.content_type) for part in parts]
-    total = len(root) + sum(size or 0 for size in sizes) + multipart_overhead(names, boundary=boundary, start=_ROOT_ID)
-    if total <= _AT_ONCE:
-        return headers, b"".join(content)
-    return headers | {"content-length": str(total)}, _gathered(content)
-
-
-def _when_asked(part: OutPart) -> Iterator[bytes]:
-    yield from part.chunks()
-
-
-def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in fewer pieces: each becomes a packet of its own."""
-    held: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= _BLOCK:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,15 +358,22 @@ def _read(response: httpx2.Response, transaction: Transaction, message_id: str, 
             objects: bytes | None = None
             if bounds.objects_as_bytes and package is None and (charset or "utf-8").lower() == "utf-8":
                 data, objects = cut(data) or (data, None)
-            opened = read_envelope(_parsed(data, charset, bounds))
+            root = _parsed(data, charset, bounds)
+            older = read_soap11_fault(root, status)
+            if older is not None:
+                raise PeerFault(older)
+            opened = read_envelope(root, answer=True)
         except (MimeError, XmlRefused, SoapFault) as error:
             raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
         except httpx2.HTTPError as error:
             raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})", status) from error
+        relates_to = opened.addressing.relates_to
+        if relates_to and message_id not in relates_to:
+            raise OutcomeUnknown("the answer relates to another message", status)
         fault = read_fault(opened.body, status)
         if fault is not None:
             raise PeerFault(fault)
-        _check(opened, status, transaction, message_id)
+        _check(opened, status, transaction)
         undo.pop_all()
         answer = Answer(opened, response, package, deadline)
         answer.objects = objects
@@ -464,10 +431,7 @@ def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise MimeError("its compressed bytes break off")
 
 
-def _check(opened: Envelope, status: int, transaction: Transaction, message_id: str) -> None:
-    relates_to = opened.addressing.relates_to
-    if relates_to and message_id not in relates_to:
-        raise OutcomeUnknown("the answer relates to another message", status)
+def _check(opened: Envelope, status: int, transaction: Transaction) -> None:
     if status != httpx2.codes.OK or opened.body.tag != transaction.response_root:
         raise OutcomeUnknown(f"HTTP {status} with {opened.body.tag} instead of {transaction.response_root}", status)
 

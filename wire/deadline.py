@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpcore2
 import httpx2
 
-__all__ = ["Deadline", "DeadlineTransport", "read_until", "remaining", "until"]
+__all__ = ["Deadline", "DeadlineTransport", "give_up", "read_until", "remaining", "stale", "until"]
 
 
 RATE_WINDOW_S: Final = 10.0
@@ -53,6 +53,8 @@ class Deadline:
 class _PerThread(threading.local):
     deadline: float | None = None
     reading: Deadline | None = None
+    stream: "_Stream | None" = None
+    """Where this thread last began a request."""
 
 
 _this_thread: Final = _PerThread()
@@ -99,25 +101,37 @@ def _left(timeout: float | None, late: type[Exception]) -> float | None:
 
 
 class _Stream(httpcore2.NetworkStream):
-    """A connection as httpcore2 made it; head and body of a short request leave together, when the answer is read."""
+    """A connection as httpcore2 made it; head and body of a short request leave together, when the answer is read.
+
+    ``requests`` that began on it; of the last one, whether any of it has left (``sent``) and anything came (``heard``).
+    """
 
     def __init__(self, inner: httpcore2.NetworkStream) -> None:
         self._inner = inner
         self._socket: socket.socket = inner.get_extra_info("socket")
         self._held = b""
+        self._reading = True
+        self.requests = 0
+        self.sent = self.heard = False
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._reading = True
         if self._held:
             # A peer may have answered and hung up before it took the request: what it said is worth reading.
             with suppress(httpcore2.WriteError):
                 self._send(timeout)
         began = time.monotonic()
         data = self._inner.read(max_bytes, _left(timeout, httpcore2.ReadTimeout))
+        self.heard = self.heard or bool(data)
         if data and _this_thread.reading is not None:  # here, as what is read above may be nothing but padding
             _this_thread.reading.came(len(data), time.monotonic() - began)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if self._reading:
+            self._reading = self.sent = self.heard = False
+            self.requests += 1
+            _this_thread.stream = self
         self._held += buffer
         if len(self._held) > _MOST_HELD:
             self._send(timeout)
@@ -125,6 +139,7 @@ class _Stream(httpcore2.NetworkStream):
     def _send(self, timeout: float | None) -> None:
         """As the inner stream does, but with what is left anew for each piece that the peer takes."""
         held, self._held = self._held, b""
+        self.sent = True
         if _this_thread.deadline is None:
             self._inner.write(held, timeout)
             return
@@ -195,3 +210,36 @@ class DeadlineTransport(httpx2.HTTPTransport):
             keepalive_expiry=keepalive_expiry,
             network_backend=_Backend(),
         )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The answer of a connection that is new or was kept.
+
+        What lay there before the request is no answer to it (RFC 9112: 9.2): httpcore2 would take what a peer said too
+        much for the next answer, and so on for ever. Raises RemoteProtocolError instead; see ``stale``.
+        """
+        _this_thread.stream = None
+        response = super().handle_request(request)
+        stream = _this_thread.stream
+        if stream is not None and not stream.heard:
+            stream.close()
+            response.close()
+            raise httpx2.RemoteProtocolError("an answer was there before the request")
+        return response
+
+
+def stale(*, repeatable: bool) -> bool:
+    """Whether the last request of this thread failed because the connection was kept too long, and may be sent again.
+
+    So it is where nothing came back on a connection that had been used before; and, unless it is ``repeatable``,
+    nothing of the request had left.
+    """
+    stream = _this_thread.stream
+    return stream is not None and stream.requests > 1 and not stream.heard and (repeatable or not stream.sent)
+
+
+def give_up(response: httpx2.Response) -> None:
+    """Use the connection of an answer no more: whose answer the next one on it were is not known."""
+    stream = response.extensions.get("network_stream")
+    if stream is not None:
+        stream.close()
+    response.close()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -59,7 +60,12 @@ def _home(text: str) -> str:
 
 
 def _http_url(text: str) -> str:
-    if _HTTP.fullmatch(text) is None:
+    try:
+        parts = urlsplit(text)
+        right = _HTTP.fullmatch(text) is not None and parts.hostname and parts.port != 0
+    except ValueError:  # brackets without an address, a port that is no number or none of TCP
+        right = False
+    if not right:
         raise ValueError("should be an address like https://host.example:8010/path")
     return text
 

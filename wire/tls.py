@@ -36,6 +36,7 @@ __all__ = [
     "own_peer",
     "peer_of",
     "reason_of",
+    "said_by_peer",
     "server_context",
     "verification_reason",
 ]
@@ -249,6 +250,11 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, TimeoutError | ConnectionAbortedError):  # asyncio aborts a handshake that takes too long
         return "time-out"
     return getattr(error, "strerror", None) or type(error).__name__
+
+
+def said_by_peer(error: ssl.SSLError) -> bool:
+    """Whether the peer ended the handshake, by an alert or by hanging up, and not we."""
+    return isinstance(error, ssl.SSLEOFError) or str(getattr(error, "reason", "")).startswith(_ALERTS)
 
 
 def handshake_fault(error: BaseException) -> ssl.SSLError | None:

@@ -1,10 +1,10 @@
 """wire.settings: every section says precisely what is wrong with it."""
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from consent.policy import RESTRICTED
-from wire.settings import AffinityDomainSettings, LimitSettings, PartnerSettings, TlsSettings
+from wire.settings import AffinityDomainSettings, HttpUrl, LimitSettings, PartnerSettings, TlsSettings
 
 PRINT = "ab" * 32
 
@@ -131,3 +131,17 @@ def test_a_way_to_treat_matricules_needs_their_authority():
     assert "matricule_authority is missing" in faults(AffinityDomainSettings, matricule="strict")[0]
     assert "is no OID" in faults(AffinityDomainSettings, matricule_authority="1.02")[0]
     assert AffinityDomainSettings(matricule="off").matricules.authorities == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://[::1", "http://127.0.0.1:99999/q", "http://127.0.0.1:abc/q", "http://:80/", "ftp://a/", "http://a:0/"],
+)
+def test_an_address_that_cannot_be(text):
+    with pytest.raises(ValidationError, match="should be an address like"):
+        TypeAdapter(HttpUrl).validate_python(text)
+
+
+@pytest.mark.parametrize("text", ["http://[::1]:8010/registry", "https://a.example", "http://127.0.0.1:65535/q?x=1"])
+def test_an_address(text):
+    assert TypeAdapter(HttpUrl).validate_python(text) == text

@@ -400,3 +400,9 @@ class TestOurOwnClients:
             with pytest.raises(NotSent, match=r"no connection \(refused by the peer: certificate expired\)"):
                 call(server, pki.issue("late", days=-1))
             assert reported == []
+
+    def test_a_server_without_tls_is_reported(self, pki, serve, call, reported):
+        with serve() as server:
+            with pytest.raises(NotSent, match=r"no connection \((no TLS was spoken|.*record layer.*)\)"):
+                call(server, pki.client)
+            assert [failure[:2] for failure in reported] == [("127.0.0.1", server.port)]
