@@ -273,6 +273,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
         if _CONTROL.search(value):
             raise _Refused(400, "a control character in a header")
+        if name.lower() == b"host" and sum(1 for header, _ in self.headers if header == b"host") > 1:
+            raise _Refused(400, "two Host headers")  # RFC 9112: 3.2; proxies and we might not mean the same one
         if len(self.headers) > self._limits.max_header_count:
             raise _Refused(431, "too many headers")
         self._count(len(name) + len(value) + _HEADER_OVERHEAD)
