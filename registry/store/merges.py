@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Connection, Select, and_, 
 
 from atna.store.engine import reading
 from registry.store.opening import open_registry
+from registry.store.parting import part
 from registry.store.patient_protocol import MergeRefused
 from registry.store.protocol import LostRace, PatientId
 from registry.store.tables import entry, folder, patient, patient_merge
@@ -87,6 +88,7 @@ def unmerge(connection: Connection, one: PatientId, other: PatientId | None, now
     connection.execute(update(patient).where(_p.patient_key == found.subsumed_key).values(survivor_key=None))
     if below:
         connection.execute(update(patient).where(_p.patient_key.in_(below)).values(survivor_key=found.subsumed_key))
+    part(connection, [found.subsumed_key, *below], now)
     ids = _ids(connection, (found.subsumed_key, found.surviving_key))
     return ids[found.subsumed_key], ids[found.surviving_key]
 

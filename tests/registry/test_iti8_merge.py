@@ -22,6 +22,7 @@ GET_SET_AND_CONTENTS = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"
 GET_FOLDER_AND_CONTENTS = "urn:uuid:b909a503-523d-4517-8acf-8e5834dfc4c7"
 GET_RELATED = "urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6"
 GET_FOLDERS_FOR_DOCUMENT = "urn:uuid:10cae35a-c7f9-4cf5-b61e-fc3278ffb578"
+GET_ASSOCIATIONS = "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155"
 FIND_SETS = "urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9"
 FIND_FOLDERS = "urn:uuid:958f3006-baad-4929-a4de-ff1114824431"
 OK = f"({APPROVED})"
@@ -152,6 +153,59 @@ def test_what_the_subsumed_had_counts_as_of_the_surviving(fed):
     assert len(shown(registry, B)) == 1 + 2 + 3 - 1
     stranger = submission(patient=C, relations=[(v.APND, target)])
     assert codes_of(registry.submit(stranger)) == {"XDSPatientIdDoesNotMatch"}
+
+
+def entry_of(registry, patient):
+    return registry.find(patient).objects[0].id
+
+
+def linked(registry, uuid):
+    """(type, other end, Approved?) of the associations at an object, but those of SubmissionSets."""
+    asked = {"uuid": f"('{uuid}')", "XDSAssociationStatus": f"('{v.APPROVED}','{v.DEPRECATED}')", "MetadataLevel": "2"}
+    found = registry.query(GET_ASSOCIATIONS, **asked).objects
+    sets = {"SubmissionSetStatus", "NewVersion"}
+    return {
+        (one.type, one.target if one.source == uuid else one.source, one.status == v.APPROVED)
+        for one in found
+        if not any(slot.name in sets for slot in one.slots)
+    }
+
+
+def test_the_end_of_a_merge_parts_what_was_linked_meanwhile(fed):
+    registry, send = fed
+    registry.accept(submission(patient=B, folders=1))
+    of_a, of_b = entry_of(registry, A), entry_of(registry, B)
+    folder = registry.query(FIND_FOLDERS, XDSFolderPatientId=f"'{B}'", XDSFolderStatus=OK).objects[0].id
+    send(merge(B, A))
+    registry.accept(submission(patient=B, relations=[(v.APND, of_a)]))
+    member = has_member(folder, of_a, "member")
+    registry.accept(submission(patient=B, extra=[member, has_member("SubmissionSet01", "member")]))
+    assert (v.HAS_MEMBER, folder, True) in linked(registry, of_a)
+    assert send(unlink(B, A))[0] == "AA"
+    assert (v.HAS_MEMBER, folder, False) in linked(registry, of_a)
+    assert not [one for one in linked(registry, of_a) if one[2]]
+    assert [one for one in linked(registry, folder) if one[2]], "its own members stay"
+    appended = {one.id for one in registry.find(B).objects}
+    registry.accept(submission(patient=A, relations=[(v.RPLC, of_a)]))
+    assert {one.id for one in registry.find(B).objects} == appended, "nothing of B is deprecated"
+    assert len(shown(registry, A)) == 1
+    assert not [one for one in linked(registry, entry_of(registry, A)) if one[0] == v.HAS_MEMBER]
+    contents = registry.query(GET_FOLDER_AND_CONTENTS, XDSFolderEntryUUID=f"'{folder}'")
+    assert contents.status == v.SUCCESS
+    assert {one.identifier(v.ENTRY_PATIENT_ID) for one in contents.objects if one.mime_type} <= {B}
+    assert of_b in appended
+
+
+def test_the_end_of_a_chain_parts_what_is_no_longer_one(fed):
+    """C into B into A: where B leaves A, links of B and C stay, those of A with either are parted."""
+    registry, send = fed
+    ids = {who: entry_of(registry, who) for who in (A, B, C)}
+    send(merge(B, C))
+    registry.accept(submission(patient=B, relations=[(v.APND, ids[C])]))
+    send(merge(A, B))
+    registry.accept(submission(patient=A, relations=[(v.SIGNS, ids[C])]))
+    assert send(unlink(A, B))[0] == "AA"
+    assert sorted((kind, good) for kind, _, good in linked(registry, ids[C])) == [(v.APND, True), (v.SIGNS, False)]
 
 
 @pytest.mark.parametrize(
