@@ -19,8 +19,8 @@ def is_uuid(identifier: str | None) -> bool:
 def settled(submitted: SubmittedObjects, new_uuid: NewUuid, *, keep_lids: bool = False) -> SubmittedObjects:
     """Replace every symbol by one UUID wherever it stands; lid becomes the id and the version 1.
 
-    ``keep_lids`` for updates: an entry or folder keeps the logical id it was sent with. References that nothing in the
-    message defines stay as they are.
+    ``keep_lids`` for updates: an entry or folder keeps the logical id it was sent with, or none. References that
+    nothing in the message defines stay as they are.
     """
     ids: dict[str, str] = {}
     for obj in submitted.objects:
@@ -49,7 +49,7 @@ def _settled(obj: RegistryObject, ids: dict[str, str], new_uuid: NewUuid, *, kee
     return replace(
         obj,
         id=own,
-        lid=(obj.lid or own) if keep_lid else own,
+        lid=obj.lid if keep_lid else own,
         version_name="1",
         source=None if obj.source is None else ids.get(obj.source, obj.source),
         target=None if obj.target is None else ids.get(obj.target, obj.target),

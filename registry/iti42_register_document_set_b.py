@@ -9,8 +9,9 @@ Effects  new objects Approved, version 1; RPLC and XFRM_RPLC deprecate their tar
          transformed from it, and put the new entry into the target's folders (ITI TF-3: 4.2.2.2.3)
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ihe import rules, transform
@@ -19,6 +20,7 @@ from ihe.affinity_domain import AffinityDomain
 from ihe.datatypes import is_size, parse_cx
 from ihe.ebrim import read_submitted_objects
 from ihe.errors import ErrorCode, RegistryError, Rejected
+from ihe.findings import shortened
 from ihe.metadata import EntryType
 from ihe.normalise import mend, normalise
 from ihe.registry_objects import Kind, RegistryObject, SubmittedObjects
@@ -39,14 +41,19 @@ _UNIQUE: Final = {
 }
 
 
+_UUID: Final = re.compile(r"urn:uuid:[0-9a-f-]{36}")
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A submission as it was read, ids settled, with what the rules found that need nothing stored.
 
-    ``foreign`` are patientIds of an assigning authority that is not one of this affinity domain.
+    ``foreign`` are patientIds of an assigning authority that is not one of this affinity domain; ``sent`` the same
+    objects in the same order under the ids that the sender gave them.
     """
 
     objects: SubmittedObjects
+    sent: SubmittedObjects
     uuids: frozenset[str]
     foreign: frozenset[str]
     errors: tuple[RegistryError, ...]
@@ -61,6 +68,17 @@ class Submission:
     def unique_id(self) -> str | None:
         """The uniqueId of the SubmissionSet, for the audit record."""
         return next((unique_id_of(o) for o in self.objects.of(Kind.SUBMISSION_SET)), None)
+
+
+def in_words_of_sender(errors: Iterable[RegistryError], submission: Submission) -> list[RegistryError]:
+    """The same errors, naming the objects by the ids they were sent with: the sender never saw those of ours."""
+    pairs = zip(submission.objects.objects, submission.sent.objects, strict=True)
+    words = {ours.id: shortened(sent.id or f"(a {sent.kind} without id)") for ours, sent in pairs if ours.id != sent.id}
+
+    def word(found: re.Match[str]) -> str:
+        return words.get(found[0], found[0])
+
+    return [replace(error, context=_UUID.sub(word, error.context)) for error in errors]
 
 
 def patient_of(obj: RegistryObject) -> str | None:
@@ -100,7 +118,7 @@ def read_submission(
         submitted = mend(submitted)
     uuids = frozenset(o.id for o in submitted.objects if o.id is not None and is_uuid(o.id))
     objects = settled(submitted, new_uuid, keep_lids=on_demand is None)
-    return Submission(objects, uuids, _foreign(submitted, domain), tuple(errors), tuple(defects))
+    return Submission(objects, submitted, uuids, _foreign(submitted, domain), tuple(errors), tuple(defects))
 
 
 def _foreign(submitted: SubmittedObjects, domain: AffinityDomain) -> frozenset[str]:

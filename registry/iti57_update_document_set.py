@@ -209,6 +209,9 @@ def _status_errors(
     if patient is not None and target.patient_key != patient:
         text = f"{named} is not of the patient of the SubmissionSet"
         yield RegistryError(ErrorCode.PATIENT_ID_RECONCILIATION, text)
+    if target.doubled and (one.slot("NewStatus") or ())[:1] == (v.APPROVED,):
+        text = f"{named} says what another one says that is Approved; there is nothing to approve"
+        yield RegistryError(ErrorCode.METADATA_UPDATE, text)
     if any(facts.latest.get(new.lid or "", _NOWHERE).entry_uuid == one.target for _, new in found.versions):
         text = f"{named} gets a new version in the same request; send the change of status by itself"
         yield RegistryError(ErrorCode.METADATA_UPDATE_OPERATION, text)

@@ -70,4 +70,7 @@ def _submit(asked: SubmissionAsked, rules: SubmissionRules) -> None:
                 # A repository that heard nothing judges this submission lost from here on: it must not appear.
                 raise Rejected((RegistryError(ErrorCode.REGISTRY_BUSY, "took too long; send it again"),))
 
-    in_one_of_some_attempts(register)
+    try:
+        in_one_of_some_attempts(register)
+    except Rejected as refused:
+        raise Rejected(iti42.in_words_of_sender(refused.errors, submission)) from None

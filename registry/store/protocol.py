@@ -87,7 +87,7 @@ class KnownObject:
 
     ``patient_key`` is that of the patient it counts as: the one who survives where patients were merged.
     ``superseded``: a later version exists. ``of_set``: an association whose source is a SubmissionSet; ``source`` is
-    that of an association.
+    that of an association, and it is ``doubled`` where another one of its type joins the same ends and is Approved.
     """
 
     kind: Kind
@@ -97,6 +97,7 @@ class KnownObject:
     superseded: bool = False
     of_set: bool = False
     source: str | None = None
+    doubled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, select
 
 from atna.store.engine import (
     DRIVER_ERRORS,
@@ -231,7 +231,7 @@ class SqlUnitOfWork:
         more: list[Any] = []
         if kind is Kind.ASSOCIATION:
             of_set = exists().where(t.submission_set.c.entry_uuid == table.c.source)
-            more = [of_set.label("of_set"), table.c.source]
+            more = [of_set.label("of_set"), table.c.source, _doubled().label("doubled")]
         else:
             more = [table.c.superseded, *([table.c.object_type] if kind is Kind.DOCUMENT_ENTRY else [])]
         rows = self._connection.execute(
@@ -250,6 +250,7 @@ class SqlUnitOfWork:
                 superseded=bool(getattr(row, "superseded", 0)),
                 of_set=bool(getattr(row, "of_set", False)),
                 source=getattr(row, "source", None),
+                doubled=bool(getattr(row, "doubled", False)),
             )
             for row in rows
         }
@@ -291,6 +292,13 @@ class SqlUnitOfWork:
         """Write a registration; LostRace when a replaced entry is no longer Approved or an id was taken meanwhile."""
         change(self._connection, registration)
         self._rows += new_rows(registration, self._codec, self._keys)
+
+
+def _doubled() -> ColumnElement[bool]:
+    """Whether another association than the one of a row says the same and is Approved."""
+    a, other = t.association.c, t.association.alias("other").c
+    alike = (other.source == a.source, other.target == a.target, other.type == a.type)
+    return exists().where(*alike, other.entry_uuid != a.entry_uuid, other.status == c.APPROVED)
 
 
 def _defect_rows(let_pass: LetPass) -> list[dict[str, Any]]:

@@ -462,6 +462,29 @@ def test_the_same_association_twice_is_refused_until_the_first_is_deprecated(reg
     (related,) = [o for o in associations(registry, one.id) if o.type == v.APND]
     registry.accept(update(new_status(related.id)), ITI_57)
     registry.accept(update(*new_association(v.APND, one.id, two.id)), ITI_57)
+    again = update(new_status(related.id, v.DEPRECATED, v.APPROVED))
+    assert refused(registry, again) == {"XDSMetadataUpdateError"}
+    (second,) = [o for o in associations(registry, one.id) if o.type == v.APND]
+    registry.accept(update(new_status(second.id)), ITI_57)
+    registry.accept(again, ITI_57)
+
+
+def test_errors_name_objects_as_they_were_sent(registry):
+    (entry,) = registered(registry)
+    (error,) = registry.submit(new_version(entry, previous="7", symbol="MyEntry"), transaction=ITI_57).errors
+    assert error.code == "XDSMetadataVersionError"
+    assert error.context.startswith(f"MyEntry: PreviousVersion is 7, the latest version of {entry.lid} is 1")
+    unknown = new_uuid()
+    (error,) = registry.submit(update(*new_association(v.APND, entry.id, unknown, "MyLink")), transaction=ITI_57).errors
+    assert error.code == "UnresolvedReferenceException"
+    assert "MyLink" in error.context and unknown in error.context
+
+
+def test_a_version_of_nothing_is_told_once(registry):
+    (entry,) = registered(registry)
+    objects = new_version(entry, lambda obj: replace(obj, lid=None))
+    errors = registry.submit(objects, transaction=ITI_57).errors
+    assert [error.code for error in errors] == ["XDSMetadataUpdateOperationError"]
 
 
 @pytest.mark.parametrize("kind", [v.RPLC, v.SIGNS])
