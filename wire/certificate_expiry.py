@@ -11,7 +11,7 @@ from prometheus_client import Gauge
 
 from wire.settings import TlsSettings
 
-__all__ = ["EXPIRY", "expiries", "soon"]
+__all__ = ["EXPIRY", "authority_ends", "expiries", "list_ends", "soon"]
 
 EXPIRY: Final = Gauge(
     "dossier_certificate_expiry_timestamp_seconds",
@@ -40,7 +40,7 @@ def expiries(tls: TlsSettings) -> dict[str, datetime]:
         if path is None:
             continue
         try:
-            ends = list(_lists(path) if kind == "revocation_list" else _certificates(path))
+            ends = list(list_ends(path).values() if kind == "revocation_list" else _certificates(path))
         except (OSError, ValueError):
             continue  # OpenSSL, not this, decides what can be used
         if ends:
@@ -62,7 +62,8 @@ def _certificates(path: Path) -> Iterator[datetime]:
         yield certificate.not_valid_after_utc
 
 
-def _lists(path: Path) -> Iterator[datetime]:
+def list_ends(path: Path) -> dict[bytes, datetime]:
+    """When the revocation lists of a file end, by issuer (DER). Raises OSError, ValueError."""
     latest: dict[bytes, datetime] = {}
     for block in _CRL.findall(path.read_bytes()):
         one = x509.load_pem_x509_crl(block)
@@ -70,4 +71,13 @@ def _lists(path: Path) -> Iterator[datetime]:
         if ends is not None:
             issuer = one.issuer.public_bytes()
             latest[issuer] = max(ends, latest.get(issuer, ends))
-    yield from latest.values()
+    return latest
+
+
+def authority_ends(path: Path) -> dict[bytes, datetime]:
+    """When the certificates of a file end, by subject (DER). Raises OSError, ValueError."""
+    latest: dict[bytes, datetime] = {}
+    for one in x509.load_pem_x509_certificates(path.read_bytes()):
+        subject = one.subject.public_bytes()
+        latest[subject] = max(one.not_valid_after_utc, latest.get(subject, one.not_valid_after_utc))
+    return latest

@@ -8,6 +8,7 @@ Pinned    where ``peers`` lists some, a certificate from there has to be listed 
           for services of one house share one
 Revoked   with ``revocation_list`` every authority from the peer up to the root has to have a list that is in force: an
           expired list says nothing of today, so nobody it speaks of gets in ("leaf": the peer's authority alone)
+Resumed   a session whose certificates have expired since is refused as a full handshake would be (``wire.resumption``)
 Refused   everything without a certificate from there, unless ``require_client_certificate`` is off; ``reason_of`` says
           in words for an operator why
 """
@@ -24,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from wire.last_words import TellingObject
+from wire.resumption import look_again
 from wire.settings import TlsSettings
 
 __all__ = [
@@ -90,6 +92,7 @@ def server_context(tls: TlsSettings) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED
     elif tls.ca is not None:
         context.verify_mode = ssl.CERT_OPTIONAL
+    look_again(context, tls)
     return context
 
 

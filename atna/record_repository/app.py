@@ -8,7 +8,6 @@
 
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,13 +31,12 @@ from atna.record_repository.store.records import RecordStore
 from atna.recorder import Recorder
 from atna.settings import AuditSettings
 from wire.http_server import check_plaintext
-from wire.reloading import Reloading
+from wire.reloading import listener_context
 from wire.rest import RestRoute, rest_app
 from wire.running import Listener, run_listeners
 from wire.service import admin_listener, http_listener
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.syslog import SyslogLimits
-from wire.tls import server_context
 
 __all__ = ["audit_app", "retention", "single", "worker"]
 
@@ -185,16 +183,9 @@ def _syslog(
             confirm_timeout_s=audit.syslog_confirm_timeout_s,
             drain_s=limits.drain_s,
         ),
-        tls=Reloading(tls, _syslog_context, "audit.syslog_tls") if tls.enabled else None,
+        tls=listener_context(tls, "audit.syslog_tls"),
         handshake_failed=alerts.handshake_failed,
     )
-
-
-def _syslog_context(tls: TlsSettings) -> ssl.SSLContext:
-    context = server_context(tls)
-    # Many senders never read: tickets left unread turn their close into a RST, which may overtake their last message.
-    context.num_tickets = 0
-    return context
 
 
 def _recorder(domain: AffinityDomainSettings) -> Recorder:
