@@ -17,10 +17,11 @@ from ihe.errors import FaultCode, SoapFault
 from ihe.xua import Caller
 from wire.content import Attachments, refuse_large_inline, resolve_includes
 from wire.inbound import Inbound, StagingFailed
+from wire.limit_reached import LimitReached
 from wire.messages import Actor, Reply, Request, StagedPart
 from wire.outbound import Encoding, gather
 from wire.settings import LimitSettings
-from wire.spyne_cage import Call, open_envelope
+from wire.spyne_cage import Call, named_call, open_envelope
 
 log = structlog.get_logger(__name__)
 
@@ -91,12 +92,30 @@ class Exchange:
         self._open(root, charset)
 
     def relate(self, fault: SoapFault, inbound: Inbound) -> None:
-        """Let a fault that arose beside the envelope say which message it answers, if the envelope can be read."""
-        if fault.message_id is None and inbound.root_complete:
-            try:
-                fault.message_id = self._open(inbound.root, inbound.charset).addressing.message_id
-            except SoapFault as unreadable:
-                fault.message_id = unreadable.message_id
+        """Let a fault say which message it answers, and the actor put on record what was refused, if it can be read."""
+        if not inbound.root_complete:
+            return
+        try:
+            call: Call | None = self._open(inbound.root, inbound.charset)
+        except SoapFault as unreadable:
+            fault.message_id = fault.message_id or unreadable.message_id
+            call = self._as_named(inbound)
+        if call is not None:
+            fault.message_id = fault.message_id or call.addressing.message_id
+            if not _is_busy(fault):
+                self._record(call, fault)
+
+    def _as_named(self, inbound: Inbound) -> Call | None:
+        """What a message would be that cannot be taken as it is, e.g. for a header that is not understood."""
+        limits = self._job.limits
+        bounds = {"max_bytes": limits.max_envelope_bytes, "max_depth": limits.max_envelope_depth}
+        return named_call(inbound.root, self._job.actor.handlers.keys(), charset=inbound.charset, **bounds)
+
+    def _record(self, call: Call, fault: SoapFault) -> None:
+        try:
+            self._job.actor.failure(self._request(call), fault)
+        except Exception as error:  # noqa: BLE001 - the sender is told of its fault in any case
+            self._log_defect("soap.refusal_not_recorded", error, transaction=call.transaction.code)
 
     def _open(self, root: bytes, charset: str | None) -> Call:
         limits = self._job.limits
@@ -219,6 +238,11 @@ class Exchange:
 
     def _log_defect(self, event: str, error: BaseException, **facts: Any) -> None:
         log.error(event, request=self.request_id, peer=self.caller.partner, trace=trace_of(error), **facts)
+
+
+def _is_busy(fault: SoapFault) -> bool:
+    """Whoever is to come again later has not asked yet; and a record for each would be more of what is too much."""
+    return isinstance(fault, LimitReached) and fault.code is FaultCode.RECEIVER
 
 
 def _close(pieces: Iterator[bytes]) -> None:

@@ -143,6 +143,27 @@ def open_envelope(
     )
 
 
+def named_call(
+    data: bytes, transactions: Collection[Transaction], *, charset: str | None, max_bytes: int, max_depth: int
+) -> Call | None:
+    """What a message that ``open_envelope`` refuses asks for by its wsa:Action and the root of its body, if they agree.
+
+    For the record of the refusal alone: its headers are not judged, and are not given.
+    """
+    try:
+        root = parse_xml(data, max_bytes=max_bytes, max_depth=max_depth, encoding=_encoding(data, charset))
+    except XmlRefused:
+        return None
+    action = root.findtext(f"{{{v.SOAP12}}}Header/{{{v.WSA}}}Action", "").strip()
+    body = next(iter(root.findall(f"{{{v.SOAP12}}}Body/*")), None)
+    if body is None:
+        return None
+    for transaction in transactions:
+        if transaction.request_root == body.tag and action in ("", transaction.request_action):
+            return Call(transaction, Addressing(action or None), body, (), action_missing=not action)
+    return None
+
+
 def _encoding(data: bytes, charset: str | None) -> str | None:
     """The encoding to believe when claims disagree: bytes that are valid UTF-8 are UTF-8, else what the header says.
 
