@@ -3,9 +3,10 @@
 Known here   name, birth and sex, from our own registry by identifier (ITI-47), each time; whom it does not know by it,
              or no more since a merge, nobody is asked about
 Asked        the community, with them; with our identifier, too, where ``send_patient_id`` allows it
-Believed     an answer of AA with patients whose custodian is the community that was asked: ids are good for the home
-             they come with, and that home is asked as its own row of the settings says. Whoever is told with another
-             birth or sex than ours, as far as both are known, is somebody else: then nothing of the answer is used
+Believed     an answer of AA to this very question, with patients whose custodian is the community that was asked: ids
+             are good for the home they come with, and that home is asked as its own row of the settings says. Whoever
+             is told with another birth or sex than ours, as far as both are known, is somebody else: then nothing of
+             the answer is used. Nobody is whom no patient was told of; who was told and cannot be used is no nobody
 Remembered   as long as CorrelationTimeToLive says, at most ``max_remember_s``; without it ``remember_s``; that nobody
              was found ``remember_nobody_s``; what failed is asked again. It is the answer to what the community was
              told: once something else is known here of the patient, it is asked anew
@@ -34,7 +35,7 @@ from ihe.errors import plain_codes
 from ihe.hl7v2 import Demographics, Identifier
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_patient_answer
 from ihe.hl7v3_parts import time_of
-from ihe.hl7v3_query import PatientParameters, parameters_of
+from ihe.hl7v3_query import PatientParameters, PatientQuery, parameters_of
 from ihe.transactions import ITI_55
 from wire.client import NotSent, OutcomeUnknown, PeerFault
 
@@ -64,8 +65,8 @@ class Unknown(Exception):  # noqa: N818 - says what happened
         self.reason = reason
 
 
-class _TooMany(Exception):  # noqa: N818 - says what happened
-    """An answer with more patients than anybody reads; a failure of the community, which its breaker counts."""
+class _Nonsense(Exception):  # noqa: N818 - says what happened
+    """An answer that is not read any further; a failure of the community, which its breaker counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ class Discovery:
             raise Unknown("the settings name no discovery_url for this community")
         if deadline <= time.monotonic():  # no fault of the community, which its breaker would count
             raise Unknown("no time was left to ask who the patient is there (ITI-55)")
-        body, query = new_query(
+        question = new_query(
             parameters,
             device=self._oid,
             to=home.removeprefix("urn:oid:"),
@@ -202,11 +203,11 @@ class Discovery:
         def put_on_record(outcome: Outcome, reason: str | None = None) -> None:
             # Who asks names no patient in this record (ITI TF-2: 3.55.5.1.1); the ITI-47 before it does.
             parties = self._records.sent(url)
-            record = record_of(self._records, parties, ITI_55, query, None, outcome, reason, home)
+            record = record_of(self._records, parties, ITI_55, question[1], None, outcome, reason, home)
             self._store.record_alone([record])
 
         try:
-            answer, headers = self._call(community, url, body, deadline, security)
+            answer, headers = self._call(community, url, question, deadline, security)
         except Open as error:
             raise Unknown(str(error)) from error
         except PeerFault as error:
@@ -216,10 +217,10 @@ class Discovery:
             _log.warning("community %s gave no answer to ITI-55 that can be used: %s", home, type(error).__name__)
             put_on_record(Outcome.MAJOR_FAILURE, type(error).__name__)
             raise Unknown(f"who the patient is there (ITI-55): {error}") from error
-        except _TooMany as error:
-            _log.warning("community %s answered ITI-55 with more than %d patients: not read", home, MOST_TOLD)
-            put_on_record(Outcome.MAJOR_FAILURE, "too many patients")
-            raise Unknown(f"it told of more than {MOST_TOLD} patients (ITI-55)") from error
+        except _Nonsense as error:
+            _log.warning("community %s gave an answer to ITI-55 that is not used: %s", home, error)
+            put_on_record(Outcome.MAJOR_FAILURE, str(error))
+            raise Unknown(f"{error} (ITI-55)") from error
         if answer.refused:
             put_on_record(Outcome.SERIOUS_FAILURE, _codes(answer.reasons) or "AE")
         else:
@@ -227,9 +228,10 @@ class Discovery:
         return answer, headers
 
     def _call(
-        self, community: Community, url: str, body: bytes, deadline: float, security: bytes
+        self, community: Community, url: str, question: tuple[bytes, PatientQuery], deadline: float, security: bytes
     ) -> tuple[PatientAnswer, tuple[Any, ...]]:
-        """Raises Open, _TooMany, and what SoapClient.call raises."""
+        """``question`` as of ``new_query``. Raises Open, _Nonsense, and what SoapClient.call raises."""
+        body, query = question
         with (
             self._communities.guard(community),
             self._communities.client(community).call(
@@ -244,7 +246,9 @@ class Discovery:
         ):
             answer = read_patient_answer(answered.body, MOST_TOLD + 1)
             if len(answer.patients) > MOST_TOLD:
-                raise _TooMany
+                raise _Nonsense(f"it told of more than {MOST_TOLD} patients")
+            if not answer.is_to(query):
+                raise _Nonsense("it answered another question than it was asked")
             return answer, answered.headers
 
 
@@ -293,7 +297,11 @@ def judge(
         raise Unknown("it found nobody (NF), and told of a patient nevertheless (ITI-55)")
     if answer.wanted and not answer.patients:
         raise Unknown(f"it wants to know more of the patient than is known here (ITI-55): {_codes(answer.wanted)}")
+    if answer.reasons and not answer.patients:
+        raise Unknown(f"it could not say who the patient is there (ITI-55): {_codes(answer.reasons) or 'no reason'}")
     believed = {cx_of(one.identifiers[0]): one for one in _believed(answer, home)}
+    if answer.patients and not believed:
+        raise Unknown("it found a patient, but with no identifier that it could be asked with (ITI-55)")
     if not all(_fits(one.demographics, known) for one in believed.values()):
         raise Unknown("it found a patient of another birth or sex (ITI-55)")
     ids = tuple(believed)

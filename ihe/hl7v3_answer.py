@@ -96,8 +96,8 @@ class FoundPatient:
 class PatientAnswer:
     """An answer as its receiver reads it: ``acknowledgement`` AA, AE or AR; words of ``details`` are bounded.
 
-    ``wanted`` are codes of attributes the responder wants too, ``reasons`` codes why it did not answer; ``total`` is
-    how many match, where that is told.
+    ``target`` is the id of the message that is answered. ``wanted`` are codes of attributes the responder wants too,
+    ``reasons`` codes why it did not answer; ``total`` is how many match, where that is told.
     """
 
     acknowledgement: str | None = None
@@ -109,11 +109,21 @@ class PatientAnswer:
     reasons: tuple[str, ...] = ()
     total: int | None = None
     details: tuple[Detail, ...] = ()
+    target: InstanceIdentifier | None = None
+
+    def is_to(self, query: PatientQuery) -> bool:
+        """Whether nothing in it says that it answers another message, or another query, than this one."""
+        return _same(self.target, query.message_id) and _same(self.query_id, query.query_id)
 
     @property
     def refused(self) -> bool:
         """Whether it answers nothing: no AA, or AE where the answer stands."""
         return self.acknowledgement != AckCode.ACCEPT or self.code == ResponseCode.ERROR
+
+
+def _same(told: InstanceIdentifier | None, asked: InstanceIdentifier | None) -> bool:
+    """A UUID is the same in capitals; one that is not told contradicts nothing."""
+    return told is None or asked is None or str(told).lower() == str(asked).lower()
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -133,6 +143,7 @@ def read_patient_answer(body: Any, most: int | None = None) -> PatientAnswer:
         reasons=_codes(issues, "mitigatedBy/detectedIssueManagement/code"),
         total=_number(body.find(path("controlActProcess/queryAck/resultTotalQuantity"), NS)),
         details=tuple(map(_detail, body.findall(path("acknowledgement/acknowledgementDetail"), NS))),
+        target=instance_of(body.find(path("acknowledgement/targetMessage/id"), NS)),
     )
 
 

@@ -19,7 +19,7 @@ from gateway.store.protocol import StoreUnavailable
 from gateway.store.tables import correlation
 from ihe.hl7v2 import Demographics, Identifier
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, Reason, ResponseCode, print_patient_answer
-from ihe.hl7v3_parts import Detail
+from ihe.hl7v3_parts import Detail, InstanceIdentifier
 from ihe.hl7v3_query import PatientQuery, read_patient_query
 from ihe.named import query_named
 from ihe.vocabulary import SOAP12
@@ -43,14 +43,14 @@ def patient(extension="Q7", home=THERE, root=THEIRS, **told):
     return FoundPatient((Identifier(extension, None, root, "ISO"),), Demographics(**told), home=bare, match=90)
 
 
-def answering(told, *, time_to_live=None, seen=None, before=None):
-    """A play of a responding gateway that gives this answer to each query."""
+def answering(told, *, time_to_live=None, seen=None, before=None, to=PatientQuery("x")):  # noqa: B008 - frozen
+    """A play of a responding gateway that gives this answer to each query, which it says was ``to``."""
 
     def play(connection, _ended):
         request = request_of(connection)
         if before is not None:
             before()
-        body = print_patient_answer(PatientQuery("x"), message_id="1.2", time="20261122", **told)
+        body = print_patient_answer(to, message_id="1.2", time="20261122", **told)
         message = message_for(request, body)
         if time_to_live is not None:
             message = message.replace(b"</s:Header>", TTL.format(time_to_live).encode() + b"</s:Header>")
@@ -224,9 +224,45 @@ def test_a_patient_without_a_custodian_is_of_whom_was_asked(asking):
     assert asking(answering({"code": ResponseCode.OK, "patients": [patient(home=None)]})).at(P1) == (cx(),)
 
 
-@pytest.mark.parametrize("root", ["HOSPITAL", "0b5ef8a4-6a19-4f4e-8a51-3c8d4b1e2f00"])
-def test_an_identifier_that_no_query_could_name_is_dropped(asking, root):
-    assert asking(answering({"code": ResponseCode.OK, "patients": [patient(root=root)]})).at(P1) == ()
+USELESS = {
+    "no OID": patient(root="HOSPITAL"),
+    "a UUID": patient(root="0b5ef8a4-6a19-4f4e-8a51-3c8d4b1e2f00"),
+    "of another community": patient(home=f"urn:oid:{OTHER_HOME}"),
+    "no identifier": FoundPatient(()),
+    "blank": patient("  "),
+    "too long": patient("7" * 257),
+}
+
+
+@pytest.mark.parametrize("case", USELESS)
+def test_a_patient_who_cannot_be_asked_about_is_no_nobody_and_not_remembered(asking, case):
+    seen = []
+    found = {"code": ResponseCode.OK, "patients": [USELESS[case]]}
+    it = asking(answering(found, time_to_live="PT1H", seen=seen), settings={"remember_s": 60})
+    for _ in range(2):
+        assert why(it) == "it found a patient, but with no identifier that it could be asked with (ITI-55)"
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("code", [ResponseCode.OK, ResponseCode.NOT_FOUND])
+def test_a_reason_for_telling_nobody_is_no_nobody_and_not_remembered(asking, code):
+    seen = []
+    it = asking(answering({"code": code, "reason": "InsufficientRights"}, seen=seen))
+    for _ in range(2):
+        assert why(it) == "it could not say who the patient is there (ITI-55): InsufficientRights"
+    assert len(seen) == 2
+
+
+ANOTHER = InstanceIdentifier("1.2.3", "another")
+
+
+@pytest.mark.parametrize("to", [{"message_id": ANOTHER}, {"query_id": ANOTHER}], ids=["message", "query"])
+@pytest.mark.parametrize("told", [{"code": ResponseCode.OK, "patients": [patient()]}, NOBODY], ids=["one", "nobody"])
+def test_the_answer_to_another_question_is_a_failure_of_the_community(asking, to, told):
+    it = asking(answering(told, to=PatientQuery("x", **to)), settings={"breaker_failures": 1})
+    assert why(it) == "it answered another question than it was asked (ITI-55)"
+    assert [one[:2] for one in it.records()] == [("ITI-47", 0), ("ITI-55", 12)]
+    assert "failed 1 times" in why(it)
 
 
 OTHERS = {

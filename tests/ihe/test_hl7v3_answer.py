@@ -64,7 +64,29 @@ def test_each_case_is_written_and_read_again(case):
         (str(told["reason"]),) if "reason" in told else (),
         told.get("total", len(told.get("patients", ()))),
         tuple(told.get("details", ())),
+        InstanceIdentifier("1.2.42.7", "Q1"),
     )
+
+
+LOWER = InstanceIdentifier("0b5ef8a4-6a19-4f4e-8a51-3c8d4b1e2f00")
+UPPER = InstanceIdentifier("0B5EF8A4-6A19-4F4E-8A51-3C8D4B1E2F00")
+
+
+@pytest.mark.parametrize(
+    ("target", "query_id", "is_to"),
+    [
+        (LOWER, LOWER, True),
+        (UPPER, UPPER, True),
+        (None, LOWER, True),
+        (LOWER, None, True),
+        (None, None, True),
+        (InstanceIdentifier("1.2"), LOWER, False),
+        (LOWER, InstanceIdentifier(LOWER.root, "7"), False),
+    ],
+)
+def test_which_question_it_is_an_answer_to(target, query_id, is_to):
+    asked = PatientQuery("X", message_id=LOWER, query_id=LOWER)
+    assert PatientAnswer(target=target, query_id=query_id).is_to(asked) is is_to
 
 
 def test_the_query_is_repeated_and_its_sender_is_the_receiver():
@@ -129,6 +151,7 @@ def test_what_others_may_write(inner, wanted):
 
 READ = (
     "acknowledgement/typeCode",
+    "acknowledgement/targetMessage/id",
     "acknowledgement/acknowledgementDetail/code",
     "controlActProcess/queryAck/queryResponseCode",
     "controlActProcess/subject/registrationEvent/subject1/patient/id",
