@@ -1,14 +1,16 @@
 """ITI-55 Cross Gateway Patient Discovery, Responding Gateway side (ITI TF-2: 3.55), from this community's registry.
 
 Request  PRPA_IN201305UV02, to be answered at once
+         sex F, M, UN or O; one that says that it is not known (U, UNK) is not asked for. Birth: HL7 TS
 Asked    ITI-47 of the registry: by the identifiers first, all alternatives, since an asker also tells those of its own
-         community, which nobody here knows; where none is known, by name, birth and sex
+         community, which nobody here knows; where none is known, by name, birth and sex. One that is known here stands
+         for its patient: where birth or sex contradict it, nobody is meant, and nobody is looked for by name
 Reply    PRPA_IN201306UV02 (ITI TF-2: 3.55.4.2.2.4)
          AA OK   as many patients as ``max_discovered`` allows, each with our home as custodian and match 100
          AA OK   no patient, but LivingSubjectAdministrativeGenderRequested: several match, and a sex would part them
          AA NF   nobody, or several that nothing we know of would part
          AE AE   ResponderBusy (records cannot be kept now), AnswerNotAvailable (too little asked, not permitted, not in
-                 form, the registry silent or of another mind), InternalError
+                 form, a birth or sex that cannot be read, the registry silent or of another mind), InternalError
 Deferred responsePriorityCode D, or its own action: AE with NS250; the latter in MCCI_IN000002UV01
 Header   xcpd:CorrelationTimeToLive with a patient, by ``time_to_live_s``
 """
@@ -32,8 +34,17 @@ from ihe.durations import print_duration
 from ihe.hl7v2 import AckCode, ErrorCode, Problem
 from ihe.hl7v3 import accept_acknowledgement
 from ihe.hl7v3_answer import FoundPatient, PatientAnswer, Reason, ResponseCode, print_patient_answer
-from ihe.hl7v3_parts import Detail, details_of, schema_problems
-from ihe.hl7v3_query import DEFERRED, PatientParameters, PatientQuery, problem_of, read_patient_query
+from ihe.hl7v3_parts import Detail, details_of, schema_problems, time_of
+from ihe.hl7v3_query import (
+    BIRTH,
+    DEFERRED,
+    GENDER,
+    PARAMETERS,
+    PatientParameters,
+    PatientQuery,
+    problem_of,
+    read_patient_query,
+)
 from ihe.transactions import ITI_55, ITI_55_DEFERRED
 from wire.messages import Reply, Request
 
@@ -42,6 +53,10 @@ __all__ = ["DISCOVERIES", "answer", "failed"]
 DISCOVERIES: Final = (ITI_55, ITI_55_DEFERRED)
 STRICT_MATCH: Final = 100
 GENDER_WANTED: Final = "LivingSubjectAdministrativeGenderRequested"
+SEXES: Final = frozenset({"F", "M", "O"})
+"""Of HL7 table 0001, as a query is read; others cannot be asked for."""
+UNKNOWN_SEXES: Final = frozenset({"U", "UNK", "NI", "NAV", "ASKU", "NASK"})
+"""Table 0001, and the null flavours that are written as a code now and then."""
 NOT_DEFERRED: Final = Detail(
     "NS250",
     "queries are answered at once here: send responsePriorityCode I and the action of an immediate query",
@@ -91,8 +106,7 @@ def answer(room: Room, request: Request) -> Reply:
     asked = _read(room, request)
     try:
         _admit(asked)
-        found, by_name = _ask(asked)
-        sexless = by_name and not asked.query.parameters.sexes
+        found, sexless = _ask(asked)
         verdict = judge(found, room.settings.max_discovered, sexless=sexless)
     except Refused as refused:
         verdict = Verdict(ResponseCode.ERROR, reason=refused.reason, details=refused.details)
@@ -133,21 +147,45 @@ def _admit(asked: _Discovery) -> None:
     if asked.request.transaction is ITI_55_DEFERRED or query.priority == DEFERRED:
         raise Refused(Reason.NOT_AVAILABLE, (NOT_DEFERRED,))
     problems, lacking = schema_problems(asked.request.body), problem_of(query)
-    problems += [] if lacking is None else [lacking]
+    problems += _unreadable(query) if lacking is None else [lacking]
     if problems:
         raise Refused(Reason.NOT_AVAILABLE, details_of(problems))
 
 
+def _unreadable(query: PatientQuery) -> list[Problem]:
+    """What would have to be left out of the question to our registry: then others would be found than are meant."""
+    births, sexes = query.parameters.births, _sexes(query)
+    wrong = []
+    if not all(map(time_of, births)):
+        wrong.append((BIRTH, "a birth is written as HL7 has it, YYYYMMDD"))
+    if not all(one in SEXES for one in sexes):
+        wrong.append((GENDER, "a sex is F, M or UN; UNK, or no value, where it is not known"))
+    return [
+        Problem(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, text, f"/{query.name}/{PARAMETERS}/{place}")
+        for place, text in wrong
+    ]
+
+
+def _sexes(query: PatientQuery) -> tuple[str, ...]:
+    """Those asked for, in capitals; that none is known is nothing to ask for."""
+    told = (one.upper() for one in query.parameters.sexes)
+    return tuple(one for one in told if one not in UNKNOWN_SEXES)
+
+
 def _ask(asked: _Discovery) -> tuple[PatientAnswer, bool]:
-    """By identifiers, then by name; with whether it was by name. Raises Refused where the registry does not answer."""
-    given = asked.query.parameters
-    particulars = replace(given, identifiers=(), scopes=(), others=())
+    """By identifiers, then by name; with whether a sex might be asked for, too. Raises Refused without an answer."""
+    given, sexes = asked.query.parameters, _sexes(asked.query)
+    by_name = PatientParameters(names=given.names, births=given.births, sexes=sexes)
     ids = tuple(one for alternatives in given.identifiers for one in alternatives)
     if ids:
-        found = _ask_registry(asked, PatientParameters((ids,), births=given.births, sexes=given.sexes))
+        found = _ask_registry(asked, PatientParameters((ids,)))
+        if found.patients and (given.births or sexes):
+            # The registry compares: it has the birth as it was told, which an answer may not be able to write.
+            found = _ask_registry(asked, PatientParameters((ids,), births=given.births, sexes=sexes))
+            return found, False
         if found.patients or found.code == ResponseCode.ERROR or not (given.names and given.births):
             return found, False
-    return _ask_registry(asked, particulars), True
+    return _ask_registry(asked, by_name), not sexes
 
 
 def _ask_registry(asked: _Discovery, parameters: PatientParameters) -> PatientAnswer:

@@ -150,7 +150,7 @@ def demographics_of(person: Any) -> Demographics:
 def sex_of(element: Any) -> str | None:
     """A code of AdministrativeGender in the words of table 0001."""
     code = word(element, "code")
-    return _cut(_SEX.get(code, code)) if code is not None else None
+    return _cut(_SEX.get(code.upper(), code)) if code is not None else None
 
 
 def time_of(text: str | None) -> str | None:

@@ -261,7 +261,7 @@ def _performer(authority: str | None) -> str:
 
 def _printed_parameters(asked: PatientParameters) -> Iterator[str]:
     """In the order of the schema; what is no time and no sex of HL7's is left out."""
-    sexes = ({"O": "UN"}.get(one, one) for one in asked.sexes)
+    sexes = ({"O": "UN"}.get(one.upper(), one.upper()) for one in asked.sexes)
     births = filter(None, map(time_of, asked.births))
     yield _parameter(GENDER, (f'<value code="{one}"/>' for one in sexes if one in {"F", "M", "UN"}))
     yield _parameter(BIRTH, (f'<value value="{one}"/>' for one in births))

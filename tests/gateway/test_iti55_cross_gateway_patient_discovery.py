@@ -33,6 +33,7 @@ def served(tmp_path_factory):
         it.registry.know("M1", family="Meier")
         it.registry.know("M2", family="Meier", sex="M")
         it.registry.know("S1", "S2", family="Schmidt")
+        it.registry.know("R1", family="Rossi", birth="19850505")
         it.registry.know("W1", "W2", "W3", "W4", family="Weber")
         yield it
 
@@ -54,6 +55,20 @@ CASES = {
     "by both identifiers": (by_id("X7", root=THEIRS) + by_id("P1", root=OURS), ["P1"]),
     "by an identifier of the asker alone": (by_id("X7", root=THEIRS), []),
     "by our identifier, but born another day": (by_birth("19710101") + by_id("P1", root=OURS), []),
+    "by our identifier, but of another sex": (by_sex("M") + by_id("P1", root=OURS), []),
+    "by our identifier, but with birth and name of another": (
+        by_birth("19850505") + by_id("P1", root=OURS) + by_name("Rossi"),
+        [],
+    ),
+    "by our identifier, but with sex and name of another": (
+        by_sex("M") + by_birth() + by_id("P1", root=OURS) + by_name("Meier"),
+        [],
+    ),
+    "by our identifier and what fits it": (by_sex() + by_birth("1970") + by_id("P1", root=OURS), ["P1"]),
+    "another sex in a small letter": (by_sex("m") + by_birth() + by_name(), []),
+    "the sex in a small letter": (by_sex("f") + by_birth() + by_name(), ["P1"]),
+    "one of two, by a small letter": (by_sex("m") + by_birth() + by_name("Meier"), ["M2"]),
+    "a sex that is not known": (by_sex("UNK") + by_birth() + by_name(), ["P1"]),
     "nobody": (by_birth() + by_name("Nobody"), []),
     "one of two, by sex": (by_sex("M") + by_birth() + by_name("Meier"), ["M2"]),
     "two of one sex": (by_birth() + by_name("Schmidt"), []),
@@ -72,9 +87,10 @@ def test_who_is_found(here, case):
         assert found.identifiers[0].universal_id == OURS
 
 
+@pytest.mark.parametrize("sex", ["", by_sex("UNK"), by_sex("u")], ids=["none", "UNK", "u"])
 @pytest.mark.parametrize("family", ["Meier", "Weber"])
-def test_a_sex_that_would_part_several_is_asked_for(here, family):
-    answer, got = discover(here.responding, by_birth() + by_name(family))
+def test_a_sex_that_would_part_several_is_asked_for(here, family, sex):
+    answer, got = discover(here.responding, sex + by_birth() + by_name(family))
     assert (answer.acknowledgement, answer.code, answer.patients) == ("AA", "OK", ())
     assert answer.wanted == ("LivingSubjectAdministrativeGenderRequested",)
     assert got.find(".//{*}actOrderRequired/{*}code").get("codeSystem") == "1.3.6.1.4.1.19376.1.2.27.1"
@@ -140,6 +156,11 @@ REFUSED = {
     "another interaction": ({"interaction": "PRPA_IN201309UV02"}, ["201"]),
     "too long an id": ({"message_id": f'<id root="{"1" * 999}"/>'}, ["102"]),
     "too many ids": ({"parameters": by_id(*map(str, range(60)))}, ["102"]),
+    "no such sex": ({"parameters": by_sex("1") + by_birth() + by_name()}, ["102"]),
+    "no time": ({"parameters": by_birth("1970-01-01") + by_name()}, ["102"]),
+    "no time, with an identifier": ({"parameters": by_birth("1990-05-05") + by_id("P1", root=OURS)}, ["102"]),
+    "one time of two": ({"parameters": by_birth("19700101", "01.01.1970") + by_name()}, ["102"]),
+    "neither": ({"parameters": by_sex("W") + by_birth("x") + by_id("P1", root=OURS)}, ["102", "102"]),
     "too long": ({"parameters": DEMOGRAPHICS.replace("Müller", "x" * 300_000)}, ["102"]),
     "deferred": ({"priority": "D"}, ["NS250"]),
 }
@@ -154,6 +175,14 @@ def test_what_cannot_be_answered_is_refused_and_on_record(here, case):
     assert [detail.code for detail in answer.details] == codes
     told = [one for one in here.records() if one[0] == "ITI-55"]
     assert told == [("ITI-55", 8, "answered", HERE, [])]
+
+
+def test_where_it_cannot_be_read_is_told(here):
+    answer, _ = send(here.responding, query(by_sex("W") + by_birth("1.1.1970") + by_name()), strict=False)
+    place = "/PRPA_IN201305UV02/controlActProcess/queryByParameter/parameterList/"
+    wanted = [f"{place}livingSubjectBirthTime", f"{place}livingSubjectAdministrativeGender"]
+    assert [detail.location for detail in answer.details] == wanted
+    assert [one[0] for one in here.records()] == ["ITI-55"]  # the registry was not asked
 
 
 def test_a_deferred_query_is_refused_by_an_acknowledgement(here):

@@ -87,6 +87,10 @@ def test_parameters_that_say_nothing(parameters):
     assert read(parameters).parameters == PatientParameters()
 
 
+def test_undifferentiated_in_small_letters_is_other():
+    assert read(by_sex("un")).parameters.sexes == ("O",)
+
+
 def test_a_message_without_a_query():
     found = read(queries=0)
     assert (found.queries, found.query_id, found.text) == (0, None, b"")
@@ -165,6 +169,12 @@ def test_what_is_written_is_right_and_read_again(more):
 def test_what_is_no_time_or_no_sex_is_not_asked_for():
     odd = parameters_of(Demographics("A", None, "1970-01-01", "X"))
     assert read_patient_query(printed(parameters=odd)).parameters == PatientParameters(names=(PatientName("A", None),))
+
+
+@pytest.mark.parametrize(("told", "asked"), [("f", "F"), ("m", "M"), ("o", "O"), ("u", None)])
+def test_a_sex_in_small_letters_is_one(told, asked):
+    found = read_patient_query(printed(parameters=parameters_of(Demographics("A", None, None, told))))
+    assert found.parameters.sexes == ((asked,) if asked else ())
 
 
 def test_what_is_not_known_is_not_asked_for():
