@@ -9,7 +9,9 @@ Believed     an answer of AA to this very question, with patients whose custodia
              the answer is used. Nobody is whom no patient was told of; who was told and cannot be used is no nobody
 Remembered   as long as CorrelationTimeToLive says, at most ``max_remember_s``; without it ``remember_s``; that nobody
              was found ``remember_nobody_s``; what failed is asked again. It is the answer to what the community was
-             told: once something else is known here of the patient, it is asked anew
+             told: once something else is known here of the patient, it is asked anew. Who somebody is holds for every
+             asker; that nobody was found, for the wsse:Security header it was told to: others may see more
+Shared       what is asked at the same moment with the same header is asked once
 Records      ITI-47 and ITI-55 as consumer, before anything of the answers is used
 """
 
@@ -47,7 +49,7 @@ MOST_TOLD: Final = 100
 """Patients in an answer that is read at all; each of them costs a look."""
 LONGEST_ID: Final = 256
 DIGEST: Final = 16
-"""Hexadecimal digits of the digest of what was told."""
+"""Hexadecimal digits of the digests of what was told, and of who asked."""
 MICROSECONDS: Final = 1_000_000
 _SEXES: Final = frozenset({"F", "M", "O"})
 """What we tell a community; the others of table 0001 have no code there that could come back."""
@@ -111,35 +113,38 @@ class Discovery:
             if known is None:
                 return ()
             told = _parameters(known, patient, community)
-            key = (community.home_community_id, _subject(patient, told))
-            found = self._still_good(key)
+            home, subject = community.home_community_id, _subject(patient, told)
+            found = self._still_good(home, subject, security)
             if found is not None:
                 return found
 
             def ask() -> Discovered:
                 answered = self._answered(community, told, patient, deadline, security)
-                return self._keep(key, judge(*answered, known, community, self._settings))
+                return self._keep(home, subject, security, judge(*answered, known, community, self._settings))
 
-            return self._asked.ask(key, ask, deadline).ids
+            # Of another asker's question neither the answer nor the refusal is this one's: the header may decide it.
+            return self._asked.ask((home, subject, security), ask, deadline).ids
         except TimeoutError:
             raise Unknown("no answer in time to who the patient is there (ITI-55)") from None
         except StoreUnavailable as error:
             raise Unknown("the gateway's database does not answer") from error
 
-    def _still_good(self, key: tuple[str, str]) -> tuple[str, ...] | None:
+    def _still_good(self, home: str, subject: str, security: bytes) -> tuple[str, ...] | None:
         """What is remembered, as far as it would be taken and kept by the settings as they are now."""
-        now = _now()
-        known = self._store.remembered(*key, now)
-        if known is None or (len(known.found) > 1 and self._settings.several == "refuse"):
-            return None
-        longest = self._settings.max_remember_s if known.found else self._settings.remember_nobody_s
-        return known.found if known.expires_at <= now + int(longest * MICROSECONDS) else None
+        now, nobody_s = _now(), self._settings.remember_nobody_s
+        known = self._store.remembered(home, subject, now)
+        if known is not None and known.found and (len(known.found) == 1 or self._settings.several != "refuse"):
+            longest = now + int(self._settings.max_remember_s * MICROSECONDS)
+            return known.found if known.expires_at <= longest else None
+        nobody = self._store.remembered(home, _nobody(subject, security), now) if nobody_s > 0 else None
+        return () if nobody is not None and nobody.expires_at <= now + int(nobody_s * MICROSECONDS) else None
 
-    def _keep(self, key: tuple[str, str], found: Discovered) -> Discovered:
+    def _keep(self, home: str, subject: str, security: bytes, found: Discovered) -> Discovered:
         seconds = _kept_for(found, self._settings)
         if seconds > 0:
             now = _now()
-            self._store.remember(*key, found.ids, now, now + int(seconds * MICROSECONDS))
+            kept_as = subject if found.ids else _nobody(subject, security)
+            self._store.remember(home, kept_as, found.ids, now, now + int(seconds * MICROSECONDS))
         return found
 
     def ask(self, community: Community, patient: Identifier, deadline: float, security: bytes = b"") -> Discovered:
@@ -158,7 +163,8 @@ class Discovery:
         # Asked for all communities that wait for it, not for the most impatient of them alone.
         until = time.monotonic() + self._settings.deadline_s
         try:
-            return self._people.ask(cx_of(patient), lambda: self._person(patient, until, security), deadline)
+            person = (cx_of(patient), security)
+            return self._people.ask(person, lambda: self._person(patient, until, security), deadline)
         except TimeoutError:
             raise Unknown("the registry of this community gave no answer in time") from None
 
@@ -268,6 +274,11 @@ def _subject(patient: Identifier, told: PatientParameters) -> str:
     cx = cx_of(patient)
     # With the identifier in it, the same person's digests under two of them do not show that they are one.
     return f"{cx} {hashlib.sha256(repr((cx, told)).encode()).hexdigest()[:DIGEST]}"
+
+
+def _nobody(subject: str, security: bytes) -> str:
+    """What it is remembered for that nobody was found: the subject, and a digest of the header that was shown."""
+    return f"{subject} {hashlib.sha256(subject.encode() + security).hexdigest()[:DIGEST]}"
 
 
 def _kept_for(found: Discovered, settings: GatewaySettings) -> float:

@@ -27,7 +27,8 @@ class GatewayStore(Protocol):
     def remembered(self, community: str, patient: str, now: int) -> Remembered | None:
         """What is kept of a patient of ours there; ``None``: nothing that still holds.
 
-        ``community`` is its home, ``patient`` names ours and what was told of him, ``now`` is microseconds since 1970.
+        ``community`` is its home, ``patient`` names ours, what was told of him, and where nobody was found who asked;
+        ``now`` is microseconds since 1970.
         """
         ...
 

@@ -13,7 +13,8 @@ metadata: Final = MetaData(info={"room": "gateway", "version": 2})
 outbox: Final = outbox_table(metadata)
 
 # What a community answered about a patient of ours (ITI-55): identifiers there, one a line, none: it does not know him.
-# ``patient`` is our identifier (CX), a blank, and a digest of what the community was told of him.
+# ``patient`` is our identifier (CX), a blank, and a digest of what the community was told of him; where it knows nobody
+# a blank more, and a digest of the security header it told that to.
 correlation: Final = Table(
     "correlation",
     metadata,

@@ -44,13 +44,15 @@ def patient(extension="Q7", home=THERE, root=THEIRS, **told):
 
 
 def answering(told, *, time_to_live=None, seen=None, before=None, to=PatientQuery("x")):  # noqa: B008 - frozen
-    """A play of a responding gateway that gives this answer to each query, which it says was ``to``."""
+    """A play of a responding gateway that gives this answer to each query, which it says was ``to``; ``told`` may depend on it."""
 
     def play(connection, _ended):
         request = request_of(connection)
         if before is not None:
             before()
-        body = print_patient_answer(to, message_id="1.2", time="20261122", **told)
+        body = print_patient_answer(
+            to, message_id="1.2", time="20261122", **(told(request) if callable(told) else told)
+        )
         message = message_for(request, body)
         if time_to_live is not None:
             message = message.replace(b"</s:Header>", TTL.format(time_to_live).encode() + b"</s:Header>")
@@ -513,12 +515,78 @@ def test_many_who_ask_at_once_ask_once(asking):
     with ThreadPoolExecutor(6) as pool:
         found = [pool.submit(it.at, P1) for _ in range(6)]
         until = time.monotonic() + 60
-        while not any(len(one._condition._waiters) == 5 for one in list(asked._asked.values())):
+        while not any(len(one.told._condition._waiters) == 5 for one in list(asked._asked.values())):
             assert time.monotonic() < until
             time.sleep(0.01)
         waiting.release()
         assert [one.result() for one in found] == [(cx(),)] * 6
     assert len(seen) == 1
+
+
+def header(who):
+    return SECURITY.replace(" b ", who).encode()
+
+
+def test_who_asks_at_the_same_moment_with_another_header_asks_for_itself(asking):
+    """The student's refusal comes only once the doctor's question is there."""
+    doctor_asked = threading.Event()
+
+    def told(request):
+        if b"doctor" in request:
+            doctor_asked.set()
+            return {"code": ResponseCode.OK, "patients": [patient()]}
+        assert doctor_asked.wait(10)
+        return {"code": ResponseCode.ERROR, "reason": "InsufficientRights"}
+
+    seen = []
+    it = asking(answering(told, seen=seen))
+    with ThreadPoolExecutor(2) as pool:
+        student = pool.submit(it.at, P1, security=header("student"))
+        until = time.monotonic() + 60
+        while not it.room.patients._discovery._asked._asked:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert it.at(P1, security=header("doctor")) == (cx(),)
+        with pytest.raises(Unknown, match="InsufficientRights"):
+            student.result()
+    assert len(seen) == 2
+
+
+def test_that_nobody_was_found_is_remembered_for_who_was_told(asking):
+    seen = []
+
+    def told(request):
+        return {"code": ResponseCode.OK, "patients": [patient()]} if b"doctor" in request else NOBODY
+
+    it = asking(answering(told, time_to_live="PT1H", seen=seen))
+    assert it.at(P1) == it.at(P1) == ()
+    assert it.at(P1, security=header("student")) == it.at(P1, security=header("student")) == ()
+    assert len(seen) == 2
+    # Who somebody is there is the same for all; whether its documents are shown is asked with the header of each.
+    assert it.at(P1, security=header("doctor")) == it.at(P1, security=header("student")) == it.at(P1) == (cx(),)
+    assert len(seen) == 3
+
+
+def test_who_asks_later_does_not_fail_with_the_time_of_who_asked_before(asking):
+    """The first question is never answered."""
+    ended, questions = threading.Event(), iter(range(9))
+
+    def told(_request):
+        if next(questions) == 0:
+            ended.wait(60)
+        return {"code": ResponseCode.OK, "patients": [patient()]}
+
+    it = asking(answering(told))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(it.at, P1, seconds=2)
+        until = time.monotonic() + 60
+        while not it.room.patients._discovery._asked._asked:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert it.at(P1) == (cx(),)
+        ended.set()
+        with pytest.raises(Unknown):
+            first.result()
 
 
 # ------------------------------------------------------------------------------------------ what a consumer sees

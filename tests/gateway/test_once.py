@@ -33,7 +33,7 @@ def all_at_once(once, work, count=6):
         assert inside.wait(FAR)
         others = [pool.submit(one, number) for number in range(1, count)]
         until = time.monotonic() + FAR
-        while len(once._asked["key"]._condition._waiters) < count - 1:
+        while len(once._asked["key"].told._condition._waiters) < count - 1:
             assert time.monotonic() < until
             time.sleep(0.01)
         go.set()
@@ -70,3 +70,31 @@ def test_who_waits_too_long_is_told():
             once.ask("key", slow, time.monotonic())
         go.set()
         first.result()
+
+
+@pytest.mark.parametrize(("more_time_s", "wanted"), [(FAR, "mine"), (0, "no time")], ids=["more", "no more"])
+def test_who_has_more_time_than_the_one_that_ran_out_of_it_asks_for_itself(more_time_s, wanted):
+    """The first gives up with its time at an end while the second waits for it."""
+    once, inside, go = OnceAtATime(), threading.Event(), threading.Event()
+    deadline = time.monotonic()
+
+    def runs_out():
+        inside.set()
+        assert go.wait(FAR)
+        raise ValueError("no time")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(once.ask, "key", runs_out, deadline if more_time_s else deadline + 2 * FAR)
+        assert inside.wait(FAR)
+        second = pool.submit(once.ask, "key", lambda: "mine", time.monotonic() + FAR)
+        until = time.monotonic() + FAR
+        while not once._asked["key"].told._condition._waiters:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        go.set()
+        for one, told in ((first, "no time"), (second, wanted)):
+            if told == "mine":
+                assert one.result() == "mine"
+            else:
+                with pytest.raises(ValueError, match=told):
+                    one.result()
