@@ -12,7 +12,7 @@ from gateway.breaker import Breaker, Open
 from gateway.settings import Community, GatewaySettings
 from ihe.datatypes import normalise_oid_urn
 from ihe.errors import FaultCode
-from wire.client import NotTried, PeerFault, SoapClient
+from wire.client import NotSent, NotTried, OutcomeUnknown, PeerFault, SoapClient
 from wire.handshake import HandshakeFailed
 from wire.settings import TlsSettings
 
@@ -21,8 +21,14 @@ __all__ = ["Communities", "Open"]
 CALLS: Final = Counter("dossier_community_calls", "Calls to the gateways of communities", ["community", "result"])
 """``result``: answered, fault (SOAP), failed (silent, late or unreadable), skipped.
 
-Skipped is what was not tried: the breaker was open, or we had no time or no connection left.
+Skipped is what was not tried, or not long enough to be told from failed: the breaker was open, we had no connection
+left, or too little time.
 """
+
+FAIR_SHARE: Final = 0.5
+"""Of the time a community may take: who is late with less of it may have been in time with all of it."""
+EARLY_S: Final = 0.05
+"""A wait that was cut to what was left may end this long before that."""
 
 OPEN: Final = Gauge(
     "dossier_community_open",
@@ -54,6 +60,7 @@ class Communities:
             )
             for community in settings.communities
         }
+        self._seconds: Final = {one.home_community_id: settings.deadline_of(one) for one in settings.communities}
         self._breakers: Final = {
             home: Breaker(settings.breaker_failures, settings.breaker_pause_s, clock) for home in self._all
         }
@@ -73,15 +80,17 @@ class Communities:
         return self._clients[community.home_community_id]
 
     @contextmanager
-    def guard(self, community: Community) -> Iterator[None]:
-        """Around each call, up to the point where its answer was judged; raises Open at once when it is not worth it.
+    def guard(self, community: Community, deadline: float) -> Iterator[None]:
+        """Around each call that ends at ``deadline`` (``time.monotonic``), up to the point where its answer was judged.
 
+        Raises Open at once when it is not worth it.
         Any exception within is a failure of the community, but for a SOAP fault with the code Sender: that is an
-        answer. NotTried is our own shortage and says nothing of it, nor does one that is no ``Exception`` (a generator
-        that is closed).
+        answer. NotTried is our own shortage and says nothing of it, nor does an answer that is late after we used up
+        most of its time before we asked, nor what is no ``Exception`` (a generator that is closed).
         """
         home = community.home_community_id
         breaker = self._breakers[home]
+        short = deadline - time.monotonic() < FAIR_SHARE * self._seconds[home]
         try:
             trying = breaker.enter()
         except Open:
@@ -100,9 +109,14 @@ class Communities:
             CALLS.labels(home, "skipped").inc()
             breaker.left(trying=trying)
             raise
-        except Exception:
-            CALLS.labels(home, "failed").inc()
-            self._failed(home, trying=trying)
+        except Exception as error:
+            late = isinstance(error, NotSent | OutcomeUnknown) and time.monotonic() >= deadline - EARLY_S
+            if short and late:
+                CALLS.labels(home, "skipped").inc()
+                breaker.left(trying=trying)
+            else:
+                CALLS.labels(home, "failed").inc()
+                self._failed(home, trying=trying)
             raise
         except BaseException:
             breaker.left(trying=trying)

@@ -75,7 +75,7 @@ class Target:
     call      asks, given the deadline (``time.monotonic``) of the whole answer; as ``SoapClient.call``
     silent    the error of a place that gives no answer
     busy      the error of one that says it is busy
-    guard     around the call and what is read before our answer begins
+    guard     around the call and what is read before our answer begins, given the same deadline
     """
 
     name: str
@@ -86,7 +86,7 @@ class Target:
     deadline_s: float
     silent: ErrorCode
     busy: ErrorCode
-    guard: Callable[[], AbstractContextManager[None]] = nullcontext
+    guard: Callable[[float], AbstractContextManager[object]] = nullcontext
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +316,7 @@ def deliver(target: Target, keeping: Keeping, deadline: float) -> Delivery:
     delivery = Delivery(target, keeping)
     began = time.monotonic()
     try:
-        with target.guard():
+        with target.guard(deadline):
             delivery.receive(target.call(deadline), began, deadline)
     except (Open, NotSent, OutcomeUnknown, PeerFault, _Nonsense, OSError) as error:
         delivery.asked = not isinstance(error, Open | NotTried)

@@ -239,7 +239,7 @@ class Discovery:
         """``question`` as of ``new_query``. Raises Open, _Nonsense, and what SoapClient.call raises."""
         body, query = question
         with (
-            self._communities.guard(community),
+            self._communities.guard(community, deadline),
             self._communities.client(community).call(
                 url,
                 ITI_55,

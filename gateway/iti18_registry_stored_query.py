@@ -166,7 +166,7 @@ def _ask_once(
     assert url is not None
     sent = partial(Sent, ITI_38, url, text, patient_id, home)
     try:
-        with room.communities.guard(community):
+        with room.communities.guard(community, deadline):
             begun.append(sent((Outcome.MAJOR_FAILURE,), str(ErrorCode.UNAVAILABLE_COMMUNITY)))
             with room.communities.client(community).call(
                 url,

@@ -366,6 +366,20 @@ def test_a_community_is_not_blamed_for_time_that_ran_out_here(asking):
     assert it.at(P1) == ()
 
 
+def test_a_community_is_not_blamed_for_time_that_our_own_registry_took(asking, tmp_path):
+    """Half a second of ten is left for it, and it needs one."""
+    slow = {"code": ResponseCode.OK, "patients": [patient()]}
+    it = asking(answering(slow, before=lambda: time.sleep(1)), settings={"breaker_failures": 1, "deadline_s": 10})
+    assert "who the patient is there (ITI-55)" in why(it, seconds=0.5)
+    assert it.at(P1) == (cx(),)
+
+
+def test_a_community_that_is_late_with_all_of_its_time_fails(asking):
+    it = asking(silent, settings={"breaker_failures": 1, "deadline_s": 2})
+    why(it, seconds=2)
+    assert "failed 1 times" in why(it)
+
+
 @pytest.mark.parametrize("registry", ["silent", "refusing"])
 def test_our_own_registry_without_an_answer(tmp_path, registry):
     refusal = print_patient_answer(PatientQuery("x"), message_id="1", time="2026", code=ResponseCode.ERROR)
