@@ -135,7 +135,7 @@ class Inquiry:
         patients = self.question.named.patient_ids
         patient_id = patients[0] if patients else None
         url = self.room.settings.registry_url
-        return Sent(ITI_18, url, self.question.text, patient_id, self.room.home, outcomes, reason)
+        return Sent(ITI_18, url, self.question.handed_on, patient_id, self.room.home, outcomes, reason)
 
     def ask_registry(self) -> tuple[Any, bytes | None]:
         """The body of our own registry's answer, and its objects if they stand for themselves (see ``Answer.objects``).
@@ -145,7 +145,7 @@ class Inquiry:
         with self.room.local.call(
             self.room.settings.registry_url,
             ITI_18,
-            self.question.text,
+            self.question.handed_on,
             extra_headers=self.security,
             deadline=self.deadline,
             max_bytes=self.room.settings.max_answer_bytes,

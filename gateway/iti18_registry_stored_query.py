@@ -130,12 +130,12 @@ def _ask(
     home = community.home_community_id
     try:
         if patient is None:
-            return _ask_once(inquiry, community, (inquiry.question.text, None), deadline, begun)
+            return _ask_once(inquiry, community, (inquiry.question.handed_on, None), deadline, begun)
         there = inquiry.room.patients.at(community, patient.patient_id, deadline, inquiry.security)
         asked = _Asked(Said(good=True))  # nobody knows the patient there: nothing is asked, and nothing is wrong
         for number, patient_id in enumerate(there):
             same = patient_id == patient.patient_id
-            text = inquiry.question.text if same else patient.asked(patient_id)
+            text = inquiry.question.handed_on if same else patient.asked(patient_id)
             one = _ask_once(inquiry, community, (text, patient_id), deadline, begun)
             asked = one if number == 0 else _both(asked, one)
             if not one.said.good:

@@ -1,10 +1,13 @@
 """A stored query as a gateway sees it: where it belongs, and the bytes to hand on (ITI TF-2: 3.18.4.1.2, 3.38.4.1.2).
 
-A gateway judges no parameter: what it does not know it hands on like what it knows.
+A gateway judges no parameter: what it does not know it hands on like what it knows. AdhocQuery/@home alone is handed on
+as it is written on the wire, for others compare it as it stands; a blank one is none.
 """
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from xml.sax.saxutils import escape
@@ -12,7 +15,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from ihe import vocabulary as v
-from ihe.datatypes import parse_cx, print_cx
+from ihe.datatypes import normalise_oid_urn, parse_cx, print_cx
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from ihe.named import NamedQuery, query_named
 
@@ -54,12 +57,16 @@ class ForPatient:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query; ``text`` is the whole AdhocQueryRequest as it came, ``home`` as sent (``None`` if absent or empty)."""
+    """A query; ``text`` is the whole AdhocQueryRequest as it came, ``home`` as sent (``None`` if absent or empty).
+
+    ``handed_on`` is what others are asked with.
+    """
 
     named: NamedQuery
     home: str | None
     about_patient: bool
     text: bytes
+    handed_on: bytes
 
     @property
     def query_id(self) -> str | None:
@@ -71,8 +78,36 @@ def read_question(body: Any) -> Question:
     """Of an AdhocQueryRequest, right or not; raises nothing."""
     named = query_named(body)
     about_patient = (named.query_id or "").lower() in PATIENT_QUERIES or bool(_patient_slots(body))
-    text: bytes = etree.tostring(body, encoding="UTF-8", with_tail=False)
-    return Question(named, (named.home or "").strip() or None, about_patient, text)
+    text = _text(body)
+    with _home_for_the_wire(body) as changed:
+        handed_on = _text(body) if changed else text
+    return Question(named, (named.home or "").strip() or None, about_patient, text, handed_on)
+
+
+def _text(element: Any) -> bytes:
+    text: bytes = etree.tostring(element, encoding="UTF-8", with_tail=False)
+    return text
+
+
+@contextmanager
+def _home_for_the_wire(body: Any) -> Iterator[bool]:
+    """AdhocQuery/@home as ``urn:oid:``, gone where it is blank; whether that changes anything. Afterwards as it was."""
+    query = body.find(_QUERY)
+    sent = None if query is None else query.get("home")
+    home = normalise_oid_urn(sent or "") or None
+    if sent == home:
+        yield False
+        return
+    before = dict(query.attrib)
+    if home is None:
+        del query.attrib["home"]
+    else:
+        query.set("home", home)
+    try:
+        yield True
+    finally:
+        query.attrib.clear()
+        query.attrib.update(before)
 
 
 def _patient_slots(body: Any) -> list[Any]:
@@ -98,7 +133,8 @@ def for_patient(body: Any) -> ForPatient:
     mark = secrets.token_hex(16)
     at = next(value for value in values if _texts(value.text or ""))
     stood, at.text = at.text, mark
-    head, _, tail = etree.tostring(body, encoding="UTF-8", with_tail=False).partition(mark.encode())
+    with _home_for_the_wire(body):
+        head, _, tail = _text(body).partition(mark.encode())
     at.text = stood
     return ForPatient(patient_id, head, tail)
 

@@ -312,6 +312,17 @@ def test_what_claims_another_home_or_none_is_left_out_and_named(here, objects, k
     assert TRIER in found.contexts[0]
 
 
+@pytest.mark.parametrize("home", [TRIER, TRIER.removeprefix("urn:oid:"), TRIER.upper(), f" {TRIER} "])
+@pytest.mark.parametrize("patient", [PATIENT, None])
+def test_a_community_is_asked_by_its_home_as_it_is_written_on_the_wire(here, home, patient):
+    """With a patient, or with an id alone."""
+    seen = []
+    here.trier.play = saying(response(), seen=seen)
+    named = {} if patient else {"query_id": GET_DOCUMENTS, "XDSDocumentEntryEntryUUID": "('urn:uuid:1')"}
+    assert ask(here.initiating, find(patient, home, **named)).status == "Success"
+    assert [one.find("{*}Body")[0].find("{*}AdhocQuery").get("home") for one in seen] == [TRIER]
+
+
 @pytest.mark.parametrize("home", [TRIER.removeprefix("urn:oid:"), TRIER.upper(), f" {TRIER} "])
 def test_a_home_is_handed_on_as_it_is_written_on_the_wire(here, home):
     here.trier.play = saying(response(ref("urn:uuid:1", home)))

@@ -36,6 +36,30 @@ def test_the_home_as_it_was_sent(sent, home):
     assert read_question(body).home == home
 
 
+HOMES = {
+    "urn:oid:1.2.3": "urn:oid:1.2.3",
+    "1.2.3": "urn:oid:1.2.3",
+    " URN:OID:1.2.3 ": "urn:oid:1.2.3",
+    "no home": "no home",
+    " ": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("sent", HOMES)
+def test_the_home_is_handed_on_as_it_is_written_on_the_wire_and_nothing_else_is_touched(sent):
+    body = element(patient=PATIENT, home=sent)
+    body[1].set("home", sent)
+    question = read_question(body)
+    other = parse_xml(for_patient(body).asked("O7^^^&1.2.3&ISO"))
+    assert [parse_xml(question.text)[1].get("home"), body[1].get("home")] == [sent, sent]
+    assert [parse_xml(question.handed_on)[1].get("home"), other[1].get("home")] == [HOMES[sent]] * 2
+    assert read_question(body).text == question.text
+    plain = element(patient=PATIENT, home=HOMES[sent])
+    assert read_question(plain).text == question.handed_on
+    assert read_question(plain).handed_on == question.handed_on
+
+
 def test_nonsense_is_a_question_too():
     question = read_question(parse_xml(b"<x/>"))
     assert (question.query_id, question.home, question.about_patient, question.text) == (None, None, False, b"<x/>")
