@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ihe.datatypes import parse_cx
 from wire.settings import peer_key
 
-__all__ = ["DEFAULT_TRANSACTIONS", "community_faults", "gateway_faults", "rows", "validated"]
+__all__ = ["DEFAULT_TRANSACTIONS", "community_faults", "gateway_faults", "patient_key", "rows", "validated"]
 
 Given = Mapping[str, Any]
 Fault = tuple[tuple[str | int, ...], str]
@@ -37,8 +37,26 @@ def community_faults(given: Given) -> Iterator[Fault]:
         for number, pair in enumerate(patients.items(), 1):
             if not all(_is_cx(one) for one in pair):
                 yield ("patients",), f"row {number} should be two identifiers like 7^^^&1.2.3&ISO, ours = theirs"
+        for same in _rows_of_one_patient(patients):
+            listed = ", ".join(map(str, same))
+            yield ("patients",), f"rows {listed} are of the same patient of ours, written differently: keep one"
     if (given.get("certificate") is None) != (given.get("key") is None):
         yield (), "certificate and key belong together"
+
+
+def _rows_of_one_patient(patients: Mapping[Any, Any]) -> Iterator[list[int]]:
+    """Rows of which all but the last would be lost, by their numbers: an identifier has no place in a message."""
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for number, ours in enumerate(patients, 1):
+        if _is_cx(ours):
+            numbers.setdefault(patient_key(ours), []).append(number)
+    yield from (same for same in numbers.values() if len(same) > 1)
+
+
+def patient_key(cx: str) -> tuple[str, str]:
+    """(id, authority) of a CX, by which a row of ``patients`` is found. Raises ValueError."""
+    read = parse_cx(cx)
+    return read.id, read.authority
 
 
 def _is_cx(text: Any) -> bool:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.consistency import patient_key
 from gateway.discovery import Discovered, Discovery, Unknown, identifier_of
 from gateway.settings import Community, GatewaySettings
-from ihe.datatypes import parse_cx
 
 __all__ = ["PatientMap", "Unknown"]
 
@@ -15,7 +15,7 @@ class PatientMap:
 
     def __init__(self, settings: GatewaySettings, discovery: Discovery | None = None) -> None:
         self._tables: Final = {
-            community.home_community_id: {_key(ours): theirs for ours, theirs in community.patients.items()}
+            community.home_community_id: {patient_key(ours): theirs for ours, theirs in community.patients.items()}
             for community in settings.communities
         }
         self._discovery: Final = discovery
@@ -27,7 +27,7 @@ class PatientMap:
         asker's own header, passed on to whom is asked. Raises Unknown.
         """
         if community.patient_id == "table":
-            theirs = self._tables[community.home_community_id].get(_key(patient_id))
+            theirs = self._tables[community.home_community_id].get(patient_key(patient_id))
             return () if theirs is None else (theirs,)
         if community.patient_id == "same":
             return (patient_id,)
@@ -40,8 +40,3 @@ class PatientMap:
         if self._discovery is None:
             raise Unknown("nothing is discovered here")
         return self._discovery.ask(community, identifier_of(patient_id), deadline)
-
-
-def _key(cx: str) -> tuple[str, str]:
-    read = parse_cx(cx)
-    return read.id, read.authority

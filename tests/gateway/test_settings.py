@@ -23,6 +23,19 @@ def test_what_a_community_lacks_is_told(community, fault):
         Community.model_validate(community)
 
 
+@pytest.mark.parametrize("other", ["7^^^&1.2.3&iso", "7^^^Lux&1.2.3&ISO", " 7^^^&1.2.3&ISO "])
+def test_a_patient_of_ours_stands_in_the_table_once(other):
+    rows = {"7^^^&1.2.3&ISO": "A7^^^&1.2.250&ISO", "8^^^&1.2.3&ISO": "A8^^^&1.2.250&ISO", other: "B7^^^&1.2.250&ISO"}
+    with pytest.raises(ValidationError, match="rows 1, 3 are of the same patient of ours") as refused:
+        Community.model_validate({"home_community_id": HOME, "patient_id": "table", "patients": rows})
+    assert "1.2.3" not in str(refused.value)
+
+
+def test_patients_with_one_id_of_two_authorities_are_two():
+    rows = {"7^^^&1.2.3&ISO": "A7^^^&1.2.250&ISO", "7^^^&1.2.4&ISO": "A7^^^&1.2.250&ISO"}
+    assert Community.model_validate({"home_community_id": HOME, "patient_id": "table", "patients": rows}).patients
+
+
 def test_a_home_or_a_repository_stands_once():
     with pytest.raises(ValidationError, match=r"listed more than once: 1\.2\.3, urn:oid:1\.2\.250\.1"):
         GatewaySettings.model_validate(
