@@ -11,7 +11,7 @@ Failure   no answer, a fault, an answer that cannot be read or breaks off before
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -404,8 +404,9 @@ def _own_errors(target: Target, body: Any, root: _Root, status: str) -> Iterator
 
 
 def _missed(target: Target, found: Sequence[Found]) -> list[Wanted]:
-    got = Counter(one.wanted.place for one in found)
-    return [wanted for wanted in target.wanted if wanted.place not in got]
+    """What did not come at all: a document that was asked for twice and came once has come."""
+    got = {one.wanted.key for one in found}
+    return [wanted for wanted in target.wanted if wanted.key not in got]
 
 
 def _passed_on(target: Target, error: RegistryError) -> RegistryError:

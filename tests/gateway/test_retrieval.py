@@ -114,6 +114,16 @@ def test_a_thousand_documents_of_one_partner(tmp_path, partner):
         assert answer.documents() == [(f"1.{number}", data) for number, data in enumerate(datas)]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_document_that_is_asked_for_twice_has_come_when_it_came(tmp_path, partner, times):
+    partner.plays(lambda _peer, asked: documents_answer(asked[:times], [b"x"] * times, home=C))
+    with asking(tmp_path / "a", partner) as ours:
+        answer = ours.retrieve(ASKED[0], ASKED[0])
+        assert (answer.status, answer.codes) == ("Success", [])
+        assert answer.documents() == [("1.90", b"x")] * times
+        assert {told[2] for told in ours.records()} == {0}
+
+
 def test_a_partner_that_keeps_failing_is_not_asked(tmp_path, partner):
     partner.plays(lambda _peer, _asked: b"")
     with asking(tmp_path / "a", partner, breaker_failures=2) as ours:
