@@ -74,10 +74,12 @@ def judged(body: Any, home: str) -> Said:
         raise Nonsense("its answer has no known status")
     if response.status == v.FAILURE:
         return _failed(response, home)
-    if response.status == v.PARTIAL_SUCCESS and not _failing(response.errors):
-        raise Nonsense("its answer is a PartialSuccess without an error")
     kept, dropped = _sorted(body, home)
     errors = (*_passed_on(response.errors, home), *dropped)
+    if response.status == v.PARTIAL_SUCCESS and not _failing(response.errors):
+        # What it lacks is not known, and what it holds is good nevertheless.
+        text = f"community {home} answered PartialSuccess and did not say why"
+        errors = (*errors, RegistryError(ErrorCode.REGISTRY_ERROR, text, location=home))
     return Said(good=bool(kept) or not dropped, objects=kept, errors=errors)
 
 

@@ -202,7 +202,6 @@ UNUSABLE = {
     "not as the schema asks": saying(response("<o:Nonsense/>")),
     "object without id": saying(response(f'<o:ExtrinsicObject home="{TRIER}"><o:Slot/></o:ExtrinsicObject>')),
     "a failure without an error": saying(response(status=v.FAILURE)),
-    "part of it without an error": saying(response(ref("urn:uuid:1", TRIER), status=v.PARTIAL_SUCCESS)),
 }
 
 
@@ -222,6 +221,19 @@ def test_a_partner_that_is_of_no_use_is_one_error_and_costs_nobody_elses_results
         ("ITI-38", 0, "asked", METZ),
         ("ITI-38", 12, "asked", TRIER),
     ]
+
+
+@pytest.mark.parametrize(
+    "told", ["", error("XDSExtraMetadataNotSaved", severity=v.SEVERITY_WARNING)], ids=["", "warning"]
+)
+def test_part_of_an_answer_without_an_error_is_kept_with_one_and_is_no_failure(here, told):
+    here.trier.play = saying(response(ref("urn:uuid:1", TRIER), told, v.PARTIAL_SUCCESS))
+    for _ in range(6):  # one more than would open the breaker
+        found = ask(here.initiating, find(home=TRIER))
+        assert (found.status, found.ids) == ("PartialSuccess", ["urn:uuid:1"])
+        assert found.errors[-1] == ("XDSRegistryError", TRIER)
+        assert "did not say why" in found.contexts[-1]
+        assert len(found.errors) == (2 if told else 1)
 
 
 def test_a_partner_alone_that_is_of_no_use_is_a_failure(here):
