@@ -203,10 +203,14 @@ class _Probe:
         nobody = PatientName(f"Nobody{uuid.uuid4().hex}", "Nobody")
         parameters = PatientParameters(names=(nobody,), births=("19000101",), sexes=("F",))
         own, theirs = (home.removeprefix("urn:oid:") for home in (self._home, self._community.home_community_id))
-        body, _ = new_query(parameters, device=own, to=theirs, home=own)
+        body, query = new_query(parameters, device=own, to=theirs, home=own)
         with client.call(url, ITI_55, body, deadline=self._deadline(), plain_only=True) as called:
             answer = read_patient_answer(called.body)
-        if answer.refused:
+        if not answer.is_to(query):
+            raise _Wrong(
+                "answers another question than it was asked", "targetMessage and queryId of the partner's answer"
+            )
+        if answer.refused or answer.reasons:
             said = "; ".join((*answer.reasons, *(f"{one.code}: {one.text}" for one in answer.details)))
             raise _Wrong(_quoted(said or "refused without a reason"), "what the partner says; whether it lets us ask")
         if answer.patients:

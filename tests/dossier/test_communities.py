@@ -9,7 +9,8 @@ from ihe.ebrs import adhoc_query_response
 from ihe.errors import ErrorCode, FaultCode, RegistryError, SoapFault
 from ihe.hl7v2 import Identifier
 from ihe.hl7v3_answer import FoundPatient, Reason, ResponseCode, print_patient_answer
-from ihe.hl7v3_query import read_patient_query
+from ihe.hl7v3_parts import InstanceIdentifier
+from ihe.hl7v3_query import PatientQuery, read_patient_query
 from ihe.soap import fault_envelope, read_envelope
 from ihe.transactions import ITI_38, ITI_55
 from schemas import parse_xml
@@ -147,11 +148,11 @@ def test_nobody_listens_there(check, partner, tmp_path):
     assert told["ITI-38"] == (None, "not exchanged with this community", None)
 
 
-def discovered(partner, **said):
-    """An act that answers ITI-55 to whoever was asked about."""
+def discovered(partner, to=None, **said):
+    """An act that answers ITI-55 to whoever was asked about, or the query ``to``."""
 
-    def act(_peer, _asked):
-        to = read_patient_query(read_envelope(parse_xml(partner.asked[-1])).body)
+    def act(_peer, _asked, to=to):
+        to = to or read_patient_query(read_envelope(parse_xml(partner.asked[-1])).body)
         body = print_patient_answer(
             to, **{"message_id": "1", "time": "20260101", "code": ResponseCode.NOT_FOUND} | said
         )
@@ -171,8 +172,13 @@ FOUND = FoundPatient(
         ({}, True),
         ({"code": ResponseCode.OK, "patients": [FOUND], "total": 1}, "finds somebody of a name that nobody has"),
         ({"code": ResponseCode.ERROR, "reason": Reason.BUSY}, "ResponderBusy"),
+        ({"code": ResponseCode.OK, "reason": Reason.NOT_AVAILABLE}, "AnswerNotAvailable"),
+        (
+            {"to": PatientQuery("x", query_id=InstanceIdentifier("1.2", "another"))},
+            "another question than it was asked",
+        ),
     ],
-    ids=["nobody", "somebody", "busy"],
+    ids=["nobody", "somebody", "busy", "a reason alone", "another question"],
 )
 def test_a_person_that_nobody_knows(check, partner, said, result):
     partner.plays(found, retrieved, discovered(partner, **said))
