@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from atna.alerts import Alerts
 from atna.node_events import application_activity
 from atna.recorder import Recorder
 from atna.sender import Sender
@@ -95,7 +96,8 @@ def sending_records(  # noqa: PLR0917 - what a record needs on its way
         record([recorder.record(message)])
 
     note(started=True)
-    sinks = Sinks(tls)
+    alerts = Alerts(recorder, record)
+    sinks = Sinks(tls, alerts.handshake_failed)
     sending = threading.Thread(target=Sender(outbox, sinks, pace=sinks.pace).run, args=(stop,), name="audit sender")
     sending.start()
     try:
@@ -107,3 +109,4 @@ def sending_records(  # noqa: PLR0917 - what a record needs on its way
         finally:
             sending.join()
             sinks.close()
+            alerts.close()

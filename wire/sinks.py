@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from atna.iti20_record_audit_event import encode_frame
-from atna.sender import Pace
-from atna.sinks import Kind, parse_sink
+from atna.sender import NotDelivered, Pace
+from atna.sinks import Kind, Sink, parse_sink
 from wire.fhir_client import FhirClient
+from wire.handshake import HandshakeFailed
 from wire.records_client import RecordsClient
 from wire.settings import TlsSettings
 from wire.syslog_client import send_datagrams, send_stream
-from wire.tls import client_context
+from wire.tls import client_context, handshake_fault, reason_of, said_by_peer
 
 __all__ = ["Sinks"]
 
@@ -30,16 +31,27 @@ class Sinks:
     """Call it with (sink, messages), from any thread; it keeps what connections may be kept until ``close``.
 
     Raises NotDelivered, Interrupted, BatchRefused. ``tls`` ``None`` or without certificate: no sink over TLS. For
-    syslog its files are read for each new connection, so that a renewed certificate is used.
+    syslog its files are read for each new connection, so that a renewed certificate is used. ``handshake_failed`` is
+    told of a sink whose certificate does not count (ITI-19): it would have been given everything.
     """
 
-    def __init__(self, tls: TlsSettings | None) -> None:
+    def __init__(self, tls: TlsSettings | None, handshake_failed: HandshakeFailed | None = None) -> None:
         self._tls = tls
+        self._handshake_failed = handshake_failed
         self._records = RecordsClient(tls)
         self._fhir = FhirClient(tls)
 
     def __call__(self, sink: str, messages: Sequence[bytes]) -> None:
         place = parse_sink(sink)
+        try:
+            self._deliver(place, messages)
+        except NotDelivered as error:
+            fault = handshake_fault(error)
+            if self._handshake_failed is not None and fault is not None and not said_by_peer(fault):
+                self._handshake_failed(place.host, place.port, reason_of(fault))
+            raise
+
+    def _deliver(self, place: Sink, messages: Sequence[bytes]) -> None:
         if place.kind is Kind.UDP:
             send_datagrams(place, messages)
         elif place.kind is Kind.TCP:

@@ -21,6 +21,7 @@ from prometheus_client import Counter
 from atna.iti20_record_audit_event import encode_frame
 from atna.sender import Interrupted, NotDelivered
 from atna.sinks import Sink
+from wire.tls import reason_of
 
 __all__ = ["MOST_DATAGRAM_BYTES", "send_datagrams", "send_stream"]
 
@@ -79,7 +80,7 @@ def _connected(sink: Sink, tls: Callable[[], ssl.SSLContext] | None) -> socket.s
         connection.settimeout(SILENCE_TIMEOUT_S)
     except (OSError, ValueError) as error:  # ValueError: our own certificate cannot be used any more
         connection.close()
-        raise NotDelivered(f"TLS handshake failed ({_reason(error)})") from error
+        raise NotDelivered(f"TLS handshake failed ({reason_of(error)})") from error
     return connection
 
 
