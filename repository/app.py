@@ -143,8 +143,10 @@ def single(
             "outbox": lambda: not outbox.full(),
         }
         # What has to be scanned cannot be taken without the scanner; but documents are given out all the same.
-        notes = {"scanner": joined.room.scanner.check} if joined.room.scanner.scans else None
-        admin = admin_listener(sockets["admin"], checks, notes=notes, tls=tls, limits=limits)
+        notes = {"scanner": joined.room.scanner.check} if joined.room.scanner.scans else {}
+        if isinstance(joined.room.keyring, FileKeyring):  # the same of what has to be sealed
+            notes["keys"] = joined.room.keyring.check
+        admin = admin_listener(sockets["admin"], checks, notes=notes or None, tls=tls, limits=limits)
         with sending_records("repository", joined.recorder, joined.room.record_refusal, outbox, tls, stop):
             for thread in threads:
                 thread.start()

@@ -93,7 +93,7 @@ def judge(
         if repository != own_id:
             errors.append(foreign_repository(repository, own_id, unique_id))
         elif stored:
-            text = f"document {unique_id} is damaged in the store; it is not given out"
+            text = f"document {unique_id} cannot be read (it is damaged in the store, or its key is missing)"
             errors.append(RegistryError(ErrorCode.REPOSITORY_ERROR, text))
         else:
             errors.append(unknown_document(unique_id))

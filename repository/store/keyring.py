@@ -6,6 +6,7 @@ both, since they look at the file again when it has changed. ``#`` begins a comm
 
 import base64
 import binascii
+import logging
 import re
 import secrets
 import threading
@@ -15,6 +16,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from prometheus_client import Gauge
 
 from repository.store.protocol import Damaged, Envelope, KeyMissing, StoreUnavailable
 
@@ -24,6 +26,16 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PURPOSE: Final = b"dossier data key 1 "
+_Signature = tuple[int, int, int]
+_NOTHING: Final[_Signature] = (0, 0, 0)
+
+_log = logging.getLogger(__name__)
+
+STALE: Final = Gauge(
+    "dossier_keyring_stale",
+    "1 while the file of key-encryption keys cannot be used and nothing is sealed",
+    multiprocess_mode="livemax",
+)
 
 
 class KeyFileWrong(ValueError):  # noqa: N818 - says what is wrong, by line; never what stands there
@@ -105,14 +117,19 @@ def _bound(kek: str, object_key: str) -> bytes:
 
 
 class FileKeyring:
-    """The keys of a file, read again whenever it has changed; a file that went wrong leaves the keys in use."""
+    """The keys of a file, read again whenever it has changed.
+
+    A file that went wrong leaves the keys in use for what is sealed already; nothing new is sealed until it is right
+    again, for the key might stand in no file any more. The log says why, ``dossier_keyring_stale`` is 1.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._seen: tuple[int, int, int] | None = None
-        self._keys: StaticKeyring | None = None
-        self._look()
+        self._seen: _Signature | None = None
+        self._fault: str | None = None
+        self._keys: StaticKeyring
+        self._read(_signature(path))
 
     @property
     def current(self) -> str:
@@ -124,9 +141,17 @@ class FileKeyring:
         """Keys that are at hand."""
         return self._look().names
 
+    def check(self) -> bool:
+        """Whether the file can be used as it is now."""
+        self._look()
+        return self._fault is None
+
     def wrap(self, data_key: bytes, object_key: str) -> Envelope:
-        """Wrap under the key that is the last one in the file now."""
-        return self._look().wrap(data_key, object_key)
+        """Wrap under the key that is the last one in the file now. Raises StoreUnavailable while that is not known."""
+        keys = self._look()
+        if self._fault is not None:
+            raise StoreUnavailable("the file of key-encryption keys cannot be used any more")
+        return keys.wrap(data_key, object_key)
 
     def unwrap(self, envelope: Envelope, object_key: str) -> bytes:
         """The data key."""
@@ -135,17 +160,44 @@ class FileKeyring:
     def _look(self) -> StaticKeyring:
         """Raises StoreUnavailable if there was never a file that could be read."""
         with self._lock:
-            try:
-                found = self._path.stat()
-                seen = (found.st_mtime_ns, found.st_size, found.st_ino)
-                if seen != self._seen or self._keys is None:
-                    self._keys = StaticKeyring(read_keys(self._path.read_text(encoding="utf-8")))
-                    self._seen = seen
-            except (OSError, UnicodeDecodeError, KeyFileWrong) as error:
-                if self._keys is None:
-                    reason = error.strerror if isinstance(error, OSError) else str(error)
-                    raise StoreUnavailable(f"file of key-encryption keys: {reason}") from error
+            seen = _signature(self._path)
+            if seen != self._seen or self._fault is not None:
+                self._read(seen)
             return self._keys
+
+    def _read(self, seen: _Signature | None) -> None:
+        try:
+            keys = StaticKeyring(read_keys(self._path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, KeyFileWrong) as error:
+            reason = str(error.strerror) if isinstance(error, OSError) else str(error)
+            if self._seen is None:
+                raise StoreUnavailable(f"file of key-encryption keys: {reason}") from error
+            if self._fault != reason:
+                _log.error("file of key-encryption keys: %s; nothing is sealed until it is right again", reason)
+            self._fault = reason
+        else:
+            if self._seen is not None:
+                self._compare(keys)
+            self._keys, self._fault = keys, None
+        self._seen = seen or _NOTHING
+        STALE.set(self._fault is not None)
+
+    def _compare(self, keys: StaticKeyring) -> None:
+        """A key may be taken out when nothing is sealed under it; of the current one that is rarely true."""
+        if self._keys.current not in keys.names:
+            _log.error(
+                "file of key-encryption keys: the key %s, in use until now, is gone; what it sealed cannot be read",
+                self._keys.current,
+            )
+
+
+def _signature(path: Path) -> _Signature | None:
+    """What changes with the file; ``None`` where it cannot even be found."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def open_keyring(path: Path | None, text: str | None) -> FileKeyring | StaticKeyring | None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from repository.store.keyring import FileKeyring, KeyFileWrong, StaticKeyring, new_line, open_keyring, read_keys
+from repository.store.keyring import STALE, FileKeyring, KeyFileWrong, StaticKeyring, new_line, open_keyring, read_keys
 from repository.store.protocol import KeyMissing, StoreUnavailable
 
 OBJECT = "0123456789abcdef0123456789abcdef"
@@ -65,23 +65,34 @@ def test_a_key_that_is_added_is_used_at_once(path):
     assert ring.unwrap(old, OBJECT) == ring.unwrap(new, OBJECT) == DATA_KEY
 
 
-def test_a_key_that_is_taken_out_is_gone(path):
+def test_a_key_that_is_taken_out_is_gone(path, caplog):
     ring = FileKeyring(path)
     old = ring.wrap(DATA_KEY, OBJECT)
     path.write_text(new_line("k2") + new_line("k3"))
     with pytest.raises(KeyMissing, match="k1"):
         ring.unwrap(old, OBJECT)
     assert ring.names == {"k2", "k3"}
+    assert "the key k1, in use until now, is gone" in caplog.text
 
 
 @pytest.mark.parametrize(
     "spoil", [lambda p: p.write_text("nonsense"), lambda p: p.unlink(), lambda p: p.write_bytes(b"\xff")]
 )
-def test_a_file_that_went_wrong_leaves_the_keys_in_use(path, spoil):
+def test_a_file_that_went_wrong_is_read_with_and_not_sealed_with(path, spoil, caplog):
     ring = FileKeyring(path)
+    right = path.read_text()
     old = ring.wrap(DATA_KEY, OBJECT)
+    assert (ring.check(), STALE._value.get()) == (True, 0)
     spoil(path)
-    assert ring.unwrap(old, OBJECT) == DATA_KEY
+    for _ in range(3):
+        assert ring.unwrap(old, OBJECT) == DATA_KEY
+        with pytest.raises(StoreUnavailable, match="cannot be used any more"):
+            ring.wrap(DATA_KEY, OBJECT)
+    assert (ring.check(), STALE._value.get()) == (False, 1)
+    assert caplog.text.count("nothing is sealed until it is right again") == 1
+    path.write_text(right)
+    assert (ring.wrap(DATA_KEY, OBJECT).kek, ring.check(), STALE._value.get()) == ("k1", True, 0)
+    spoil(path)
     with pytest.raises(StoreUnavailable, match="file of key-encryption keys"):
         FileKeyring(path)
 
