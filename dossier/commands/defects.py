@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
+from dossier.commands.existing import existing_database
 from dossier.console import CommandError, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
-from dossier.services import sqlite_file
 
 __all__ = ["defects"]
 
@@ -35,9 +35,7 @@ def defects(
     from registry.store.defects import read_defects
 
     url = load_settings(config, data, base_port).registry.database_url
-    file = sqlite_file(url)
-    if file is not None and not file.is_file():
-        raise CommandError(f"{file}: there is no such database; --data or --config say where it is", status=2)
+    existing_database(url)
     try:
         rows = [asdict(one) for one in read_defects(url, partner)]
     except DatabaseRefused as error:

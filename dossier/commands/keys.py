@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dossier.commands.existing import existing_database
 from dossier.console import CommandError, print_json
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import room_arguments
@@ -111,5 +112,7 @@ def rotate(
 
 
 def _arguments(config: Path | None, data: Path, base_port: int) -> dict[str, Any]:
-    arguments = room_arguments(load_settings(config, data, base_port), "repository")
+    settings = load_settings(config, data, base_port)
+    existing_database(settings.repository.database_url)
+    arguments = room_arguments(settings, "repository")
     return {name: arguments[name] for name in ("repository", "audit")}

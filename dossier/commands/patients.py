@@ -9,9 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
+from dossier.commands.existing import existing_database
 from dossier.console import CommandError, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
-from dossier.services import sqlite_file
 from dossier.settings import Settings
 from ihe.datatypes import CX, parse_cx, print_cx
 
@@ -94,9 +94,7 @@ def unmerge(
 
 def _settings(config: Path | None, data: Path, base_port: int) -> Settings:
     settings = load_settings(config, data, base_port)
-    file = sqlite_file(settings.registry.database_url)
-    if file is not None and not file.is_file():
-        raise CommandError(f"{file}: there is no such database; --data or --config say where it is", status=2)
+    existing_database(settings.registry.database_url)
     return settings
 
 

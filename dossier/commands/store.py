@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from dossier.commands import keys
+from dossier.commands.existing import existing_database
 from dossier.console import CommandError, note, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import Settings, room_arguments
@@ -34,7 +35,8 @@ def _group() -> None:
 
 
 def _repository(settings: Settings) -> dict[str, Any]:
-    """What the functions of ``repository.app`` take that serve nobody."""
+    """What the functions of ``repository.app`` take that serve nobody; there has to be something to look at."""
+    existing_database(settings.repository.database_url)
     arguments = room_arguments(settings, "repository")
     del arguments["limits"]
     return arguments

@@ -111,10 +111,10 @@ class DirectoryStore:
                 yield from _files(shard, complete=True)
 
     def free_bytes(self) -> int | None:
-        """Room for an unprivileged process on this file system."""
+        """Room for an unprivileged process on this file system; none where it is read-only, as after a disk's fault."""
         with _translated():
             found = os.statvfs(self._objects)
-            return found.f_bavail * found.f_frsize
+            return 0 if found.f_flag & os.ST_RDONLY else found.f_bavail * found.f_frsize
 
     def keep_room(self, wanted: int) -> None:
         """Raise ``StoreUnavailable`` unless ``wanted`` bytes fit and ``min_free_bytes`` are left."""

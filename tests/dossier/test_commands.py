@@ -475,3 +475,12 @@ class TestCertificatesThatNoLongerCount:
         status, _out, err = run_command("certs", "--out", str(tmp_path), "--revoke", name)
         assert status == 2
         assert "cannot be revoked" in err
+
+
+@pytest.mark.parametrize("words", [("sweep",), ("scrub",), ("keys", "show"), ("keys", "rotate")], ids=" ".join)
+def test_a_mistyped_folder_is_no_empty_store(run_command, tmp_path, words):
+    folder = tmp_path / "typo"
+    status, _out, err = run_command("store", *words, "--data", str(folder))
+    assert status == 2
+    assert "there is no such database; --data or --config say where it is" in err
+    assert not list(tmp_path.rglob("repository.db")) and not list(tmp_path.rglob("documents"))

@@ -217,3 +217,15 @@ def test_room_for_others_is_left_alone(tmp_path):
     with pytest.raises(StoreUnavailable) as refused:
         store.begin(KEY)
     assert refused.value.full
+
+
+def test_a_read_only_file_system_has_no_room(tmp_path, monkeypatch):
+    from repository.store.opening import answers
+
+    store = DirectoryStore(tmp_path)
+    assert answers(store, 0)
+    real = os.statvfs(tmp_path)
+    read_only = os.statvfs_result((*real[:8], real.f_flag | os.ST_RDONLY, real.f_namemax))
+    monkeypatch.setattr(os, "statvfs", lambda _path: read_only)
+    assert store.free_bytes() == 0
+    assert not answers(store, 0)
