@@ -63,6 +63,7 @@ _NAMED: Final = "urn:dossier:code-system:"
 """Before the name of a code system that is no URI, percent-encoded."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _SOURCE_TYPES: Final = frozenset("123456789")
 _ACTIONS: Final = frozenset("CRUDE")
 _OUTCOMES: Final = frozenset({0, 4, 8, 12})
@@ -99,8 +100,9 @@ def print_patient(patient: Patient) -> str:
 
 
 def instant(microseconds: int) -> str:
-    """Microseconds since 1970 as a FHIR instant."""
-    moment = _EPOCH + timedelta(microseconds=microseconds)
+    """Microseconds since 1970 as a FHIR instant; what no calendar holds becomes the last one of the year 9999."""
+    # The last hours of 9999 in a zone west of Greenwich are 10000 in UTC, which neither FHIR nor Python can write.
+    moment = _EPOCH + timedelta(microseconds=min(microseconds, _LAST))
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

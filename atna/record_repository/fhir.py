@@ -23,12 +23,18 @@ def resource_of(stored: Stored) -> dict[str, Any]:
     """The AuditEvent of a record. One that came as FHIR keeps everything but its id and meta's version and time."""
     if stored.readable:
         try:
-            if form_of(stored.message) is not Form.SYSLOG:
-                return _as_it_came(stored, read_resource(stored.message))
-            return _with_meta(stored, audit_event(stored.number, stored.event_at, read(stored.message)))
+            return _readable(stored)
         except (SyslogError, UnreadableError, ResourceRefused):  # readable when it came; a verify tells what happened
             _log.warning("record %d cannot be read any more", stored.number)
+        except Exception:  # noqa: BLE001 - one record, whatever it holds, must not keep all others from being shown
+            _log.exception("record %d cannot be shown", stored.number)
     return _with_meta(stored, unreadable(stored.number, stored.event_at, stored.received_at))
+
+
+def _readable(stored: Stored) -> dict[str, Any]:
+    if form_of(stored.message) is not Form.SYSLOG:
+        return _as_it_came(stored, read_resource(stored.message))
+    return _with_meta(stored, audit_event(stored.number, stored.event_at, read(stored.message)))
 
 
 def unreadable(number: int, event_at: int, received_at: int) -> dict[str, Any]:
