@@ -19,7 +19,7 @@ An unknown field is refused: a filter that is overlooked shows more than was ask
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from atna.record_repository.indexing import Patient, parse_patient
@@ -36,7 +36,8 @@ DAYS: Final = 7
 MAX_TEXT: Final = 256
 MAX_PAGES: Final = 500
 YEARS: Final = range(1970, 9999)
-_MICROSECOND: Final = timedelta(microseconds=1)
+_DAY: Final = timedelta(days=1)
+_SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,17 +191,47 @@ def _moment(text: str, field: str, zone: tzinfo, faults: list[Fault]) -> int | N
     if year not in YEARS:
         faults.append(Fault(field, "error.out_of_range"))
         return None
-    width = (timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1))[max(0, len(clock) - 1)]
+    width = (_DAY, timedelta(minutes=1), _SECOND)[max(0, len(clock) - 1)]
     try:
         hour, minute, second = (*clock, 0, 0, 0)[:3]
         local = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - the zone follows
-        # An hour that the clocks go through twice belongs to the period whole: its first time begins it, its second
-        # ends it.
-        moment = local.replace(tzinfo=zone) if field == "from" else (local + width).replace(tzinfo=zone, fold=1)
     except ValueError:
         faults.append(Fault(field, "error.no_time"))
         return None
+    moment = _beginning(local, zone) if field == "from" else _end(local, width, zone)
     return max(0, round(moment.timestamp()) * 1_000_000)
+
+
+# An hour that the clocks go through twice belongs to the period whole: its first time begins it, its second ends it.
+# One that they skip is the moment at which they do. Minutes are added in UTC: on the wall one more may be an hour more.
+
+
+def _beginning(local: datetime, zone: tzinfo) -> datetime:
+    return _shown(local, zone, fold=0) or _skipped(local, zone)
+
+
+def _end(local: datetime, width: timedelta, zone: tzinfo) -> datetime:
+    """The first moment behind what was typed: a day, which ends where the next begins, a minute or a second."""
+    if width >= _DAY:
+        return _beginning(local + width, zone)
+    moment = _shown(local, zone, fold=1)
+    return _skipped(local, zone) if moment is None else moment + width
+
+
+def _shown(local: datetime, zone: tzinfo, *, fold: int) -> datetime | None:
+    """When the clocks show this, with ``fold`` 1 for the last time; ``None`` if they never do."""
+    moment = local.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+    return moment if moment.astimezone(zone).replace(tzinfo=None) == local else None
+
+
+def _skipped(local: datetime, zone: tzinfo) -> datetime:
+    """The moment, to the second, at which the clocks went past this."""
+    early, late = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (1, 0))
+    before = early.astimezone(zone).utcoffset()
+    while late - early > _SECOND:
+        middle = early + (late - early) // _SECOND // 2 * _SECOND
+        early, late = (middle, late) if middle.astimezone(zone).utcoffset() == before else (early, middle)
+    return late
 
 
 _PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9a-f]{64})")

@@ -82,6 +82,50 @@ def test_an_hour_that_comes_twice_belongs_to_the_period_whole():
     assert found.criteria.before - found.since == 2 * 3_600_000_000
 
 
+@pytest.mark.parametrize(
+    ("zone", "to", "before"),
+    [
+        # 25 October 2026: 03:00 back to 02:00 at 01:00Z
+        ("Europe/Luxembourg", "2026-10-25T01:58", "2026-10-24T23:59Z"),
+        ("Europe/Luxembourg", "2026-10-25T01:59", "2026-10-25T00:00Z"),
+        ("Europe/Luxembourg", "2026-10-25T02:00", "2026-10-25T01:01Z"),
+        ("Europe/Luxembourg", "2026-10-25T03:00:00", "2026-10-25T02:00:01Z"),
+        ("Europe/Luxembourg", "2026-10-25", "2026-10-25T23:00Z"),
+        # 29 March 2026: 02:00 on to 03:00 at 01:00Z
+        ("Europe/Luxembourg", "2026-03-29T01:59", "2026-03-29T01:00Z"),
+        ("Europe/Luxembourg", "2026-03-29T02:00", "2026-03-29T01:00Z"),
+        ("Europe/Luxembourg", "2026-03-29T02:30:15", "2026-03-29T01:00Z"),
+        ("Europe/Luxembourg", "2026-03-29T02:59", "2026-03-29T01:00Z"),
+        ("Europe/Luxembourg", "2026-03-29T03:00", "2026-03-29T01:01Z"),
+        ("Europe/Luxembourg", "2026-03-29", "2026-03-29T22:00Z"),
+        # midnight comes twice, or never
+        ("Atlantic/Azores", "2026-10-24", "2026-10-25T00:00Z"),
+        ("America/Sao_Paulo", "2018-02-17", "2018-02-18T03:00Z"),
+        ("Asia/Beirut", "2026-03-28", "2026-03-28T22:00Z"),
+        ("Africa/Monrovia", "1972-01-06", "1972-01-07T00:44:30Z"),
+    ],
+)
+def test_the_end_where_clocks_change(zone, to, before):
+    found = parse_search(Asked(since="1970-06-01", until=to), ZoneInfo(zone))
+    assert found.criteria.before == microseconds(before)
+
+
+@pytest.mark.parametrize(
+    ("zone", "since", "first"),
+    [
+        ("Europe/Luxembourg", "2026-03-29T01:59", "2026-03-29T00:59Z"),
+        ("Europe/Luxembourg", "2026-03-29T02:00", "2026-03-29T01:00Z"),
+        ("Europe/Luxembourg", "2026-03-29T02:30", "2026-03-29T01:00Z"),
+        ("Europe/Luxembourg", "2026-03-29T03:00", "2026-03-29T01:00Z"),
+        ("Europe/Luxembourg", "2026-10-25T02:30", "2026-10-25T00:30Z"),
+        ("Australia/Lord_Howe", "2026-10-04T02:10", "2026-10-03T15:30Z"),
+        ("Asia/Beirut", "2026-03-29", "2026-03-28T22:00Z"),
+    ],
+)
+def test_the_beginning_where_clocks_change(zone, since, first):
+    assert parse_search(Asked(since=since), ZoneInfo(zone)).since == microseconds(first)
+
+
 def test_what_is_wrong_is_told_at_its_field():
     assert faults() == {"from": "error.needed"}
     assert faults(("from", "yesterday"), ("to", "2026-02-30")) == {"from": "error.no_time", "to": "error.no_time"}
