@@ -34,7 +34,9 @@ def resource_of(stored: Stored) -> dict[str, Any]:
 def _readable(stored: Stored) -> dict[str, Any]:
     if form_of(stored.message) is not Form.SYSLOG:
         return _as_it_came(stored, read_resource(stored.message))
-    return _with_meta(stored, audit_event(stored.number, stored.event_at, read(stored.message)))
+    # One that says no time is found by when it came, and has to be shown so.
+    happened_at = stored.event_at or stored.received_at
+    return _with_meta(stored, audit_event(stored.number, happened_at, read(stored.message)))
 
 
 def unreadable(number: int, event_at: int, received_at: int) -> dict[str, Any]:

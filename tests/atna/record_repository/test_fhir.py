@@ -1,4 +1,4 @@
-"""What ITI-81 shows of a record: times that no calendar holds, and one record that cannot be shown."""
+"""What ITI-81 shows of a record: times that no calendar holds or nobody gave, one record that cannot be shown."""
 
 import logging
 
@@ -29,6 +29,12 @@ def test_a_time_behind_the_last_year_is_shown_as_its_end(writer, time):
     assert shown["recorded"] == "9999-12-31T23:59:59.999999Z"
     assert shown["agent"][0]["network"]["address"] == "10.0.0.7"
     assert read_resource(as_json(shown)) == read_resource(as_xml(shown)) == shown
+
+
+def test_a_record_without_a_time_is_shown_at_the_time_it_came(writer):
+    message = at(writer, b"").replace(b"<85>1 2026-03-01T10:00:00.000000Z", b"<85>1 -")
+    shown = resource_of(stored(message))
+    assert (shown["recorded"], shown["type"]["code"]) == ("2026-03-01T10:00:00.000000Z", "110112")
 
 
 def test_a_record_that_cannot_be_shown_is_told_and_hides_no_other(writer, monkeypatch, caplog):
