@@ -41,6 +41,7 @@ from atna.vocabulary import (
 
 __all__ = [
     "application_activity",
+    "audit_log_exported",
     "audit_log_removed",
     "audit_log_used",
     "malware_found",
@@ -101,18 +102,28 @@ def audit_log_removed(
     DICOM PS3.15 A.5.3.2 knows reading alone and has no event for this; Audit Log Used is where a reader looks.
     """
     event = EventIdentification(AUDIT_LOG_USED, Action.DELETE, outcome, ())
+    link = Detail("urn:dossier:audit-log:last-link", last_link.hex().encode())
+    log = replace(_part_of_log(partition, records, f"retention: {rule}", link), life_cycle=PERMANENT_ERASURE)
+    return about(event, parties, (log,))
+
+
+def audit_log_exported(parties: Parties, *, partition: str, records: tuple[int, int], outcome: Outcome) -> AuditMessage:
+    """Audit Log Used (DICOM PS3.15 A.5.3.2): a partition, its first and last record, was handed over as a file."""
+    event = EventIdentification(AUDIT_LOG_USED, Action.READ, outcome, ())
+    return about(event, parties, (_part_of_log(partition, records, "export"),))
+
+
+def _part_of_log(partition: str, records: tuple[int, int], operation: str, *more: Detail) -> ParticipantObject:
     first, last = records
-    log = ParticipantObject(
+    return ParticipantObject(
         *(f"urn:dossier:audit-log:{partition}", URI, SYSTEM, ROLE_SECURITY_RESOURCE),
-        life_cycle=PERMANENT_ERASURE,
         name="Security Audit Log",
         details=(
-            Detail(OPERATION_DETAIL, f"retention: {rule}".encode()),
+            Detail(OPERATION_DETAIL, operation.encode()),
             Detail("urn:dossier:audit-log:records", f"{first}-{last}".encode()),
-            Detail("urn:dossier:audit-log:last-link", last_link.hex().encode()),
+            *more,
         ),
     )
-    return about(event, parties, (log,))
 
 
 def node_authentication_failed(

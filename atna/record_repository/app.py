@@ -4,6 +4,7 @@
              ``syslog_tls`` and ``syslog_udp``, each unless switched off: RFC 5425 and RFC 5426
 ``single``   socket ``admin``: health and metrics; records that the service starts and stops, signs checkpoints
 ``retention``  the retention rule by hand
+``export``   a partition as a file, by hand
 """
 
 import logging
@@ -19,6 +20,7 @@ from atna.alerts import Alerts
 from atna.message import AuditMessage
 from atna.node_events import application_activity
 from atna.record_repository.checkpoints import Checkpoints
+from atna.record_repository.export import Export
 from atna.record_repository.feed import feed
 from atna.record_repository.indexing import index
 from atna.record_repository.iti20_fhir_feed import fhir_feed
@@ -38,7 +40,7 @@ from wire.service import admin_listener, http_listener
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.syslog import SyslogLimits
 
-__all__ = ["audit_app", "retention", "single", "worker"]
+__all__ = ["audit_app", "export", "retention", "single", "worker"]
 
 PROCESS_NAME: Final = "dossier-audit"
 MICROSECONDS: Final = 1_000_000
@@ -106,6 +108,16 @@ def retention(*, audit: AuditSettings, domain: AffinityDomainSettings) -> Iterat
     store = RecordStore.open(audit.database_url)
     try:
         yield Retention(store, _recorder(domain), audit.retention_days, int(time.time() * MICROSECONDS))
+    finally:
+        store.close()
+
+
+@contextmanager
+def export(*, audit: AuditSettings, domain: AffinityDomainSettings) -> Iterator[Export]:
+    """Partitions handed over by hand, while the service runs or not. Raises DatabaseRefused, StoreUnavailable."""
+    store = RecordStore.open(audit.database_url)
+    try:
+        yield Export(store, _recorder(domain))
     finally:
         store.close()
 

@@ -194,23 +194,16 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a partition to a file, records untouched; python audit_check.py FILE PUBLIC_KEY checks it anywhere."""
+    from atna.record_repository import app as room
     from atna.record_repository.store.records import NotExported
 
-    part = out.with_name(f"{out.name}.part")
-    if out.exists():
-        raise CommandError(f"{out}: is there already", status=2)
+    settings = load_settings(config, data, base_port)
+    audit, domain = settings.audit, settings.affinity_domain
     try:
-        with _log(load_settings(config, data, base_port)) as store, _private(part) as file:
-            count = store.export(partition, file.write)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(out)
+        with _database(settings), room.export(audit=audit, domain=domain) as job, _whole(out) as file:
+            count = job.write(partition, getpass.getuser(), file.write)
     except NotExported as error:
         raise CommandError(str(error), status=2) from error
-    except OSError as error:
-        raise CommandError(f"{out}: cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
     if as_json:
         print_json({"partition": partition, "records": count, "bytes": out.stat().st_size, "file": str(out)})
     else:
@@ -280,9 +273,26 @@ def _when(microseconds: int | None) -> str | None:
     return datetime.fromtimestamp(microseconds // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _private(path: Path) -> BinaryIO:
-    """The file holds patients' data: only its owner reads it."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=2**20)
+@contextmanager
+def _whole(out: Path) -> Iterator[BinaryIO]:
+    """A new file with patients' data: for its owner alone, under another name until it is whole."""
+    part = out.with_name(f"{out.name}.part")
+    for path in (out, part):
+        if path.exists():
+            raise CommandError(f"{path}: is there already", status=2)
+    try:
+        # A file or a link that was put there meanwhile keeps its own mode, or leads elsewhere: it is not written to.
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=2**20) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(out)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise CommandError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def _plain(one: Checkpoint) -> dict[str, object]:

@@ -67,6 +67,17 @@ def test_a_partition_goes_to_whoever_checks_it_with_python_alone(log, key_file, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit_check.py", "export", "public.pem"]
 
 
+def test_what_lies_where_the_file_is_made_is_left_alone(log, tmp_path):
+    out, month = tmp_path / "export", time.strftime("%Y-%m", time.gmtime())
+    other, part = tmp_path / "other", tmp_path / "export.part"
+    part.symlink_to(other)  # leads to where nothing is yet
+    status, _, said = log("export", "--partition", month, "--out", str(out))
+    assert (status, "cannot be written" in said) == (1, True)
+    other.write_text("mine")
+    assert log("export", "--partition", month, "--out", str(out))[0] == 2
+    assert (other.read_text(), part.is_symlink(), out.exists()) == ("mine", True, False)
+
+
 def test_every_key_that_ever_signed_is_listed(log, key_file):
     known = json.loads(log("key", "--known", "--json")[1])
     assert [one["public_key"] for one in known] == [key_file.read_text()]

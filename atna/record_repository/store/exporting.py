@@ -11,7 +11,7 @@ from atna.record_repository.store.protocol import LogPartition
 from atna.record_repository.store.tables import checkpoint, record
 from atna.record_repository.store.verifying import checkpoint_of, removal_of
 
-__all__ = ["NotExported", "export"]
+__all__ = ["NotExported", "export", "exportable"]
 
 CHUNK: Final = 100
 
@@ -27,13 +27,7 @@ def export(connection: Connection, name: str, put: Write) -> int:
 
     Raises NotExported before the first octet.
     """
-    found = list(partitions(connection))
-    mine = next((one for one in found if one.name == name), None)
-    if mine is None:
-        known = ", ".join(one.name for one in found) or "none"
-        raise NotExported(f"there is no partition {name}; there are: {known}")
-    if mine.state in {REMOVING, REMOVED}:
-        raise NotExported(f"partition {name} was removed: {mine.rule}")
+    found, mine = _found(connection, name)
     put(EXPORT_HEAD)
     for one in found:
         put(_partition(one).encode())
@@ -42,6 +36,22 @@ def export(connection: Connection, name: str, put: Write) -> int:
     count = _records(connection, mine, put)
     put(f"end {count}\n".encode())
     return count
+
+
+def exportable(connection: Connection, name: str) -> LogPartition:
+    """The partition as it is now. Raises NotExported."""
+    return _found(connection, name)[1]
+
+
+def _found(connection: Connection, name: str) -> tuple[list[LogPartition], LogPartition]:
+    found = list(partitions(connection))
+    mine = next((one for one in found if one.name == name), None)
+    if mine is None:
+        known = ", ".join(one.name for one in found) or "none"
+        raise NotExported(f"there is no partition {name}; there are: {known}")
+    if mine.state in {REMOVING, REMOVED}:
+        raise NotExported(f"partition {name} was removed: {mine.rule}")
+    return found, mine
 
 
 def _partition(one: LogPartition) -> str:

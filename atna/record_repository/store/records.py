@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row, and_, insert, select, tuple_, up
 from atna.audit_check import FIRST_LINK, Checkpoint, link_of
 from atna.record_repository.indexing import Indexed
 from atna.record_repository.store import counting, placing, retiring, signed
-from atna.record_repository.store.exporting import NotExported, export
+from atna.record_repository.store.exporting import NotExported, export, exportable
 from atna.record_repository.store.overview import Counts, Place
 from atna.record_repository.store.partitions import FORMAT, HEAD, opened_for, partition_of, read_head
 from atna.record_repository.store.protocol import (
@@ -18,6 +18,7 @@ from atna.record_repository.store.protocol import (
     Cursor,
     Due,
     Kept,
+    LogPartition,
     Stored,
     StoreUnavailable,
     Trust,
@@ -120,6 +121,11 @@ class RecordStore:
         """Read the log in one snapshot and check every link, message, search row and checkpoint of it."""
         with self._snapshot() as connection:
             return verify(connection, trust, partition)
+
+    def exportable(self, partition: str) -> LogPartition:
+        """The partition as it is now. Raises NotExported: there is no such partition, or it was removed."""
+        with self._snapshot() as connection:
+            return exportable(connection, partition)
 
     def export(self, partition: str, put: Callable[[bytes], object]) -> int:
         """Hand a partition to ``put``, bit by bit, as ``atna.audit_check`` reads it; the number of records.
