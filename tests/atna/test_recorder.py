@@ -20,11 +20,36 @@ def test_times_strictly_increase_though_the_clock_stands():
     assert times == [f"2026-03-01T10:00:00.00000{n}Z" for n in range(3)]
 
 
-def test_a_clock_that_goes_back_moves_nothing_back():
-    moments = iter([100.0, 50.0, 100.5])
+def test_a_clock_that_goes_back_a_little_moves_nothing_back(caplog):
+    moments = iter([100.0, 96.0, 100.5])
     own = recorder(lambda: next(moments))
-    times = [decode_message(own.record(STARTED)).timestamp for _ in range(3)]
+    found = [decode_message(own.record(STARTED)) for _ in range(3)]
+    times = [one.timestamp for one in found]
     assert times == sorted(set(times))
+    assert {one.process_id for one in found} == {own.process_id}
+    assert caplog.messages == []
+
+
+def test_a_clock_that_was_ahead_and_is_put_right_is_followed(caplog):
+    two_years = 730 * 86_400.0
+    moments = iter([100.0, 100.0 + two_years, 101.0, 101.0, 102.0, 100.5 + two_years, 103.0])
+    own = recorder(lambda: next(moments))
+    found = [decode_message(own.record(STARTED)) for _ in range(7)]
+    times = [(one.timestamp, parse(one.message).event.date_time) for one in found]
+    expected = ["1970-01-01T00:01:40.0", "1972-01-01T00:01:40.0", *["1970-01-01T00:01:41.0"] * 2]
+    expected += ["1970-01-01T00:01:42.0", "1972-01-01T00:01:40.5", "1970-01-01T00:01:43.0"]
+    assert [time[:21] for time, _ in times] == expected
+    assert all(time == other for time, other in times)
+    runs = [one.process_id.removeprefix(own.process_id) for one in found]
+    assert runs == ["", "", ".1", ".1", ".1", ".1", ".2"]
+    back = (63_071_999, 63_071_997)
+    assert caplog.messages == [f"the clock went back by {s} s; audit records follow it" for s in back]
+
+
+def test_a_time_that_comes_again_makes_no_equal_records():
+    moments = iter([100.0, 100.0, 50.0, 100.0, 100.0, 50.0, 100.0, 100.0])
+    own = recorder(lambda: next(moments))
+    assert len({own.record(STARTED) for _ in range(8)}) == 8
 
 
 def test_the_time_is_that_of_the_clock_from_second_to_second():
