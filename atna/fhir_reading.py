@@ -29,6 +29,7 @@ __all__ = [
     "Form",
     "ResourceRefused",
     "check",
+    "check_part",
     "form_of",
     "read_json",
     "read_resource",
@@ -96,6 +97,11 @@ def check(resource: Resource, types: Sequence[str] = ("AuditEvent",), place: str
         text = f"should be a resource of type {' or '.join(types)}"
         raise ResourceRefused("structure", text, "resourceType" if place is None else f"{place}.resourceType")
     _check(resource, str(name), place or str(name), 0)
+
+
+def check_part(value: Any, type_: str, place: str) -> None:
+    """The same of a part of a resource, such as a ``Bundle.entry``."""
+    _check(value, type_, place, 0)
 
 
 def read_json(data: bytes) -> Resource:

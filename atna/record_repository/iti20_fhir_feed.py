@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from atna.fhir_bundle import entries_of
-from atna.fhir_reading import Form, ResourceRefused, check, form_of, read_json, read_resource
+from atna.fhir_reading import Form, ResourceRefused, check, check_part, form_of, read_json, read_resource
 from atna.record_repository.fhir import VERSION, resource_of
 from atna.record_repository.fhir_answers import Answer, issue, outcome, problem
 from atna.record_repository.formats import WrongMediaType, sent_as
@@ -31,7 +31,12 @@ MAX_ENTRIES: Final = 1000
 ETAG: Final = f'W/"{VERSION}"'
 RESOURCE: Final = "AuditEvent"
 OK, CREATED = 200, 201
+NO_CONDITION: Final = "no conditional create: equal bytes are one record anyway"
 BAD_REQUEST, PRECONDITION_FAILED, UNSUPPORTED, UNPROCESSABLE = 400, 412, 415, 422
+
+
+class _Conditional(ResourceRefused):
+    """An entry that is to be created under a condition."""
 
 
 def fhir_feed(records: Records, *, max_fhir_bytes: int) -> tuple[RestRoute, ...]:
@@ -76,7 +81,7 @@ class _Feed:
         read = [_record(entry, raw, number) for number, (entry, raw) in enumerate(entries)]
         refused_ones = [one for one in read if isinstance(one, ResourceRefused)]
         if refused_ones and kind == "transaction":
-            return Answer(UNPROCESSABLE, outcome(*map(_issue, refused_ones)))
+            return Answer(_status(refused_ones[0]), outcome(*map(_issue, refused_ones)))
         kept = iter(self._kept([one for one in read if isinstance(one, Indexed)], request))
         url = f"{request.url}/{RESOURCE}"
         answers = [
@@ -100,7 +105,7 @@ class _Feed:
 def _unfit(request: RestRequest) -> Answer | None:
     """A request that is refused before its body is read."""
     if "if-none-exist" in request.headers:
-        return problem(PRECONDITION_FAILED, "not-supported", "no conditional create: equal bytes are one record anyway")
+        return problem(PRECONDITION_FAILED, "not-supported", NO_CONDITION)
     try:
         form = sent_as(request.content_type)
     except WrongMediaType as error:
@@ -131,7 +136,10 @@ def _record(entry: Any, raw: bytes | None, number: int) -> Indexed | ResourceRef
     wanted = entry.get("request")
     if not isinstance(wanted, dict) or wanted.get("method") != "POST" or wanted.get("url") != RESOURCE:
         return ResourceRefused("not-supported", f"should be a POST to {RESOURCE}", f"{place}.request")
+    if "ifNoneExist" in wanted:
+        return _Conditional("not-supported", NO_CONDITION, f"{place}.request.ifNoneExist")
     try:
+        check_part({name: value for name, value in entry.items() if name != "resource"}, "Bundle.entry", place)
         check(entry["resource"], (RESOURCE,), f"{place}.resource")
         return index_resource(raw, entry["resource"])
     except ResourceRefused as refused:
@@ -143,7 +151,7 @@ def _response(url: str, number: int, status: int) -> dict[str, Any]:
 
 
 def _refused(refused: ResourceRefused) -> dict[str, Any]:
-    return {"status": _line(UNPROCESSABLE), "outcome": outcome(_issue(refused))}
+    return {"status": _line(_status(refused)), "outcome": outcome(_issue(refused))}
 
 
 def _line(status: int) -> str:
@@ -155,4 +163,6 @@ def _issue(refused: ResourceRefused) -> dict[str, Any]:
 
 
 def _status(refused: ResourceRefused) -> int:
+    if isinstance(refused, _Conditional):
+        return PRECONDITION_FAILED
     return BAD_REQUEST if refused.malformed else UNPROCESSABLE

@@ -275,7 +275,10 @@ def test_a_bundle_that_is_none(http, body, status):
 @pytest.mark.parametrize(
     "entry",
     [{}, {"resource": {}}, {"resource": balp()}, {"resource": balp(), "request": {"method": "PUT", "url": "AuditEvent/1"}},
-     {"resource": {"resourceType": "Patient"}, "request": {"method": "POST", "url": "AuditEvent"}}],
+     {"resource": {"resourceType": "Patient"}, "request": {"method": "POST", "url": "AuditEvent"}},
+     {"resource": balp(), "request": {"method": "POST", "url": "AuditEvent"}, "condition": "x"},
+     {"resource": balp(), "request": {"method": "POST", "url": "AuditEvent", "ifNoneExists": "x"}},
+     {"resource": balp(), "request": {"method": "POST", "url": "AuditEvent"}, "fullUrl": 1}],
 )  # fmt: skip
 def test_an_entry_that_is_no_creation_of_an_audit_event(http, store, entry):
     body = json.dumps({"resourceType": "Bundle", "type": "batch", "entry": [entry]}).encode()
@@ -283,6 +286,24 @@ def test_an_entry_that_is_no_creation_of_an_audit_event(http, store, entry):
     assert answer["response"]["status"] == "422 Unprocessable Entity"
     assert answer["response"]["outcome"]["issue"][0]["expression"][0].startswith("Bundle.entry[0]")
     assert store.find(Criteria(), limit=9) == []
+
+
+@ONE
+def test_no_conditional_create_in_a_bundle_either(http, store):
+    condition = {"method": "POST", "url": "AuditEvent", "ifNoneExist": "patient=17"}
+    good = {"resource": balp(), "request": {"method": "POST", "url": "AuditEvent"}, "fullUrl": "urn:uuid:1"}
+    entries = [good, {"resource": everything(), "request": condition}]
+    for kind in ("transaction", "batch"):
+        body = json.dumps({"resourceType": "Bundle", "type": kind, "entry": entries}).encode()
+        answer = post(http, body, path="/fhir")
+        told = answer.json()
+        if kind == "transaction":
+            assert (answer.status_code, store.find(Criteria(), limit=9)) == (412, [])
+        else:
+            assert [one["response"]["status"] for one in told["entry"]] == ["201 Created", "412 Precondition Failed"]
+            told = told["entry"][1]["response"]["outcome"]
+        assert told["issue"][0]["expression"] == ["Bundle.entry[1].request.ifNoneExist"]
+    assert len(store.find(Criteria(), limit=9)) == 1
 
 
 @ONE
