@@ -140,6 +140,8 @@ def parse_search(asked: Asked, zone: tzinfo) -> Search:
         faults.append(Fault("to", "error.turned"))
     texts = ("patient", "person", "organisation")
     faults += [Fault(name, "error.too_long") for name in texts if len(getattr(asked, name)) > MAX_TEXT]
+    # No text of PostgreSQL holds it: the search would fail as if the database were gone.
+    faults += [Fault(name, "error.no_text") for name in texts if "\0" in getattr(asked, name)]
     if asked.event and asked.event not in EVENT_CHOICES:
         faults.append(Fault("event", "error.no_choice"))
     if asked.outcome not in OUTCOMES:

@@ -10,7 +10,13 @@ __all__ = ["bounded", "decoded", "detail_text", "visible"]
 
 # Controls but line feed and tab; and what changes the direction of text: shown, since it would move what is beside it.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_INVISIBLE: Final = re.compile(r"[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
+# Default_Ignorable_Code_Point of Unicode 16 (variation selectors, fillers, tags), what else has no glyph, and line ends
+# that are none of ours. The Arabic and Syriac signs of category Cf are seen.
+_INVISIBLE: Final = re.compile(
+    "[\x80-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
 _PICTURES: Final = 0x2400
 _DELETE: Final = "\u2421"
 MAX_FIELDS: Final = 100

@@ -136,6 +136,7 @@ def test_what_is_wrong_is_told_at_its_field():
     assert faults(FROM, ("event", "type:X"), ("outcome", "x"), ("use", "x")) == wrong
     long = dict.fromkeys(("patient", "person", "organisation"), "error.too_long")
     assert faults(FROM, *((name, "x" * 257) for name in long)) == long
+    assert faults(FROM, *((name, "x\0y") for name in long)) == dict.fromkeys(long, "error.no_text")
     assert faults(FROM, ("after", "1.zz")) == {"": "error.place"}
     assert faults(FROM, ("after", ",".join(["1." + "0" * 64] * 501))) == {"": "error.place"}
 

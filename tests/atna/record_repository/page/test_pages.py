@@ -285,9 +285,10 @@ def test_an_export_of_many_chunks(tmp_path):
         ({"from": "hier"}, "from", "Ce n’est ni un jour"),
         ({**SINCE, "to": "2026-02-01"}, "to", "La fin précède le début"),
         ({**SINCE, "patient": "9" * 257}, "patient", "256 caractères"),
+        ({**SINCE, "patient": "1\0"}, "patient", "Un caractère"),
         ({**SINCE, "event": "type:X"}, "event", "Choisissez"),
     ],
-    ids=["nothing", "no-time", "turned", "long", "no-choice"],
+    ids=["nothing", "no-time", "turned", "long", "no-text", "no-choice"],
 )
 def test_a_fault_is_told_at_its_field_and_recorded(store, client, data, field, text):
     for path in ("search", "export"):

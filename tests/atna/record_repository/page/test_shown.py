@@ -141,6 +141,19 @@ def test_a_record_without_end_is_cut_and_it_is_told(kept):
     assert (shown.shown, shown.size) == (MAX_RAW, len(many))
 
 
+@pytest.mark.parametrize("code", [
+    0xAD, 0x34F, 0x115F, 0x1160, 0x17B4, 0x180B, 0x180E, 0x2065, 0x206A, 0x206F, 0x2800, 0x3164, 0xFE0F, 0xFFA0, 0xFFF9,
+    0x13430, 0x1BCA0, 0x1D173, 0xE0001, 0xE0041, 0xE0100,
+])  # fmt: skip
+def test_what_has_no_glyph_is_shown_by_its_number(code):
+    assert visible(f"p1{chr(code)}") == f"p1[U+{code:04X}]"
+
+
+def test_what_is_seen_stays():
+    seen = "Zoë Müller-Weiß  \u0600 \u06dd 山田 \U0001f3e5 a\u0301"
+    assert visible(seen) == seen
+
+
 def test_what_reorders_or_hides_text_is_shown():
     assert visible("a\u202eb\u200bc\x07") == "a[U+202E]b[U+200B]c\u2407"
     assert visible("a\r\nb\rc\x7f") == "a\nb\nc\u2421"
