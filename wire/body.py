@@ -74,14 +74,24 @@ _OUTPUT_BLOCK: Final = 2**18
 class BodyReader:
     """Iterates over the body's bytes after Content-Encoding was undone: pieces of 1 byte to some 100 kB, never empty.
 
-    ``max_bytes`` bounds both what is received and what it unpacks to. The time the consumer needs between two pieces is
+    ``max_bytes`` bounds both what is received and what it unpacks to; ``limit`` is the key of its setting, ``None``
+    where it has none. The time the consumer needs between two pieces is
     not counted against the client. Raises BodyError and ClientGone from the iteration, BodyEncodingUnknown at once;
     ``receive`` is not called, and so no ``100 Continue`` sent, when the declared length already forbids the body.
     """
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, *, max_bytes: int, limits: LimitSettings) -> None:
+    def __init__(
+        self,
+        scope: Mapping[str, Any],
+        receive: Receive,
+        *,
+        max_bytes: int,
+        limits: LimitSettings,
+        limit: str | None = "max_request_bytes",
+    ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
+        self._limit = limit
         self._limits = limits
         self._window_s = 0.0  # waited for the client since its rate was looked at last, and what came in that time
         self._window_bytes = 0
@@ -152,7 +162,7 @@ class BodyReader:
 
     def _too_large(self, how: str) -> BodyTooLarge:
         text = f"the request {how} the {self._max_bytes} bytes allowed"
-        return BodyTooLarge(text, limit="max_request_bytes")
+        return BodyTooLarge(text, limit=self._limit)
 
     def _count_decoded(self, size: int) -> None:
         self.decoded_bytes += size

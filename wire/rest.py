@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from ihe.xua import Caller
 from wire.body import BodyError, BodyReader, ClientGone
+from wire.limit_reached import reached
 from wire.settings import LimitSettings
 
 __all__ = ["RestHandler", "RestRequest", "RestResponse", "RestRoute", "rest_app"]
@@ -75,6 +76,7 @@ class RestRoute:
 
     A route for GET answers HEAD, too, and its handler sees that method; no body is sent then.
     ``problem`` answers for a body that is refused and for a defect of ours; without it a JSON object with ``error``.
+    ``limit`` is the key of the setting that ``max_body_bytes`` comes from, ``None`` where it has none.
     """
 
     method: str
@@ -82,6 +84,7 @@ class RestRoute:
     handler: RestHandler
     max_body_bytes: int = NO_BODY
     problem: Problem | None = None
+    limit: str | None = None
 
 
 def rest_app(routes: Sequence[RestRoute], *, limits: LimitSettings) -> Starlette:
@@ -115,9 +118,10 @@ def _endpoint(route: RestRoute, pool: ThreadPoolExecutor, limits: LimitSettings)
         request_id = secrets.token_hex(8)
         loop = asyncio.get_running_loop()
         try:
-            reader = BodyReader(request.scope, request.receive, max_bytes=route.max_body_bytes, limits=limits)
-            body = await reader.read()
+            body = await _reader(route, request, limits).read()
         except BodyError as error:
+            if error.limit is not None:
+                reached(error.limit)
             asked = _request(request, b"", request_id)
             answer = await loop.run_in_executor(pool, problem, asked, error.status, str(error))
         except ClientGone:
@@ -131,6 +135,11 @@ def _endpoint(route: RestRoute, pool: ThreadPoolExecutor, limits: LimitSettings)
         return StreamingResponse(pieces, answer.status, dict(answer.headers), answer.content_type)
 
     return endpoint
+
+
+def _reader(route: RestRoute, request: Request, limits: LimitSettings) -> BodyReader:
+    most, limit = route.max_body_bytes, route.limit
+    return BodyReader(request.scope, request.receive, max_bytes=most, limits=limits, limit=limit)
 
 
 async def _pieces(body: Iterator[bytes], pool: ThreadPoolExecutor, connection: Any) -> AsyncIterator[bytes]:

@@ -22,6 +22,7 @@ from atna.node_events import application_activity
 from atna.record_repository.checkpoints import Checkpoints
 from atna.record_repository.export import Export
 from atna.record_repository.feed import feed
+from atna.record_repository.fhir_routes import fhir_routes
 from atna.record_repository.indexing import index
 from atna.record_repository.iti20_fhir_feed import fhir_feed
 from atna.record_repository.iti81 import Reading, routes
@@ -158,9 +159,8 @@ def audit_app(
     shown = LogPage(store, recorder, domain, audit.zone, audit.max_export_rows, time.time)
     return rest_app(
         [
-            RestRoute("POST", "/records", handler, audit.max_batch_bytes),
-            *routes(reading),
-            *fhir_feed(store, max_fhir_bytes=audit.max_fhir_bytes),
+            RestRoute("POST", "/records", handler, audit.max_batch_bytes, limit="max_batch_bytes"),
+            *fhir_routes([*routes(reading), *fhir_feed(store, max_fhir_bytes=audit.max_fhir_bytes)]),
             *page_routes(shown),
         ],
         limits=limits,

@@ -42,9 +42,10 @@ class _Conditional(ResourceRefused):
 def fhir_feed(records: Records, *, max_fhir_bytes: int) -> tuple[RestRoute, ...]:
     """The routes of the feed."""
     feed = _Feed(records)
-    return (
-        RestRoute("POST", "/fhir/AuditEvent", answering(feed.create), max_fhir_bytes),
-        RestRoute("POST", "/fhir", answering(feed.bundle), max_fhir_bytes),
+    handlers = {"/fhir/AuditEvent": feed.create, "/fhir": feed.bundle}
+    return tuple(
+        RestRoute("POST", path, answering(handler), max_fhir_bytes, limit="max_fhir_bytes")
+        for path, handler in handlers.items()
     )
 
 

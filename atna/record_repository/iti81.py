@@ -12,6 +12,7 @@ fault of ours carries the request id alone. JSON and XML by ``_format`` or ``Acc
 Pages stay as they were while records come in: their links carry the number of the last record there was at the first.
 """
 
+import http
 import json
 import logging
 from collections.abc import Sequence
@@ -42,11 +43,20 @@ from atna.recorder import Recorder
 from wire.rest import RestHandler, RestRequest, RestResponse, RestRoute
 from wire.settings import AffinityDomainSettings
 
-__all__ = ["MAX_FORM_BYTES", "Reading", "answering", "routes"]
+__all__ = ["MAX_FORM_BYTES", "Reading", "answering", "routes", "told"]
 
 FORM: Final = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES: Final = 64 * 1024
 MAX_PARAMETERS: Final = 100
+ISSUES: Final = {
+    404: "not-found",
+    405: "not-supported",
+    408: "timeout",
+    413: "too-long",
+    415: "not-supported",
+    500: "exception",
+}
+"""FHIR's issue type for a status."""
 OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, NOT_ACCEPTABLE, UNAVAILABLE = 200, 400, 403, 404, 406, 503
 
 _log = logging.getLogger(__name__)
@@ -175,6 +185,13 @@ def answering(handler: FhirHandler) -> RestHandler:
         return rendered(_not_acceptable() if form is None else handler(request), form or Form.JSON)
 
     return _available(handle)
+
+
+def told(request: RestRequest, status: int, text: str) -> RestResponse:
+    """An OperationOutcome for what no handler answers: a body that is refused, a defect of ours."""
+    if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
+        text = f"{text}, request {request.request_id}"
+    return rendered(problem(status, ISSUES.get(status, "structure"), text), _form(request) or Form.JSON)
 
 
 def _form(request: RestRequest) -> Form | None:
