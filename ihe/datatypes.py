@@ -305,9 +305,8 @@ _WITH_AUTHORITY: Final = frozenset(
         "urn:ihe:iti:xds:2015:encounterId",
     }
 )
-_WITHOUT_AUTHORITY: Final = frozenset(
-    {"urn:ihe:iti:xdw:2013:workflowInstanceId", "urn:ihe:iti:xds:2016:studyInstanceUID"}
-)
+_WORKFLOW: Final = "urn:ihe:iti:xdw:2013:workflowInstanceId"
+_WITHOUT_AUTHORITY: Final = frozenset({_WORKFLOW, "urn:ihe:iti:xds:2016:studyInstanceUID"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,11 +328,36 @@ def parse_cxi(text: str) -> CXi:
     if len(parts) > 6 or any(part.strip() for part in parts[1:3]):
         raise ValueError("only components 1, 4, 5 and 6 may be filled: id^^^&OID&ISO^type")
     authority = parts[3].strip() or None
+    if authority is not None and "&" in authority:
+        _check_hd(authority)
+    if kind == _WORKFLOW and not is_oid(normalise_oid(identifier)):
+        raise ValueError("component 1 must be an OID for this type of id")
     if kind in _WITH_AUTHORITY and authority is None:
         raise ValueError("component 4 (&OID&ISO) must be filled for this type of id")
     if kind in _WITHOUT_AUTHORITY and authority is not None:
         raise ValueError("component 4 must be empty for this type of id")
     return CXi(identifier, kind, authority, home)
+
+
+def _check_hd(component: str) -> None:
+    """``namespace&universal id&type`` or ``&universal id&type``; an id of type ISO is an OID."""
+    parts = [part.strip() for part in component.split("&")]
+    iso = len(parts) == 3 and parts[2].upper() == "ISO"
+    if len(parts) != 3 or not parts[1] or not parts[2] or (iso and not is_oid(normalise_oid(parts[1]))):
+        raise ValueError("component 4 must be a namespace or &universal id&type, with a valid OID for the type ISO")
+
+
+def normalise_cxi(text: str) -> str:
+    """The one writing of a reference id: no blanks, no trailing separators, authorities as ``&OID&ISO``."""
+    parts = [part.strip() for part in normalise_components(text).split("^")]
+    return "^".join(_normalise_hd(part) if number in (3, 5) else part for number, part in enumerate(parts))
+
+
+def _normalise_hd(component: str) -> str:
+    parts = [part.strip() for part in component.split("&")]
+    if len(parts) == 3 and parts[2].upper() == "ISO":
+        parts[1:] = normalise_oid(parts[1]), "ISO"
+    return "&".join(parts)
 
 
 def print_cxi(cxi: CXi) -> str:

@@ -60,12 +60,18 @@ def one_text(texts: Sequence[str], lenient: bool) -> Reading:
     Parentheses around that one value are a defect that is always let pass: the NIST testkit writes patientId so in its
     tests of ITI-64, and it cannot mean anything else.
     """
+    _present(texts)
     if len(texts) != 1 or texts[0].strip().startswith("("):
         if len(texts) == 1 and len(many := many_texts(texts, lenient).values) == 1:
             return Reading(many, sloppy=True)
         raise TooManyError("one value only, in single quotes and without parentheses: 'value'")
     value, sloppy = _unquoted(texts[0], lenient)
     return Reading((value,), sloppy)
+
+
+def _present(texts: Sequence[str]) -> None:
+    if not texts:
+        raise BadValueError("it has no value; leave it out, or give it one")
 
 
 def _items(text: str, lenient: bool) -> tuple[list[str], bool]:
@@ -194,6 +200,7 @@ def association_types(texts: Sequence[str], lenient: bool) -> Reading:
 
 def time(texts: Sequence[str], lenient: bool) -> Reading:
     """A DTM, bare or in single quotes; becomes the first instant it names, 14 digits. Leniency reads a zone too."""
+    _present(texts)
     if len(texts) != 1:
         raise TooManyError("one time only")
     match = _QUOTED.fullmatch(texts[0])
@@ -215,6 +222,7 @@ def _loose_time(text: str) -> str | None:
 
 def metadata_level(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding
     """Bare 1 or 2 (XDS Metadata Update); quotes around it do no harm."""
+    _present(texts)
     if len(texts) != 1:
         raise TooManyError("one number only")
     text = texts[0].strip().strip("'").strip()

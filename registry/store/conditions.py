@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select, tuple_
 
-from ihe.datatypes import normalise_components
+from ihe.datatypes import normalise_components, normalise_cxi
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry.criteria import Attribute as At
 from registry.criteria import Criteria
@@ -137,10 +137,10 @@ def _person_forms(pattern: str) -> Iterator[str]:
 
 
 def _reference(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
+    """By the pattern as it was asked for, and in the one writing that reference ids are kept in."""
     row = t.entry_reference.c
-    return exists().where(
-        row.entry_key == _e.entry_key, or_(*(like(row.reference, pattern) for pattern in alternatives))
-    )
+    patterns = dict.fromkeys(form for pattern in alternatives for form in (pattern, normalise_cxi(pattern)))
+    return exists().where(row.entry_key == _e.entry_key, or_(*(like(row.reference, pattern) for pattern in patterns)))
 
 
 def _within(column: Any, *, is_from: bool) -> Condition:

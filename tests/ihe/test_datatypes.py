@@ -192,11 +192,32 @@ def test_cxi(text):
         "4711^^^^urn:ihe:iti:xds:2013:order",
         "1.2^^^&1.2.3&ISO^urn:ihe:iti:xds:2016:studyInstanceUID",
         "4711^^^&1.2.3&ISO^local^&1.9&ISO^x",
+        "4711^^^&not oid&ISO^local",
+        "4711^^^&1.2.3^local",
+        "4711^^^&&ISO^local",
+        "abc^^^^urn:ihe:iti:xdw:2013:workflowInstanceId",
     ],
 )
 def test_no_cxi(text):
     with pytest.raises(ValueError, match="component"):
         d.parse_cxi(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4711^^^&1.2.3&ISO^local",
+        " 4711 ^^^& urn:oid:1.2.3 &iso^local^^",
+        "4711^^^&URN:OID:1.2.3&Iso^local ",
+    ],
+)
+def test_one_writing_of_a_cxi(text):
+    assert d.normalise_cxi(text) == "4711^^^&1.2.3&ISO^local"
+
+
+@pytest.mark.parametrize("text", ["", "^^", "4711^^^LAB^local", "a&b", "4711^^^&h.example&DNS^local", "47%"])
+def test_what_is_no_oid_stays_in_a_cxi(text):
+    assert d.normalise_cxi(text) == text.rstrip("^")
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,11 @@ def test_documents_by_reference_id(registry):
         registry, Query.FIND_DOCUMENTS_BY_REFERENCE_ID, **required, **{E + "ReferenceIdList": "('2013001^^^%')"}
     )
     assert ask(registry, Query.FIND_DOCUMENTS_BY_REFERENCE_ID, **required, **{E + "ReferenceIdList": "('other')"}) == ()
+    written = "2013001^^^&urn:oid:1.2.3.4&iso^urn:ihe:iti:xds:2013:order^^"
+    registry.accept(submission(entry=with_slot(v.REFERENCE_ID_LIST, written)))
+    for asked in (reference, written, f" {reference} "):
+        two = ask(registry, Query.FIND_DOCUMENTS_BY_REFERENCE_ID, **required, **{E + "ReferenceIdList": f"('{asked}')"})
+        assert [one.slot(v.REFERENCE_ID_LIST) for one in two] == [(reference,)] * 2
     missing = registry.query(IDS[Query.FIND_DOCUMENTS_BY_REFERENCE_ID], **required)
     assert codes_of(missing) == {"XDSStoredQueryMissingParam"}
 

@@ -152,6 +152,12 @@ def test_a_slot_without_a_value_and_an_empty_value_are_refused() -> None:
             read(texts, False)
 
 
+@pytest.mark.parametrize("read", [q.one_text, q.time, q.metadata_level, q.many_texts, q.patient])
+def test_no_value_is_not_too_many(read) -> None:
+    with pytest.raises(q.BadValueError):
+        read([], False)
+
+
 def test_times_and_numbers_stand_alone() -> None:
     for read, texts in ((q.time, ["2024", "2025"]), (q.metadata_level, ["1", "2"])):
         with pytest.raises(q.TooManyError):
