@@ -244,10 +244,21 @@ def _check_header(number: int, columns: Sequence[str]) -> None:
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the number of the line they end on; empty and comment lines left out, a byte order mark too."""
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    between = True
+
+    def uncommented() -> Iterator[str]:
+        """A comment may hold quotes, which are none of CSV: where a row may begin, it is taken out before."""
+        nonlocal between
+        for line in io.StringIO(text.removeprefix("\ufeff"), newline=""):
+            comment = between and line.lstrip().startswith("#")
+            between = between and comment
+            yield "\n" if comment else line
+
+    reader = csv.reader(uncommented(), strict=True)
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells) and not cells[0].lstrip().startswith("#"):
+            between = True
+            if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
     except csv.Error as error:
         raise CodeFileError([f"line {reader.line_num}: not CSV: {error}"]) from error

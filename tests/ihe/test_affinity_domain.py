@@ -148,6 +148,18 @@ def test_columns_nobody_knows_are_refused(text):
         read_codes(text)
 
 
+def test_a_comment_may_hold_what_csv_may_not():
+    comments = ('# see annex,"old" list', ' # an "open quote', "#")
+    text = "\r\n".join(
+        [comments[0], "attribute,code,scheme,display_name", *comments, 'classCode,A,1.2,"two\n#lines"', *comments, "x"]
+    )
+    with pytest.raises(CodeFileError) as refused:
+        read_codes(text)
+    assert refused.value.faults == ("line 11: 1 columns instead of 4",)
+    (one,) = read_codes(text.removesuffix("x"))
+    assert one.display_name == "two\n#lines"
+
+
 def test_dates_are_optional_and_the_columns_stand_in_any_order():
     (one,) = read_codes("code,attribute,display_name,scheme\nA,classCode,a,1.2\n")
     assert (one.attribute, one.code, one.scheme, one.display_name, one.valid_from) == (

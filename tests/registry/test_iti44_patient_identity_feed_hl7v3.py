@@ -234,9 +234,22 @@ def test_several_ids_are_merged_into_the_one_of_their_authority(room):
         (merge(ii("NEW") + ii("NEW2")), "2 ids"),
         (merge(prior='<id nullFlavor="NI"/>'), "replacementOf"),
         (feed(RESOLVE, ii("NEW")), "replacementOf"),
+        (feed(ADD, ii("NEW"), prior=ii("OLD")), "PRPA_IN201304UV02"),
+        (feed(REVISE, ii("NEW"), prior=ii("OLD")), "PRPA_IN201304UV02"),
         (merge(prior=ii("OLD") + ii("UNKNOWN")), "subsumed id was never announced"),
     ],
-    ids=["subsumed unknown", "surviving unknown", "equal", "authority", "two survive", "no id", "nothing", "half"],
+    ids=[
+        "subsumed unknown",
+        "surviving unknown",
+        "equal",
+        "authority",
+        "two survive",
+        "no id",
+        "nothing",
+        "add",
+        "revise",
+        "half",
+    ],
 )
 def test_a_merge_that_cannot_be_changes_nothing(room, body, word):
     room.know(("OLD", OID), ("NEW", OID), ("NEW2", OID))
