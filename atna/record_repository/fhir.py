@@ -26,8 +26,9 @@ def resource_of(stored: Stored) -> dict[str, Any]:
             return _readable(stored)
         except (SyslogError, UnreadableError, ResourceRefused):  # readable when it came; a verify tells what happened
             _log.warning("record %d cannot be read any more", stored.number)
-        except Exception:  # noqa: BLE001 - one record, whatever it holds, must not keep all others from being shown
-            _log.exception("record %d cannot be shown", stored.number)
+        except Exception as error:  # noqa: BLE001 - one record, whatever it holds, must not keep all others from being shown
+            # The words of the error may be those of the record.
+            _log.error("record %d cannot be shown (%s)", stored.number, type(error).__name__)
     return _with_meta(stored, unreadable(stored.number, stored.event_at, stored.received_at))
 
 
