@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from atna.alerts import Alerts
 from atna.recorder import Recorder
@@ -27,9 +28,11 @@ from repository.scanner.choice import scanner_for
 from repository.settings import RepositorySettings
 from repository.store.keyring import FileKeyring, StaticKeyring, open_keyring
 from repository.store.opening import answers, open_store
+from repository.store.protocol import StoreUnavailable
 from repository.store.scrub_book import ScrubBook
 from repository.store.sql import SqlIndex, open_index
 from schemas import wsdl
+from wire.admin import Check
 from wire.client import SoapClient
 from wire.running import run_listeners
 from wire.service import admin_listener, http_listener, recorder, sending_records
@@ -39,6 +42,7 @@ from wire.soap_app import soap_app
 __all__ = ["KeyUse", "key_use", "retain", "rotate_keys", "scrub_once", "single", "sweep_once", "worker"]
 
 PATH = "/repository"
+KEYS_EVERY_S: Final = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +118,42 @@ def worker(
         soap = http_listener(
             app, sockets["soap"], table="repository.tls", tls=tls, limits=limits, handshake_failed=failed
         )
-        run_listeners([soap], started, stop)
+        with _keys_watched(joined.room, stop):
+            run_listeners([soap], started, stop)
+
+
+@contextmanager
+def _keys_watched(room: Room, stop: threading.Event) -> Iterator[None]:
+    """Look at the key file also while nobody calls. Sets ``stop`` on the way out.
+
+    A process that had slept through a whole rotation would find none of its keys in the file.
+    """
+
+    def watch() -> None:
+        while not stop.wait(KEYS_EVERY_S):
+            if room.keyring is not None:
+                room.keyring.usable()
+
+    thread = threading.Thread(target=watch, name="key file")
+    if room.keyring is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if thread.is_alive():
+            thread.join()
+
+
+def _tell_of_missing_keys(room: Room) -> None:
+    """One line for each key that documents are sealed under and that is not at hand: a wrong file begins so."""
+    known = room.keyring.names if room.keyring is not None else frozenset()
+    try:
+        counts = room.index.key_counts()
+    except StoreUnavailable:
+        return  # told by whatever needs the database
+    for name in sorted(one for one in counts if one is not None and one not in known):
+        _log.error("key %s is not in the key file; documents that cannot be read without it: %s", name, counts[name])
 
 
 def single(
@@ -136,18 +175,18 @@ def single(
         threads = [
             threading.Thread(target=sweep.run, args=(joined.room, stop), name="sweep"),
             threading.Thread(target=scrub.run, args=(joined.room, ScrubBook(joined.index), stop), name="scrub"),
+            threading.Thread(target=_tell_of_missing_keys, args=(joined.room,), name="missing keys"),
         ]
         checks = {
             "database": joined.index.check,
             "store": lambda: answers(joined.room.store, repository.min_free_bytes),
             "outbox": lambda: not outbox.full(),
         }
-        # What has to be scanned cannot be taken without the scanner; but documents are given out all the same.
-        notes = {"scanner": joined.room.scanner.check} if joined.room.scanner.scans else {}
-        if isinstance(joined.room.keyring, FileKeyring):  # the same of what has to be sealed
-            notes["keys"] = joined.room.keyring.check
-        admin = admin_listener(sockets["admin"], checks, notes=notes or None, tls=tls, limits=limits)
-        with sending_records("repository", joined.recorder, joined.room.record_refusal, outbox, tls, stop):
+        admin = admin_listener(sockets["admin"], checks, notes=_notes(joined.room), tls=tls, limits=limits)
+        with (
+            _keys_watched(joined.room, stop),
+            sending_records("repository", joined.recorder, joined.room.record_refusal, outbox, tls, stop),
+        ):
             for thread in threads:
                 thread.start()
             try:
@@ -156,6 +195,16 @@ def single(
                 stop.set()
                 for thread in threads:
                     thread.join()
+
+
+def _notes(room: Room) -> dict[str, Check]:
+    """Without scanner or key file nothing can be taken; but documents are given out all the same."""
+    notes: dict[str, Check] = {}
+    if room.scanner.scans:
+        notes["scanner"] = room.scanner.check
+    if room.keyring is not None and room.sealing:
+        notes["keyring"] = room.keyring.usable
+    return notes
 
 
 def sweep_once(

@@ -74,8 +74,12 @@ def judge(
     own_id: str,
     copies: Mapping[str, Sequence[Document]],
     whole: Callable[[Document], bool],
+    without_key: Collection[str] = (),
 ) -> Verdict:
-    """Choose a copy for each request: the oldest that is ``whole``. ``copies`` are by unique id, oldest first."""
+    """Choose a copy for each request: the oldest that is ``whole``. ``copies`` are by unique id, oldest first.
+
+    ``without_key`` has, once ``whole`` was asked, the unique ids of which a copy could not be opened for want of a key.
+    """
     found: list[Found] = []
     missed: list[DocumentRequest] = []
     errors: list[RegistryError] = []
@@ -93,11 +97,18 @@ def judge(
         if repository != own_id:
             errors.append(foreign_repository(repository, own_id, unique_id))
         elif stored:
-            text = f"document {unique_id} cannot be read (it is damaged in the store, or its key is missing)"
-            errors.append(RegistryError(ErrorCode.REPOSITORY_ERROR, text))
+            errors.append(_not_given_out(unique_id, locked=unique_id in without_key))
         else:
             errors.append(unknown_document(unique_id))
     return Verdict(tuple(found), tuple(missed), tuple(dict.fromkeys(errors)))
+
+
+def _not_given_out(unique_id: str, *, locked: bool) -> RegistryError:
+    """A key can be brought back; who reads "damaged" would look for a backup of the document."""
+    text = f"document {unique_id} is damaged in the store; it is not given out"
+    if locked:
+        text = f"document {unique_id} cannot be opened: its key is not in the key file of the repository"
+    return RegistryError(ErrorCode.REPOSITORY_ERROR, text)
 
 
 # -------------------------------------------------------------------------------------------------- handling
@@ -148,7 +159,7 @@ def _look_up(room: Room, requests: Sequence[DocumentRequest]) -> "tuple[Verdict,
         copies.setdefault(document.unique_id, []).append(document)
 
     beforehand = Beforehand(room, {key for key, stored in copies.items() if len(stored) > 1})
-    return judge(requests, own, copies, beforehand.whole), beforehand
+    return judge(requests, own, copies, beforehand.whole, beforehand.without_key), beforehand
 
 
 class Beforehand:
@@ -164,6 +175,7 @@ class Beforehand:
         self._to_hash = HASHED_FIRST_IN_ALL
         self._to_hold = HELD_BYTES
         self._held: dict[str, list[bytes]] = {}
+        self.without_key: Final[set[str]] = set()
 
     def whole(self, document: Document) -> bool:
         """Whether the document can be given out, as far as that is looked at now. Raises StoreUnavailable."""
@@ -174,6 +186,7 @@ class Beforehand:
             pass
         except KeyMissing as error:
             _log.error("object %s cannot be read: there is no key %s", document.object_key, error)
+            self.without_key.add(document.unique_id)
             return False
         _log.error("object %s is missing or damaged", document.object_key)
         return False

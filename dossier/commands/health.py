@@ -75,6 +75,8 @@ def _asked(name: str, admin: AdminSettings, path: str) -> dict[str, Any]:
     well = status == http.HTTPStatus.OK and told.get("status") in {"live", "ready"}
     failed = [check for check, found in told.get("checks", {}).items() if found != "ok"]
     state = str(told.get("status", "no health answer")) + (f": {', '.join(failed)} failed" if failed else "")
+    noted = [note for note, found in told.get("notes", {}).items() if found != "ok"]
+    state += f"; to be seen to: {', '.join(noted)}" if noted else ""
     return {"service": name, "well": well, "state": state}
 
 
@@ -83,7 +85,8 @@ def _told(body: bytes) -> dict[str, Any]:
         told = json.loads(body)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) and isinstance(told.get("checks", {}), dict) else {}
+    sound = isinstance(told, dict) and all(isinstance(told.get(part, {}), dict) for part in ("checks", "notes"))
+    return told if sound else {}
 
 
 def _alone() -> None:

@@ -2,6 +2,10 @@
 
 A key is added at the end of the file and taken out when nothing is wrapped under it any more; running services see
 both, since they look at the file again when it has changed. ``#`` begins a comment.
+
+A file that went wrong while it was in use stops nobody from reading; but nothing new is sealed until it is right again:
+what is sealed under a key that no file holds any more is lost with the last process that remembers it.
+``dossier_keyring_stale`` is 1 meanwhile, and the log says why.
 """
 
 import base64
@@ -26,16 +30,16 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PURPOSE: Final = b"dossier data key 1 "
-_Signature = tuple[int, int, int]
-_NOTHING: Final[_Signature] = (0, 0, 0)
 
 _log = logging.getLogger(__name__)
 
 STALE: Final = Gauge(
     "dossier_keyring_stale",
-    "1 while the file of key-encryption keys cannot be used and nothing is sealed",
+    "1 while the file of key-encryption keys cannot be used and no new document is sealed",
     multiprocess_mode="livemax",
 )
+
+_Signature = tuple[int, int, int, int]
 
 
 class KeyFileWrong(ValueError):  # noqa: N818 - says what is wrong, by line; never what stands there
@@ -94,6 +98,10 @@ class StaticKeyring:
         """Keys that are at hand."""
         return frozenset(self._ciphers)
 
+    def usable(self) -> bool:
+        """Always: they stay as they are."""
+        return True
+
     def wrap(self, data_key: bytes, object_key: str) -> Envelope:
         """Wrap a data key; the nonce is random, the additional data name key and object."""
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -119,85 +127,118 @@ def _bound(kek: str, object_key: str) -> bytes:
 class FileKeyring:
     """The keys of a file, read again whenever it has changed.
 
-    A file that went wrong leaves the keys in use for what is sealed already; nothing new is sealed until it is right
-    again, for the key might stand in no file any more. The log says why, ``dossier_keyring_stale`` is 1.
+    A file that cannot be used any more, or that is another one (see ``_unlike``), leaves the keys in use for reading;
+    ``wrap`` is refused until the file is right again. Who means to exchange all keys at once restarts the services.
+    Raises StoreUnavailable where the file cannot be used at first.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._seen: _Signature | None = None
         self._fault: str | None = None
-        self._keys: StaticKeyring
-        self._read(_signature(path))
+        self._told: tuple[_Signature | None, str] | None = None
+        try:
+            self._seen = self._signature()
+            self._found = self._read()
+        except KeyFileWrong as error:
+            raise StoreUnavailable(f"file of key-encryption keys: {error}") from error
+        self._keys = StaticKeyring(self._found)
+        STALE.set(0)
 
     @property
     def current(self) -> str:
         """The name of the key for new documents."""
-        return self._look().current
+        return self._look()[0].current
 
     @property
     def names(self) -> frozenset[str]:
         """Keys that are at hand."""
-        return self._look().names
+        return self._look()[0].names
 
-    def check(self) -> bool:
-        """Whether the file can be used as it is now."""
-        self._look()
-        return self._fault is None
+    def usable(self) -> bool:
+        """Whether new documents can be sealed."""
+        return self._look()[1] is None
 
     def wrap(self, data_key: bytes, object_key: str) -> Envelope:
         """Wrap under the key that is the last one in the file now. Raises StoreUnavailable while that is not known."""
-        keys = self._look()
-        if self._fault is not None:
-            raise StoreUnavailable("the file of key-encryption keys cannot be used any more")
+        keys, fault = self._look()
+        if fault is not None:
+            raise StoreUnavailable("documents cannot be sealed, the file of key-encryption keys cannot be used")
         return keys.wrap(data_key, object_key)
 
     def unwrap(self, envelope: Envelope, object_key: str) -> bytes:
         """The data key."""
-        return self._look().unwrap(envelope, object_key)
+        return self._look()[0].unwrap(envelope, object_key)
 
-    def _look(self) -> StaticKeyring:
-        """Raises StoreUnavailable if there was never a file that could be read."""
+    def _look(self) -> tuple[StaticKeyring, str | None]:
+        """The keys in use, and why none of them may seal."""
         with self._lock:
-            seen = _signature(self._path)
-            if seen != self._seen or self._fault is not None:
-                self._read(seen)
-            return self._keys
+            seen: _Signature | None = None
+            try:
+                seen = self._signature()
+                if seen != self._seen:
+                    self._take(seen)
+                elif self._fault is not None:
+                    self._mend()
+            except KeyFileWrong as error:
+                self._refuse(seen, str(error))
+            return self._keys, self._fault
 
-    def _read(self, seen: _Signature | None) -> None:
-        try:
-            keys = StaticKeyring(read_keys(self._path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, KeyFileWrong) as error:
-            reason = str(error.strerror) if isinstance(error, OSError) else str(error)
-            if self._seen is None:
-                raise StoreUnavailable(f"file of key-encryption keys: {reason}") from error
-            if self._fault != reason:
-                _log.error("file of key-encryption keys: %s; nothing is sealed until it is right again", reason)
-            self._fault = reason
-        else:
-            if self._seen is not None:
-                self._compare(keys)
-            self._keys, self._fault = keys, None
-        self._seen = seen or _NOTHING
-        STALE.set(self._fault is not None)
+    def _take(self, seen: _Signature) -> None:
+        found = self._read()
+        differs = _unlike(self._found, found)
+        if differs is not None:
+            raise KeyFileWrong(differs)
+        self._seen, self._found, self._keys = seen, found, StaticKeyring(found)
+        if self._fault is not None:
+            self._mend()
 
-    def _compare(self, keys: StaticKeyring) -> None:
-        """A key may be taken out when nothing is sealed under it; of the current one that is rarely true."""
-        if self._keys.current not in keys.names:
+    def _mend(self) -> None:
+        self._fault = self._told = None
+        STALE.set(0)
+        _log.info("the file of key-encryption keys can be used again; new documents are sealed")
+
+    def _refuse(self, seen: _Signature | None, reason: str) -> None:
+        """Said once for each change of the file; it is read again each time, since it may be a disk that is away."""
+        self._fault = reason
+        STALE.set(1)
+        if self._told != (seen, reason):
+            self._told = (seen, reason)
             _log.error(
-                "file of key-encryption keys: the key %s, in use until now, is gone; what it sealed cannot be read",
-                self._keys.current,
+                "the file of key-encryption keys cannot be used: %s; no new document is sealed, those before stay "
+                "readable until the services end",
+                reason,
             )
 
+    def _signature(self) -> _Signature:
+        """What changes when the file is written, replaced, or its mode is."""
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise KeyFileWrong(error.strerror or type(error).__name__) from error
+        return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
 
-def _signature(path: Path) -> _Signature | None:
-    """What changes with the file; ``None`` where it cannot even be found."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    def _read(self) -> dict[str, bytes]:
+        try:
+            return read_keys(self._path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise KeyFileWrong(error.strerror or type(error).__name__) from error
+        except UnicodeDecodeError as error:
+            raise KeyFileWrong("it is not UTF-8 text") from error
+
+
+def _unlike(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> str | None:
+    """Why a file is not the one that was in use; None where keys were only added, or some of them taken out.
+
+    A rotation has a time in which the old and the new key stand in the file together. Where none of the keys stayed,
+    somebody put another file there, and all documents would be unreadable at once.
+    """
+    exchanged = sorted(name for name, key in after.items() if before.get(name, key) != key)
+    if exchanged:
+        return f"the key {exchanged[0]} is another one than it was"
+    if not set(before) & set(after):
+        return "it holds none of the keys that were in use (to exchange them all at once, restart the services)"
+    return None
 
 
 def open_keyring(path: Path | None, text: str | None) -> FileKeyring | StaticKeyring | None:

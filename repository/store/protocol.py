@@ -82,14 +82,25 @@ class Envelope:
 class Keyring(Protocol):
     """Key-encryption keys: from a file, or held by a key management service. Calls may block.
 
-    ``current`` names the key that wraps new data keys. Whoever loses a key has lost every document under it.
+    ``current`` names the key that wraps new data keys, ``names`` are all at hand. Whoever loses a key has lost every
+    document under it.
     """
 
     @property
     def current(self) -> str: ...
 
+    @property
+    def names(self) -> frozenset[str]: ...
+
     def wrap(self, data_key: bytes, object_key: str) -> Envelope:
-        """Wrap the 32 bytes of a data key under the current key, bound to its object."""
+        """Wrap the 32 bytes of a data key under the current key, bound to its object.
+
+        Raises StoreUnavailable while it is not certain that the key will be at hand later.
+        """
+        ...
+
+    def usable(self) -> bool:
+        """Whether ``wrap`` would be done now."""
         ...
 
     def unwrap(self, envelope: Envelope, object_key: str) -> bytes:

@@ -55,7 +55,15 @@ def test_a_failed_check_is_named_and_ends_with_1(run_command, admin):
     assert asked == ["/health/ready"]
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"checks": []}', b"\xff" * 200_000])
+def test_what_has_to_be_seen_to_is_named_and_the_service_is_well(run_command, admin):
+    base_port, says, _asked = admin
+    told = {"status": "ready", "checks": {"database": "ok"}, "notes": {"keyring": "failed", "scanner": "ok"}}
+    says |= {"status": 200, "body": json.dumps(told).encode()}
+    status, out, err = run_command("health", "registry", "--base-port", base_port)
+    assert (status, out, err) == (0, "registry: ready; to be seen to: keyring\n", "")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"checks": []}', b'{"notes": []}', b"\xff" * 200_000])
 @pytest.mark.parametrize("code", [200, 404])
 def test_something_else_on_the_port_is_no_defect(run_command, admin, body, code):
     base_port, says, _asked = admin

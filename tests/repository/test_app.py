@@ -16,6 +16,7 @@ from ihe import vocabulary as v
 from repository import app
 from repository.settings import RepositorySettings
 from repository.store.directory import DirectoryStore
+from repository.store.keyring import new_line, open_keyring
 from repository.store.protocol import StoreUnavailable
 from repository.store.sql import SqlIndex, open_index
 from repository.sweep import Report
@@ -161,6 +162,47 @@ def test_the_single_child_says_that_nothing_is_scanned_or_whether_the_scanner_an
         status, body = get(port, "/health/ready")
         assert (status, json.loads(body)["notes"]) == (200, {"scanner": "failed"})
     assert not [message for message in caplog.messages if "not scanned" in message]
+
+
+def test_the_single_child_tells_of_a_key_file_that_went_wrong_while_nobody_calls(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(app, "KEYS_EVERY_S", 0.05)
+    keys = tmp_path / "keys"
+    keys.write_text(new_line("first"))
+    settings = settings_for(tmp_path, "http://127.0.0.1:9/registry", keyring=keys)
+    with running(app.single, "admin", settings) as port:
+        assert json.loads(get(port, "/health/ready")[1])["notes"] == {"keyring": "ok"}
+        keys.write_text("# emptied\n")
+        until(lambda: any("there is no key" in message for message in caplog.messages))
+        assert b"\ndossier_keyring_stale 1.0" in get(port, "/metrics")[1]
+        status, body = get(port, "/health/ready")
+        assert (status, json.loads(body)["notes"]) == (200, {"keyring": "failed"})
+
+
+def test_a_worker_follows_a_rotation_that_it_slept_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "KEYS_EVERY_S", 0.05)
+    rings = []
+    opened = app.open_keyring
+    monkeypatch.setattr(app, "open_keyring", lambda *arguments: rings.append(opened(*arguments)) or rings[-1])
+    keys = tmp_path / "keys"
+    keys.write_text(new_line("first"))
+    with running(app.worker, "soap", settings_for(tmp_path, "http://127.0.0.1:9/registry", keyring=keys)):
+        with keys.open("a") as out:
+            out.write(new_line("second"))
+        until(lambda: set(rings[0]._found) == {"first", "second"})
+
+
+def test_keys_that_are_not_at_hand_are_named_at_the_start(tmp_path, caplog):
+    keys = tmp_path / "keys"
+    keys.write_text(new_line("first"))
+    settings = settings_for(tmp_path, "http://127.0.0.1:9/registry", keyring=keys)
+    index = open_index(settings.database_url, AuditSettings().sinks, 10)
+    index.stage("a" * 32, 0, open_keyring(keys, None).wrap(b"d" * 32, "a" * 32))
+    index.close()
+    keys.write_text(new_line("another"))
+    with running(app.single, "admin", settings):
+        until(
+            lambda: "key first is not in the key file; documents that cannot be read without it: 1" in caplog.messages
+        )
 
 
 def test_a_worker_asks_the_scanner_of_its_settings(tmp_path):

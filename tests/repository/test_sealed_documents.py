@@ -73,33 +73,61 @@ def test_one_staged_document_for_two_entries_has_two_objects_under_two_keys(hous
     assert [data for _, data in house.retrieve(*unique_ids(objects)).documents()] == [LARGE, LARGE]
 
 
-def lose(keys, path):
-    keys.write_text(new_line("another"))
+def with_another_key(house, path):
+    """What stands in the row was never wrapped under the key of that name."""
+    from repository.store.tables import documents
+
+    with house.index._engine.begin() as connection:
+        connection.execute(documents.update().values(wrapped_key=os.urandom(60)))
 
 
-def replace_key(keys, path):
-    keys.write_text(new_line("first"))
-
-
-def spoil_first(keys, path):
+def spoil_first(house, path):
     data = bytearray(path.read_bytes())
     data[5] ^= 1
     path.write_bytes(data)
 
 
-def cut_a_block(keys, path):
+def cut_a_block(house, path):
     path.write_bytes(path.read_bytes()[PLAIN_BYTES + TAG_BYTES :] or b"")
 
 
-@pytest.mark.parametrize("harm", [lose, replace_key, spoil_first, cut_a_block])
+@pytest.mark.parametrize("harm", [with_another_key, spoil_first, cut_a_block])
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=len)
-def test_what_cannot_be_opened_is_an_error_before_the_answer_begins(house, keys, harm, data):
+def test_what_cannot_be_opened_is_an_error_before_the_answer_begins(house, harm, data):
     (one,) = stored(house, data)
-    harm(keys, path_of(house, one))
+    harm(house, path_of(house, one))
     answer = house.retrieve(one)
     assert (answer.http_status, answer.status, answer.codes) == (200, "Failure", ["XDSRepositoryError"])
-    assert one in answer.errors[0][1]
+    assert f"document {one} is damaged" in answer.errors[0][1]
     assert answer.documents() == []
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=len)
+def test_a_document_without_its_key_is_not_called_damaged(house, data):
+    from repository.store.tables import documents
+
+    (one,) = stored(house, data)
+    with house.index._engine.begin() as connection:
+        connection.execute(documents.update().values(kek="lost"))
+    answer = house.retrieve(one)
+    assert (answer.status, answer.codes, answer.documents()) == ("Failure", ["XDSRepositoryError"], [])
+    assert answer.errors[0][1] == f"document {one} cannot be opened: its key is not in the key file of the repository"
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=len)
+@pytest.mark.parametrize("text", ["# emptied\n", f"another {'A' * 43}=\n", f"first {'A' * 43}=\n"])
+def test_with_a_wrong_key_file_nothing_is_taken_and_everything_given_out(house, keys, data, text):
+    (one,), right = stored(house, data), keys.read_text()
+    keys.write_text(text)
+    objects = submission(entry=(with_slot("hash"), with_slot("size")))
+    answer = house.provide(objects, {"Document01": data})
+    assert (answer.status, answer.codes) == ("Failure", ["XDSRepositoryError"])
+    assert "cannot be sealed" in answer.errors[0][1]
+    assert house.retrieve(one).documents() == [(one, data)]
+    house.assert_whole()
+    keys.write_text(right)
+    assert house.provide(objects, {"Document01": data}).status == "Success"
+    assert house.index.key_counts() == {"first": 2}
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=len)
@@ -132,7 +160,7 @@ def test_of_several_copies_the_one_that_can_be_opened_is_served(house, keys):
     for _ in range(2):
         house.provide(submission(entry=same), {"Document01": LARGE})
     oldest, _second = house.index.available(["1.2.3"])
-    spoil_first(keys, house.store._object(oldest.object_key))
+    spoil_first(house, house.store._object(oldest.object_key))
     assert house.retrieve("1.2.3").documents() == [("1.2.3", LARGE)]
 
 

@@ -1,10 +1,12 @@
 """Key-encryption keys: what a file of them may hold, and what happens while it changes."""
 
 import os
+from unittest.mock import Mock
 
 import pytest
+from prometheus_client import REGISTRY
 
-from repository.store.keyring import STALE, FileKeyring, KeyFileWrong, StaticKeyring, new_line, open_keyring, read_keys
+from repository.store.keyring import FileKeyring, KeyFileWrong, StaticKeyring, new_line, open_keyring, read_keys
 from repository.store.protocol import KeyMissing, StoreUnavailable
 
 OBJECT = "0123456789abcdef0123456789abcdef"
@@ -65,36 +67,88 @@ def test_a_key_that_is_added_is_used_at_once(path):
     assert ring.unwrap(old, OBJECT) == ring.unwrap(new, OBJECT) == DATA_KEY
 
 
-def test_a_key_that_is_taken_out_is_gone(path, caplog):
+def test_a_key_that_is_taken_out_is_gone(path):
     ring = FileKeyring(path)
     old = ring.wrap(DATA_KEY, OBJECT)
-    path.write_text(new_line("k2") + new_line("k3"))
+    with path.open("a") as out:
+        out.write(new_line("k2"))
+    assert ring.names == {"k1", "k2"}
+    path.write_text(path.read_text().splitlines(keepends=True)[1] + new_line("k3"))
     with pytest.raises(KeyMissing, match="k1"):
         ring.unwrap(old, OBJECT)
     assert ring.names == {"k2", "k3"}
-    assert "the key k1, in use until now, is gone" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda p: p.write_text("nonsense"), lambda p: p.unlink(), lambda p: p.write_bytes(b"\xff")]
-)
-def test_a_file_that_went_wrong_is_read_with_and_not_sealed_with(path, spoil, caplog):
-    ring = FileKeyring(path)
-    right = path.read_text()
+def stale():
+    return REGISTRY.get_sample_value("dossier_keyring_stale")
+
+
+def with_another_k1(path):
+    path.write_text(new_line("k1") + new_line("k2"))
+
+
+WRONG = {
+    "nonsense": (lambda path: path.write_text("nonsense"), "line 1"),
+    "emptied": (lambda path: path.write_text("# emptied\n"), "there is no key"),
+    "gone": (lambda path: path.unlink(), "No such file"),
+    "no text": (lambda path: path.write_bytes(b"\xff"), "not UTF-8"),
+    "foreign": (lambda path: path.write_text(new_line("k2")), "none of the keys that were in use"),
+    "another key of the name": (with_another_k1, "the key k1 is another one"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_file_that_went_wrong_leaves_what_there_is_readable_and_seals_nothing(path, wrong, caplog):
+    ring, text = FileKeyring(path), path.read_text()
     old = ring.wrap(DATA_KEY, OBJECT)
-    assert (ring.check(), STALE._value.get()) == (True, 0)
+    spoil, reason = WRONG[wrong]
     spoil(path)
     for _ in range(3):
         assert ring.unwrap(old, OBJECT) == DATA_KEY
-        with pytest.raises(StoreUnavailable, match="cannot be used any more"):
+        with pytest.raises(StoreUnavailable, match="cannot be sealed"):
             ring.wrap(DATA_KEY, OBJECT)
-    assert (ring.check(), STALE._value.get()) == (False, 1)
-    assert caplog.text.count("nothing is sealed until it is right again") == 1
-    path.write_text(right)
-    assert (ring.wrap(DATA_KEY, OBJECT).kek, ring.check(), STALE._value.get()) == ("k1", True, 0)
-    spoil(path)
+    assert (ring.usable(), ring.current, ring.names, stale()) == (False, "k1", {"k1"}, 1)
+    (told,) = caplog.records
+    assert (told.levelname, reason in told.getMessage()) == ("ERROR", True)
+    path.write_text(text)
+    assert (ring.usable(), stale()) == (True, 0)
+    assert ring.unwrap(ring.wrap(DATA_KEY, OBJECT), OBJECT) == DATA_KEY
+
+
+def test_each_change_of_a_wrong_file_is_told_once(path, caplog):
+    ring = FileKeyring(path)
+    for text in ("nonsense", "nonsense and more", "# nothing"):
+        path.write_text(text)
+        assert not ring.usable() and not ring.usable()
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
+
+
+def test_a_file_that_cannot_be_read_for_a_while_is_used_again_without_a_change(path, monkeypatch):
+    ring, where = FileKeyring(path), type(path)
+    with monkeypatch.context() as away:
+        away.setattr(where, "stat", Mock(side_effect=PermissionError(13, "Permission denied")))
+        assert not ring.usable()
+    assert ring.usable()
+
+
+def test_a_changed_mode_is_a_change(path, monkeypatch):
+    ring = FileKeyring(path)
+    path.chmod(0o000)
+    with monkeypatch.context() as unreadable:  # nothing is unreadable for root
+        unreadable.setattr(type(path), "read_text", Mock(side_effect=PermissionError(13, "Permission denied")))
+        assert not ring.usable()
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "emptied", "gone", "no text"])
+def test_nothing_begins_with_a_file_that_cannot_be_used(path, wrong):
+    WRONG[wrong][0](path)
     with pytest.raises(StoreUnavailable, match="file of key-encryption keys"):
         FileKeyring(path)
+
+
+def test_a_restart_accepts_that_all_keys_were_exchanged(path):
+    WRONG["foreign"][0](path)
+    assert FileKeyring(path).wrap(DATA_KEY, OBJECT).kek == "k2"
 
 
 def test_keys_come_from_a_file_or_a_text_or_not_at_all(path):
