@@ -286,7 +286,7 @@ def _authors(wishes: Wishes, scheme: str, parent: str, new_uuid: Callable[[], uu
     """Nothing when nobody was named: an author with nothing in it would be refused."""
     slots = []
     if wishes.author:
-        slots.append(Slot("authorPerson", (print_xcn(_person(wishes.author)),)))
+        slots.append(Slot("authorPerson", (print_xcn(named_person(wishes.author)),)))
     if wishes.institution:
         slots.append(Slot("authorInstitution", (print_xon(XON(wishes.institution)),)))
     if not slots:
@@ -294,8 +294,8 @@ def _authors(wishes: Wishes, scheme: str, parent: str, new_uuid: Callable[[], uu
     return (Classification(_urn(new_uuid), scheme, None, parent, "", slots=tuple(slots)),)
 
 
-def _person(text: str) -> XCN:
-    """``id^family^given…`` as it is, ``Family, Given`` or ``Given Family`` taken apart."""
+def named_person(text: str) -> XCN:
+    """``id^family^given…`` as it is, ``Family, Given`` or ``Given Family`` taken apart; ``ValueError`` for nobody."""
     if "^" in text:
         return parse_xcn(text)
     if "," in text:

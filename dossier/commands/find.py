@@ -9,9 +9,9 @@ import typer
 from dossier.console import CommandError, print_json, print_table
 from dossier.consumer import find_entries, quoted, soap_client
 from dossier.options import Across, AsJson, BasePort, Config, Patient, Peers, RegistryUrl
-from dossier.source import Codebook, UnknownCode
+from dossier.source import Codebook, UnknownCode, named_person
 from ihe import vocabulary as v
-from ihe.datatypes import parse_cx, print_cx
+from ihe.datatypes import parse_cx, print_cx, print_xcn
 from wire.affinity_domain import agreed_codes
 
 __all__ = ["find"]
@@ -51,7 +51,7 @@ def find(
     class_code: Annotated[list[str] | None, typer.Option("--class", help="classCode; may be repeated.")] = None,
     since: Annotated[str | None, typer.Option("--from", help="Created at or after: YYYY[MM[DD[hhmmss]]], UTC.")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Created before: YYYY[MM[DD[hhmmss]]], UTC.")] = None,
-    author: Annotated[str | None, typer.Option("--author", help="Part of the author's name; % and _ count.")] = None,
+    author: Annotated[str | None, typer.Option("--author", help="Author or part of the name; % and _ count.")] = None,
     status: Annotated[Status, typer.Option("--status")] = Status.APPROVED,
     across: Across = False,
     registry_url: RegistryUrl = None,
@@ -80,7 +80,7 @@ def find(
         if value is not None:
             parameters[f"$XDSDocumentEntryCreationTime{name}"] = quoted(_time(value))
     if author is not None:
-        parameters["$XDSDocumentEntryAuthorPerson"] = _list([f"%{author}%"])
+        parameters["$XDSDocumentEntryAuthorPerson"] = _list(_patterns(author))
     with soap_client(peers.tls) as client:
         entries = find_entries(client, peers.registry, parameters)
     rows = [asdict(entry) for entry in sorted(entries, key=lambda entry: entry.created or "")]
@@ -92,6 +92,14 @@ def find(
 
 def _list(values: list[str]) -> str:
     return "(" + ",".join(quoted(value) for value in values) + ")"
+
+
+def _patterns(author: str) -> list[str]:
+    """The words as they are, and a name as ``dossier submit`` writes it: ``Anna Weber`` is kept as ``^Weber^Anna``."""
+    patterns = [f"%{author}%"]
+    if "^" not in author and (person := named_person(author)).given_name:
+        patterns.append(f"%{print_xcn(person)}%")
+    return patterns
 
 
 def _time(text: str) -> str:

@@ -106,6 +106,9 @@ def test_find_filters(dossier_server, patient, report):
     assert count("--to", "2026-01-01") == 1
     assert count("--author", "Weber") == 1
     assert count("--author", "weber") == 0
+    for name in ("Anna Weber", "Weber, Anna", "^Weber^Anna", "Ann_ Web%"):
+        assert count("--author", name) == 1, name
+    assert count("--author", "Otto Weber") == 0
 
 
 def test_what_is_refused_is_one_line_with_the_code_and_on_record(dossier_server, report):
