@@ -244,21 +244,22 @@ def _check_header(number: int, columns: Sequence[str]) -> None:
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the number of the line they end on; empty and comment lines left out, a byte order mark too."""
-    between = True
+    in_a_row = False
 
-    def uncommented() -> Iterator[str]:
-        """A comment may hold quotes, which are none of CSV: where a row may begin, it is taken out before."""
-        nonlocal between
+    def without_comments() -> Iterator[str]:
+        # A comment is no CSV, whatever quotes are in it; inside a quoted cell that goes on, # begins nothing.
+        nonlocal in_a_row
         for line in io.StringIO(text.removeprefix("\ufeff"), newline=""):
-            comment = between and line.lstrip().startswith("#")
-            between = between and comment
-            yield "\n" if comment else line
+            is_comment = not in_a_row and line.lstrip().startswith("#")
+            in_a_row = True
+            yield "\n" if is_comment else line
 
-    reader = csv.reader(uncommented(), strict=True)
+    reader = csv.reader(without_comments(), strict=True)
     try:
         for cells in reader:
-            between = True
-            if any(cell.strip() for cell in cells):
+            in_a_row = False
+            # A spreadsheet quotes a comment with commas in it.
+            if any(cell.strip() for cell in cells) and not cells[0].lstrip().startswith("#"):
                 yield reader.line_num, cells
     except csv.Error as error:
         raise CodeFileError([f"line {reader.line_num}: not CSV: {error}"]) from error

@@ -328,10 +328,6 @@ def parse_cxi(text: str) -> CXi:
     if len(parts) > 6 or any(part.strip() for part in parts[1:3]):
         raise ValueError("only components 1, 4, 5 and 6 may be filled: id^^^&OID&ISO^type")
     authority = parts[3].strip() or None
-    if authority is not None and "&" in authority:
-        _check_hd(authority)
-    if kind == _WORKFLOW and not is_oid(normalise_oid(identifier)):
-        raise ValueError("component 1 must be an OID for this type of id")
     if kind in _WITH_AUTHORITY and authority is None:
         raise ValueError("component 4 (&OID&ISO) must be filled for this type of id")
     if kind in _WITHOUT_AUTHORITY and authority is not None:
@@ -339,25 +335,41 @@ def parse_cxi(text: str) -> CXi:
     return CXi(identifier, kind, authority, home)
 
 
-def _check_hd(component: str) -> None:
-    """``namespace&universal id&type`` or ``&universal id&type``; an id of type ISO is an OID."""
-    parts = [part.strip() for part in component.split("&")]
-    iso = len(parts) == 3 and parts[2].upper() == "ISO"
-    if len(parts) != 3 or not parts[1] or not parts[2] or (iso and not is_oid(normalise_oid(parts[1]))):
-        raise ValueError("component 4 must be a namespace or &universal id&type, with a valid OID for the type ISO")
+def strict_cxi(text: str) -> CXi:
+    """``parse_cxi``, with what the parts may be: the authority ``&universalId&type``, an OID where that is ISO or none.
+
+    A namespace alone is an authority too; what identifies a workflow is an OID (ITI TF-3: Table 4.2.3.1.7-2).
+    """
+    cxi = parse_cxi(text)
+    if "&" in (cxi.authority or ""):
+        parts = [part.strip() for part in (cxi.authority or "").split("&")]
+        if len(parts) != 3 or not all(parts[1:]) or (parts[2] == "ISO" and not is_oid(parts[1])):
+            raise ValueError("component 4 must be a namespace, or &universalId&type with an OID for ISO: &OID&ISO")
+    if cxi.type == _WORKFLOW and not is_oid(cxi.id):
+        raise ValueError("component 1 must be an OID for this type of id")
+    return cxi
 
 
 def normalise_cxi(text: str) -> str:
-    """The one writing of a reference id: no blanks, no trailing separators, authorities as ``&OID&ISO``."""
-    parts = [part.strip() for part in normalise_components(text).split("^")]
-    return "^".join(_normalise_hd(part) if number in (3, 5) else part for number, part in enumerate(parts))
+    """The one way to write a reference id: blanks and trailing separators removed, authority and home as in a CX.
+
+    Good for a pattern of a stored query as well: a component that holds a wildcard stays as it is.
+    """
+    parts = [part.strip() for part in _components(text.replace("&amp;", "&"))]
+    for at in (3, 5):
+        if len(parts) > at:
+            parts[at] = _normalised_authority(parts[at])
+    if len(parts) > 4 and parts[4] in _WITHOUT_AUTHORITY:
+        parts[0] = normalise_oid(parts[0])
+    return "^".join(parts) or text.strip()
 
 
-def _normalise_hd(component: str) -> str:
-    parts = [part.strip() for part in component.split("&")]
-    if len(parts) == 3 and parts[2].upper() == "ISO":
-        parts[1:] = normalise_oid(parts[1]), "ISO"
-    return "&".join(parts)
+def _normalised_authority(component: str) -> str:
+    """``&OID&ISO`` for an OID, whatever is written around it; a namespace alone, and what is no OID, stays."""
+    try:
+        return f"&{_authority(component, 'it')}&ISO"
+    except ValueError:
+        return component.rstrip("& ")
 
 
 def print_cxi(cxi: CXi) -> str:

@@ -1,7 +1,7 @@
 """What peers write differently, written one way before it is judged and kept (ITI TF-3: 4.2.3.1).
 
 ``normalise`` does what is always accepted: case of UUIDs and hashes, blanks around ids, ``urn:oid:`` too many or too
-few, parameters of mime types, trailing separators, the many ways to write a CX, owners not named by their parts.
+few, parameters of mime types, trailing separators, the many ways to write a CX or CXi, owners not named by their parts.
 ``mend`` does what only a lenient registry accepts; it is for a submission whose lenient findings were let pass.
 """
 

@@ -101,7 +101,7 @@ PERSON: Final = Datatype("XCN", d.parse_xcn, d.normalise_components)
 ORGANISATION: Final = Datatype("XON", d.parse_xon, d.normalise_components, strict=_complete_organisation)
 TELECOM: Final = Datatype("XTN", d.parse_xtn, d.normalise_components)
 RECIPIENT: Final = Datatype("XON|XCN|XTN", _recipient, _recipient_normalised)
-REFERENCE: Final = Datatype("CXi", d.parse_cxi, d.normalise_cxi)
+REFERENCE: Final = Datatype("CXi", d.parse_cxi, d.normalise_cxi, strict=d.strict_cxi)
 PATIENT_INFO: Final = Datatype("PID field", _must(d.is_patient_field, "PID-n|value with the number of the field"))
 AVAILABILITY: Final = Datatype(
     "URN",

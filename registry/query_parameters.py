@@ -42,6 +42,15 @@ class Reading:
 Reader = Callable[[Sequence[str], bool], Reading]
 
 
+def _only(texts: Sequence[str], several: str) -> str:
+    """The Value of a parameter that has one; none at all is an empty value, and no value too many."""
+    if not texts:
+        raise BadValueError("has no value")
+    if len(texts) > 1:
+        raise TooManyError(several)
+    return texts[0]
+
+
 def _unquoted(text: str, lenient: bool) -> tuple[str, bool]:
     match = _QUOTED.fullmatch(text)
     if match:
@@ -60,18 +69,12 @@ def one_text(texts: Sequence[str], lenient: bool) -> Reading:
     Parentheses around that one value are a defect that is always let pass: the NIST testkit writes patientId so in its
     tests of ITI-64, and it cannot mean anything else.
     """
-    _present(texts)
-    if len(texts) != 1 or texts[0].strip().startswith("("):
-        if len(texts) == 1 and len(many := many_texts(texts, lenient).values) == 1:
-            return Reading(many, sloppy=True)
-        raise TooManyError("one value only, in single quotes and without parentheses: 'value'")
-    value, sloppy = _unquoted(texts[0], lenient)
+    several = "one value only, in single quotes and without parentheses: 'value'"
+    text = _only(texts, several)
+    if text.strip().startswith("("):
+        return Reading((_only([str(one) for one in many_texts(texts, lenient).values], several),), sloppy=True)
+    value, sloppy = _unquoted(text, lenient)
     return Reading((value,), sloppy)
-
-
-def _present(texts: Sequence[str]) -> None:
-    if not texts:
-        raise BadValueError("it has no value; leave it out, or give it one")
 
 
 def _items(text: str, lenient: bool) -> tuple[list[str], bool]:
@@ -200,11 +203,9 @@ def association_types(texts: Sequence[str], lenient: bool) -> Reading:
 
 def time(texts: Sequence[str], lenient: bool) -> Reading:
     """A DTM, bare or in single quotes; becomes the first instant it names, 14 digits. Leniency reads a zone too."""
-    _present(texts)
-    if len(texts) != 1:
-        raise TooManyError("one time only")
-    match = _QUOTED.fullmatch(texts[0])
-    text = (match.group(1) if match else texts[0]).strip()
+    only = _only(texts, "one time only")
+    match = _QUOTED.fullmatch(only)
+    text = (match.group(1) if match else only).strip()
     try:
         return Reading((DTM(text).lower,))
     except ValueError as reason:
@@ -222,10 +223,7 @@ def _loose_time(text: str) -> str | None:
 
 def metadata_level(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding
     """Bare 1 or 2 (XDS Metadata Update); quotes around it do no harm."""
-    _present(texts)
-    if len(texts) != 1:
-        raise TooManyError("one number only")
-    text = texts[0].strip().strip("'").strip()
+    text = _only(texts, "one number only").strip().strip("'").strip()
     if text not in ("1", "2"):
         raise BadValueError("write 1 for the latest versions, 2 for all versions")
     return Reading((text,))

@@ -118,28 +118,28 @@ def _time(attribute: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
 
 def _person(row: Any, belongs: ColumnElement[bool]) -> Condition:
     def condition(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
-        patterns = dict.fromkeys(form for pattern in alternatives for form in _person_forms(pattern))
+        patterns = dict.fromkeys(form for pattern in alternatives for form in _forms(pattern, normalise_components))
         return exists().where(belongs, or_(*(like(row.person, pattern) for pattern in patterns)))
 
     return condition
 
 
-def _person_forms(pattern: str) -> Iterator[str]:
-    """The pattern, and what it is for a person whose empty components at the end were not kept.
+def _forms(pattern: str, normalise: Callable[[str], str]) -> Iterator[str]:
+    """The pattern as it is, and in the one writing in which such a value is kept.
 
-    ``^Smitty^Gerald^^^`` is kept as ``^Smitty^Gerald`` (``normalise_components``), and who asks for what was sent, or
-    for that and whatever follows, asks for the same person.
+    ``^Smitty^Gerald^^^`` is kept as ``^Smitty^Gerald``, and who asks for what was sent, or for that and whatever
+    follows, asks for the same person. As it is, it finds what was kept before it had one writing.
     """
     yield pattern
     start = pattern.removesuffix("%")
-    if start.endswith(_SEPARATORS) and (trimmed := normalise_components(start)).strip(_WILDCARDS):
-        yield trimmed
+    for text in (pattern, start) if start.endswith(_SEPARATORS) else (pattern,):
+        if (form := normalise(text)).strip(_WILDCARDS):  # else it asks for more than the pattern does
+            yield form
 
 
 def _reference(_: At, alternatives: Sequence[Any]) -> ColumnElement[bool]:
-    """By the pattern as it was asked for, and in the one writing that reference ids are kept in."""
     row = t.entry_reference.c
-    patterns = dict.fromkeys(form for pattern in alternatives for form in (pattern, normalise_cxi(pattern)))
+    patterns = dict.fromkeys(form for pattern in alternatives for form in _forms(pattern, normalise_cxi))
     return exists().where(row.entry_key == _e.entry_key, or_(*(like(row.reference, pattern) for pattern in patterns)))
 
 

@@ -93,6 +93,7 @@ ENTRY = (
     entry("patientId", b.each_identifier(v.ENTRY_PATIENT_ID, name=b.text("patientId")), "XDSDocumentEntry.patientId"),
     entry("practiceSettingCode", b.without_code(v.ENTRY_PRACTICE_SETTING), "missing"),
     entry("referenceIdList", b.with_slot(v.REFERENCE_ID_LIST, "1^^^^local", "1^^^&1.2&ISO"), "value 2", "CXi"),
+    entry("referenceIdList", b.with_slot(v.REFERENCE_ID_LIST, "1^^^&no oid&ISO^local"), "component 4", lenient=True),
     entry("repositoryUniqueId", b.without_slot("repositoryUniqueId"), "missing"),
     entry("repositoryUniqueId", b.with_slot("repositoryUniqueId", "our-repository"), "OID"),
     entry("serviceStartTime", b.with_slot("serviceStartTime", "yesterday"), "DTM"),

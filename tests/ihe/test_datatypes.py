@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ihe import datatypes as d
 
 OID = "1.3.6.1.4.1.21367.13.20.1000"
+WORKFLOW = "urn:ihe:iti:xdw:2013:workflowInstanceId"
 
 
 @pytest.mark.parametrize("text", ["1.2", "0.9", "2.25.329800735698586629295641978511506172918", "1." + "1" * 62])
@@ -176,10 +177,13 @@ def test_no_xtn(text):
         "1.2.3.4^^^^urn:ihe:iti:xdw:2013:workflowInstanceId",
         "4711^^^LAB^urn:ihe:iti:xds:2013:order",
         "4711^^^&1.2.3&ISO^local^&1.9&ISO",
+        "4711^^^LAB&1.2.3&ISO^local",
+        "4711^^^&lab.example&DNS^local",
+        "not an OID^^^^urn:ihe:iti:xds:2016:studyInstanceUID",
     ],
 )
 def test_cxi(text):
-    assert d.print_cxi(d.parse_cxi(text)) == text
+    assert d.print_cxi(d.strict_cxi(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -192,10 +196,6 @@ def test_cxi(text):
         "4711^^^^urn:ihe:iti:xds:2013:order",
         "1.2^^^&1.2.3&ISO^urn:ihe:iti:xds:2016:studyInstanceUID",
         "4711^^^&1.2.3&ISO^local^&1.9&ISO^x",
-        "4711^^^&not oid&ISO^local",
-        "4711^^^&1.2.3^local",
-        "4711^^^&&ISO^local",
-        "abc^^^^urn:ihe:iti:xdw:2013:workflowInstanceId",
     ],
 )
 def test_no_cxi(text):
@@ -206,18 +206,41 @@ def test_no_cxi(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "4711^^^&1.2.3&ISO^local",
-        " 4711 ^^^& urn:oid:1.2.3 &iso^local^^",
-        "4711^^^&URN:OID:1.2.3&Iso^local ",
+        "4711^^^&no oid&ISO^urn:ihe:iti:xds:2013:order",
+        "4711^^^&1.2.3^local",
+        "4711^^^LAB&^local",
+        "4711^^^&&ISO^local",
+        "4711^^^&1.2.3&ISO&x^local",
+        f"abc^^^^{WORKFLOW}",
+        f"urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3^^^^{WORKFLOW}",
     ],
 )
-def test_one_writing_of_a_cxi(text):
-    assert d.normalise_cxi(text) == "4711^^^&1.2.3&ISO^local"
+def test_a_cxi_that_can_be_read_but_is_not_right(text):
+    assert d.print_cxi(d.parse_cxi(text)) == text
+    with pytest.raises(ValueError, match="OID"):
+        d.strict_cxi(text)
 
 
-@pytest.mark.parametrize("text", ["", "^^", "4711^^^LAB^local", "a&b", "4711^^^&h.example&DNS^local", "47%"])
-def test_what_is_no_oid_stays_in_a_cxi(text):
-    assert d.normalise_cxi(text) == text.rstrip("^")
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (" 4711^^^&1.2.3&ISO^local ", "4711^^^&1.2.3&ISO^local"),
+        ("4711^ ^^&1.2.3&ISO^local^^&^", "4711^^^&1.2.3&ISO^local"),
+        ("4711^^^LAB&urn:oid:1.2.3&iso&^local^&1.9&iso", "4711^^^&1.2.3&ISO^local^&1.9&ISO"),
+        ("4711^^^&amp;1.2.3&amp;ISO^local", "4711^^^&1.2.3&ISO^local"),
+        ("4711^^^LAB&^local", "4711^^^LAB^local"),
+        ("4711^^^&lab.example&DNS^local", "4711^^^&lab.example&DNS^local"),
+        (f"urn:oid:1.2.3^^^^{WORKFLOW}", f"1.2.3^^^^{WORKFLOW}"),
+        ("urn:oid:1.2.3^^^^local", "urn:oid:1.2.3^^^^local"),
+        ("a\\S\\b^^^^local", "a\\S\\b^^^^local"),
+        ("47%^^^&1.2.3&iso^%", "47%^^^&1.2.3&ISO^%"),
+        ("47%", "47%"),
+        (" ^^ ", "^^"),
+    ],
+)
+def test_a_reference_id_has_one_writing(text, kept):
+    assert d.normalise_cxi(text) == kept
+    assert d.normalise_cxi(kept) == kept
 
 
 @pytest.mark.parametrize(

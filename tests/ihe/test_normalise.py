@@ -82,6 +82,7 @@ def test_a_marker_in_capitals_marks():
         ("sourcePatientId", "77^^^HOSP&1.3.4.5&iso^", "77^^^&1.3.4.5&ISO"),
         ("legalAuthenticator", "^Welby^Marcus^^^", "^Welby^Marcus"),
         ("creationTime", "\n 20240229 ", "20240229"),
+        (v.REFERENCE_ID_LIST, "77^^^HOSP&urn:oid:1.3.4&iso^local^^", "77^^^&1.3.4&ISO^local"),
         ("sourcePatientInfo", "PID-5|Doe^Jane^^^", "PID-5|Doe^Jane^^^"),
         ("urn:example:extra", " as it is ^", " as it is ^"),
     ],

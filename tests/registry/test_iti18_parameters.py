@@ -88,6 +88,26 @@ def test_reference_ids_are_or_inside_a_slot_and_and_between_slots(registry):
     assert found(registry, (name, listed("201300_^^^%")), query=query) == [order, both]
 
 
+@pytest.mark.parametrize("change", ["{}", "{}^^", " {} "])
+@pytest.mark.parametrize("oid", ["&1.2.3.4&ISO", "&urn:oid:1.2.3.4&iso", "LAB&1.2.3.4&ISO"])
+def test_a_reference_id_is_found_in_every_writing_of_it(registry, change, oid):
+    """Peers write one order in many ways (design: strict or lenient); it is kept in one, in which all are found."""
+    sent = change.format(ORDER.replace("&1.2.3.4&ISO", oid))
+    order = register(registry, with_slot(v.REFERENCE_ID_LIST, sent))
+    register(registry, with_slot(v.REFERENCE_ID_LIST, ACCESSION))
+    query, name = IDS[Query.FIND_DOCUMENTS_BY_REFERENCE_ID], E + "ReferenceIdList"
+    for asked_for in (sent, ORDER, f"{ORDER}^^", f"{ORDER}^%", f" {ORDER} ", ORDER.replace("ISO", "iso")):
+        assert found(registry, (name, listed(asked_for)), query=query) == [order]
+    assert found(registry, (name, listed("^%", "% ^", "other^^")), query=query) == []
+
+
+def test_what_was_registered_before_it_had_one_writing_is_found_by_its_own(registry):
+    order, query = register(registry, with_slot(v.REFERENCE_ID_LIST, ORDER)), IDS[Query.FIND_DOCUMENTS_BY_REFERENCE_ID]
+    with begin_write(registry.engine) as connection:
+        connection.execute(update(t.entry_reference).values(reference=f"{ORDER}^^"))
+    assert found(registry, (E + "ReferenceIdList", listed(f"{ORDER}^^")), query=query) == [order]
+
+
 def test_confidentiality_codes_are_or_and_and(registry):
     normal = register(registry)
     both = register(registry, with_classification(code(v.ENTRY_CONFIDENTIALITY, "R", CONFIDENTIALITY)))
@@ -222,6 +242,14 @@ def test_get_documents_shows_both_types(both_types):
 def test_an_empty_or_broken_value_is_no_value(registry, name, value):
     slots = [slot for slot in NEEDED if slot[0] != E + name]
     response = asked(registry, FIND_DOCUMENTS, *slots, (E + name, value))
+    assert codes_of(response) == {"XDSRegistryError"}
+    assert response.errors[0].context.startswith(f"${E}{name} ")
+
+
+@pytest.mark.parametrize("name", ["PatientId", "Status", "CreationTimeFrom", "TypeCode"])
+def test_a_slot_without_a_value_is_no_value_too_many(registry, name):
+    slots = [slot for slot in NEEDED if slot[0] != E + name]
+    response = asked(registry, FIND_DOCUMENTS, *slots, (E + name,))
     assert codes_of(response) == {"XDSRegistryError"}
     assert response.errors[0].context.startswith(f"${E}{name} ")
 
