@@ -120,6 +120,11 @@ def until(holds, seconds=20):
         time.sleep(0.02)
 
 
+def began(folder):
+    """The database that a repository makes when it first starts."""
+    open_index(f"sqlite:///{folder}/repository.db", (), 10).close()
+
+
 @pytest.mark.parametrize("unanswered", [0, 3])
 def test_a_sweep_by_hand_that_got_no_answer_ends_with_1(tmp_path, run_command, monkeypatch, unanswered):
     """Told all the same: what was answered is done."""
@@ -128,6 +133,7 @@ def test_a_sweep_by_hand_that_got_no_answer_ends_with_1(tmp_path, run_command, m
         return Report(completed=2, unanswered=unanswered)
 
     monkeypatch.setattr(app, "sweep_once", swept)
+    began(tmp_path)
     status, out, _err = run_command("store", "sweep", "--data", str(tmp_path), "--json")
     assert status == (1 if unanswered else 0)
     assert json.loads(out) == asdict(Report(completed=2, unanswered=unanswered))
@@ -138,6 +144,7 @@ def test_orphans_are_removed_by_hand_when_their_number_is_said(tmp_path, run_com
     for key in ("1" * 32, "2" * 32):
         store.begin(key).finish()
         os.utime(store._object(key), (0, 0))
+    began(tmp_path)
     for said, removed in (("0", 0), ("1", 0), ("2", 2)):
         arguments = ("store", "sweep", "--data", str(tmp_path), "--remove-orphans", said, "--json")
         status, out, _err = run_command(*arguments)
