@@ -102,5 +102,8 @@ class Actor(Protocol):
         ...
 
     def failure(self, request: Request, error: Exception) -> Reply:
-        """The answer when a handler failed by our own defect: XDSRegistryError or XDSRepositoryError, audited."""
+        """The answer when a handler failed by our own defect: XDSRegistryError or XDSRepositoryError, audited.
+
+        Of a request that is refused by a SoapFault the record is wanted alone: the fault is the answer.
+        """
         ...

@@ -109,7 +109,8 @@ class ScriptedRegistry:
         raise SoapFault(FaultCode.SENDER, "no attachments here")
 
     def failure(self, request, error):
-        self.faults.append(error)
+        if not isinstance(error, SoapFault):  # those are scripted
+            self.faults.append(error)
         raise SoapFault(FaultCode.RECEIVER, "defect")
 
     def register(self, request):
