@@ -1,5 +1,6 @@
 """What a rule has to say about a submission, and how it names the object it speaks of."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,6 +8,7 @@ from ihe.errors import ErrorCode, RegistryError
 from ihe.registry_objects import Kind, RegistryObject
 
 _LONGEST_ID: Final = 128
+_NAMED: Final = re.compile(rf"\A({'|'.join(Kind)})( [^ ,]+(?= from ))? .+?, ", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ def named(obj: RegistryObject) -> str:
         kind = obj.type.rpartition(":")[2]
         return f"Association {shortened(kind)} from {shortened(obj.source or 'nothing')}"
     return f"{obj.kind} without id"
+
+
+def without_id(context: str) -> str:
+    """The context of a finding without the id of its object: alike for one fault in whichever message it stands."""
+    return _NAMED.sub(r"\1\2, ", context)
 
 
 def finding(
