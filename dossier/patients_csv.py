@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from ihe.datatypes import CX, is_oid, normalise_oid, parse_cx
+from ihe.datatypes import CX, is_oid, loose_dtm, normalise_oid, parse_cx
 from ihe.hl7v2 import Demographics, Identifier
 
 __all__ = ["COLUMNS", "CsvRefused", "PatientRow", "Progress", "check_patients", "read_patient", "read_patients"]
@@ -58,14 +58,24 @@ def read_patient(values: Mapping[str, str | None]) -> tuple[Identifier, Demograp
     faults: list[str] = []
     cx = _identity(told, faults)
     birth = (told["birth"] or "").replace("-", "") or None
-    if birth is not None and not _BIRTH.fullmatch(birth):
-        faults.append("birth should be YYYYMMDD, YYYYMM or YYYY")
+    if birth is not None:
+        faults += _birth_faults(birth)
     sex = (told["sex"] or "").upper() or None
     if sex is not None and sex not in _SEX:
         faults.append("sex should be one of F, M, O, U, A, N")
     if cx is None or faults:
         raise CsvRefused(*faults)
     return Identifier(cx.id, None, cx.authority, "ISO"), Demographics(told["family"], told["given"], birth, sex)
+
+
+def _birth_faults(birth: str) -> Iterator[str]:
+    if not _BIRTH.fullmatch(birth):
+        yield "birth should be YYYYMMDD, YYYYMM or YYYY"
+        return
+    try:
+        loose_dtm(birth)
+    except ValueError:
+        yield "birth is no day of the calendar"
 
 
 def _identity(told: Mapping[str, str | None], faults: list[str]) -> CX | None:

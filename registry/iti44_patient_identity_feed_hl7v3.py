@@ -2,8 +2,9 @@
 
 Request  PRPA_IN201301UV02 (add), 201302UV02 (revise; an unknown id is added, since sources differ), 201304UV02
          (duplicates resolved): a patient's ids with root = assigning authority
-Effect   as of ITI-8: every id of one of the domain's authorities becomes known, name, birth and sex are kept; 201304
-         merges each id of replacementOf into the patient's one id of the same authority, and changes nothing else
+Effect   as of ITI-8: every id of one of the domain's authorities becomes known, name, birth and sex are kept (no birth
+         that cannot be: it is left out and recorded as a defect); 201304 merges each id of replacementOf into the
+         patient's one id of the same authority, and changes nothing else
 Reply    MCCI_IN000002UV01: AA when it is durable, with its audit records, in one transaction
          AE  refused, with a detail for each reason: form, no usable id, a merge that cannot be; or nothing could be
              stored now
@@ -34,11 +35,13 @@ from ihe.transactions import ITI_44_ADD, ITI_44_RESOLVE, ITI_44_REVISE, Transact
 from ihe.xua import Caller
 from registry.feed_ledger import FeedLedger, unavailable
 from registry.iti8_patient_identity_feed import (
+    IMPOSSIBLE_BIRTH,
     MAX_ID_CHARACTERS,
     FeedRules,
     authority_of,
     expected,
     known_here,
+    possible_birth,
     wrong_matricules,
 )
 from registry.store.patient_protocol import FeedMessageKey, FeedUnitOfWork, MergeRefused, PatientStore
@@ -95,6 +98,9 @@ def judge(message: PatientFeed, rules: FeedRules) -> Change:
         place = f"/{message.name}/{PATIENT_ID}"
         raise FeedRefused([Problem(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, text, place) for text in wrong])
     told = {name: value for name, value in asdict(message.demographics).items() if value is not None}
+    if not possible_birth(told.get("birth")):
+        del told["birth"]
+        wrong.append(f"birthTime: {IMPOSSIBLE_BIRTH}")
     return Change(patients, told, defects=tuple(Defect(TRANSACTION, text) for text in wrong))
 
 

@@ -2,7 +2,8 @@
 
 Request  ADT^A01, A04, A05 (add), A08 (update; an unknown id is added, since sources differ), any HL7 2.x, PID-3 as CX;
          A40 and A37 (``registry.iti8_merge``), A43 (``registry.iti64_notify_xad_pid_link_change``)
-Effect   every repetition of PID-3 whose assigning authority is one of the domain's becomes known; PID-5, 7, 8 are kept
+Effect   every repetition of PID-3 whose assigning authority is one of the domain's becomes known; PID-5, 7, 8 are kept,
+         but of PID-7 no day or time that cannot be: that is left out and recorded as a defect
 Reply    ACK: AA when it is durable, with its audit records, in one transaction
          AE  understood, refused: no usable id in PID-3; a merge that contradicts what is known; or nothing could be
              stored now
@@ -28,7 +29,7 @@ from atna import events, participants
 from atna.message import Action, AuditMessage, Outcome
 from atna.recorder import Recorder
 from consent import Decision, decide
-from ihe.datatypes import CX, hl7_escape, is_oid, normalise_oid, print_cx
+from ihe.datatypes import CX, hl7_escape, is_oid, loose_dtm, normalise_oid, print_cx
 from ihe.hl7v2 import (
     AckCode,
     Demographics,
@@ -50,6 +51,7 @@ from registry.store.patient_protocol import FeedMessageKey, FeedUnitOfWork, Merg
 from registry.store.protocol import Defect, PatientId, StoreUnavailable
 
 __all__ = [
+    "IMPOSSIBLE_BIRTH",
     "Change",
     "Effect",
     "FeedRules",
@@ -63,6 +65,7 @@ __all__ = [
     "expected",
     "judge",
     "known_here",
+    "possible_birth",
     "refusal",
     "wrong_matricules",
 ]
@@ -73,6 +76,7 @@ TRANSACTION: Final = "ITI-8"
 MAX_ID_CHARACTERS: Final = 256
 """Of an id with its authority as metadata has it, ID^^^&OID&ISO: no value of metadata is longer."""
 V2_FORM: Final = f"ID^^^&OID&ISO, at most {MAX_ID_CHARACTERS} characters"
+IMPOSSIBLE_BIRTH: Final = "the time of birth is not in the calendar; it was not kept"
 NAMED_AUTHORITIES: Final = 3
 """How many of the domain's authorities a refusal names."""
 ACTIONS: Final[Mapping[str, Action]] = {
@@ -195,8 +199,12 @@ def judge(message: FeedMessage, rules: FeedRules, handlings: Mapping[str, Handli
     wrong = [f"PID-3: {text}" for text in wrong_matricules(patients, rules)]
     if wrong and rules.matricules.strict:
         raise refusal(AckCode.ERROR, ErrorCode.DATA_TYPE_ERROR, wrong[0], "PID^1^3")
+    told = _told(message.demographics)
+    if not possible_birth(told.get("birth")):
+        del told["birth"]
+        wrong.append(f"PID-7: {IMPOSSIBLE_BIRTH}")
     defects = tuple(Defect(TRANSACTION, text) for text in wrong)
-    return Change(patients, _told(message.demographics), ACTIONS[header.event], defects)
+    return Change(patients, told, ACTIONS[header.event], defects)
 
 
 def refusal(ack: AckCode, code: ErrorCode, text: str, location: str) -> Refused:
@@ -239,6 +247,14 @@ def authority_of(identifier: Identifier, rules: FeedRules) -> str | None:
         if is_oid(oid):
             return oid
     return (rules.authority_names or {}).get(identifier.namespace or "")
+
+
+def possible_birth(birth: str | None) -> bool:
+    """Whether a birth may be kept: none is told, it is erased, or it is a time in the calendar."""
+    try:
+        return not birth or bool(loose_dtm(birth).text)
+    except ValueError:
+        return False
 
 
 def _told(demographics: Demographics) -> dict[str, str | None]:

@@ -57,6 +57,17 @@ def test_every_fault_is_told_with_its_line_and_without_its_value(file):
         ids(path)
 
 
+@pytest.mark.parametrize("birth", ["2024-02-30", "1970-13-01", "197013", "20230229", "0000"])
+def test_a_birth_that_is_no_day_of_the_calendar_is_refused_before_anything_is_sent(file, birth):
+    with pytest.raises(CsvRefused, match="line 2: birth is no day of the calendar"):
+        check_patients(file(HEAD + f"1,{OID},,,{birth},\n"))
+
+
+@pytest.mark.parametrize("birth", ["2024-02-29", "197012", "1900"])
+def test_a_birth_may_be_less_precise_than_a_day(file, birth):
+    assert check_patients(file(HEAD + f"1,{OID},,,{birth},\n")) == 1
+
+
 def test_many_faults_are_counted(file):
     with pytest.raises(CsvRefused) as caught:
         check_patients(file(HEAD + ",\n" * 30 + f",{OID}\n" * 60))

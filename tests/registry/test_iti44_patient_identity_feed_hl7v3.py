@@ -141,6 +141,18 @@ def test_a_revision_changes_what_it_tells_and_leaves_the_rest(room):
     assert row.known_since < row.changed_at
 
 
+def test_a_birth_that_cannot_be_is_left_out_and_recorded(room):
+    room.send(feed())
+    assert room.send(feed(REVISE, birth='<birthTime value="20240230"/>', sex=""))[0] == "AA"
+    (row,) = room.patients().values()
+    assert row.birth == "19700101"
+    (told,) = room.rows(defect)
+    assert (told.code, told.context) == (
+        "ITI-44",
+        "birthTime: the time of birth is not in the calendar; it was not kept",
+    )
+
+
 def test_every_listed_id_becomes_known_with_a_record_each(small):
     room = small(assigning_authorities=(OID, OTHER))
     ids = ii("1") + ii("2", OTHER) + ii("3", "1.9.9") + ii("4", "0B5EF8A4-6A19-4F4E-8A51-3C8D4B1E2F00") + ii("1")

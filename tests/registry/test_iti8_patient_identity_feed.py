@@ -126,6 +126,28 @@ def test_an_update_changes_what_it_tells_and_leaves_the_rest(room):
     assert row.known_since < row.changed_at
 
 
+@pytest.mark.parametrize("birth", ["20240230", "19701301", "197013", "19700101250000", "unknown"])
+def test_a_birth_that_cannot_be_is_left_out_and_recorded(room, birth):
+    """The interface engine does not stop for it; what was known before stays."""
+    assert msa(room.send(adt("A01")))[0] == "AA"
+    wrong = adt("A08", control="M2").replace(b"|19700101|F", f"|{birth}|M".encode())
+    assert msa(room.send(wrong))[0] == "AA"
+    (row,) = room.patients().values()
+    assert (row.birth, row.sex) == ("19700101", "M")
+    with reading(room.engine) as connection:
+        (told,) = connection.execute(select(defect.c.partner, defect.c.code, defect.c.context)).all()
+    assert told == ("CN=adt,O=Hospital A", "ITI-8", "PID-7: the time of birth is not in the calendar; it was not kept")
+
+
+@pytest.mark.parametrize("birth", ["1970", "197001", "197001011230", "19700101123000.1234+0100"])
+def test_a_birth_is_kept_as_it_came(room, birth):
+    room.send(adt("A01").replace(b"|19700101|F", f"|{birth}|F".encode()))
+    (row,) = room.patients().values()
+    assert row.birth == birth
+    with reading(room.engine) as connection:
+        assert connection.execute(select(defect)).all() == []
+
+
 def test_every_listed_repetition_becomes_known_with_a_record_each(small):
     room = small(domain={"assigning_authorities": (OID, OTHER), "authority_names": {"HOSP": OTHER}})
     pid3 = f"1^^^&{OID}&ISO~2^^^HOSP~3^^^&1.9.9&ISO~4^^^NOWHERE~5^^^HOSP&{OID}&iso^PI~1^^^&urn:oid:{OID}&ISO"
