@@ -12,7 +12,7 @@ Units stand in the names: ``_s`` seconds, ``_bytes`` bytes.
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -46,6 +46,8 @@ DEFAULT_DATA: Final = Path("var")
 PREFIX: Final = "DOSSIER_"
 NOT_SETTINGS: Final = frozenset({"DOSSIER_CONFIG", "DOSSIER_DATA", "DOSSIER_BASE_PORT"})
 """Environment variables of the command line itself."""
+NAMED: Final = frozenset({"affinity_domain.authority_names", "affinity_domain.partners"})
+"""Tables whose keys are no words of ours: HL7 namespaces and subjects of certificates, where case counts."""
 SERVICES: Final = ("registry", "repository", "gateway", "audit")
 LISTENERS: Final[Mapping[str, tuple[str, str]]] = {
     "registry.feed": ("registry", "feed_tls"),
@@ -219,7 +221,7 @@ class _Environment(EnvSettingsSource):
     """``DOSSIER_SECTION__KEY`` as a tree; what is no JSON stays text, so that the check names it with the rest."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = {name.lower(): value for name, value in environ.items()}
+        self._environ = {_spelled(name, str.lower): value for name, value in environ.items()}
         super().__init__(_Shape, env_prefix=PREFIX, env_nested_delimiter="__", case_sensitive=False)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -234,12 +236,13 @@ class _Environment(EnvSettingsSource):
 
 def _read_environ(environ: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
     values: dict[str, str] = {}
-    for name, value in _ours(environ):
+    ours = dict(_ours(environ))
+    for name, value in ours.items():
         if not name.endswith("_FILE"):
             values[name] = value
             continue
         target = name.removesuffix("_FILE")
-        if target in environ:
+        if target in ours:
             faults.append(f"{name}: {target} is set as well; give one of them")
             continue
         try:
@@ -256,7 +259,14 @@ def _read_environ(environ: Mapping[str, str], faults: list[str]) -> dict[str, An
 def _ours(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, value in environ.items():
         if name.upper().startswith(PREFIX) and name.upper() not in NOT_SETTINGS:
-            yield name.upper(), value
+            yield _spelled(name, str.upper), value
+
+
+def _spelled(name: str, case: Callable[[str], str]) -> str:
+    """A variable's name in capitals or small letters; a key of a ``NAMED`` table as it was written."""
+    parts = name.split("__")
+    table = ".".join(parts[:2])[len(PREFIX) :].lower()
+    return "__".join(part if number == 2 and table in NAMED else case(part) for number, part in enumerate(parts))
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

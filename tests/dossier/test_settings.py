@@ -59,6 +59,24 @@ def test_lists_and_tables_in_the_environment_are_json():
     assert domain.partners["CN=lab"].strictness == "warn"
 
 
+def test_the_keys_of_a_table_keep_their_case_in_the_environment():
+    """A namespace in PID-3 is compared as it is written."""
+    environ = {
+        "DOSSIER_AFFINITY_DOMAIN__AUTHORITY_NAMES__HOSPITAL": "1.2.3",
+        "dossier_affinity_domain__authority_names__Practice": "1.2.4",
+        "DOSSIER_AFFINITY_DOMAIN__PARTNERS__CN=Lab__STRICTNESS": "warn",
+    }
+    domain = load(environ=environ).affinity_domain
+    assert domain.authority_names == {"HOSPITAL": "1.2.3", "Practice": "1.2.4"}
+    assert domain.partners["CN=Lab"].strictness == "warn"
+
+
+def test_the_keys_of_a_table_are_added_to_those_of_the_file(toml):
+    path = toml('[affinity_domain]\nauthority_names = { HOSPITAL = "1.2.3", Practice = "1.2.4" }\n')
+    domain = load(path, environ={"DOSSIER_AFFINITY_DOMAIN__AUTHORITY_NAMES__HOSPITAL": "1.2.5"}).affinity_domain
+    assert domain.authority_names == {"HOSPITAL": "1.2.5", "Practice": "1.2.4"}
+
+
 def test_a_list_that_is_no_json_is_a_fault_beside_the_others():
     environ = {"DOSSIER_AFFINITY_DOMAIN__ASSIGNING_AUTHORITIES": "1.2.3", "DOSSIER_REGISTRY__WORKERS": "none"}
     found = faults(environ=environ)
