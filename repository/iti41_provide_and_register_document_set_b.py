@@ -13,7 +13,7 @@ Units    size in bytes; hash SHA-1, lower-case hex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from atna.message import Outcome
 from atna.participants import DocumentReference
@@ -35,6 +35,8 @@ from wire.messages import Attachment, Reply, Request
 
 __all__ = ["handle", "judge"]
 
+SHOWN_CHARACTERS: Final = 20
+"""A longer size is told by its length: what is cut off it is a number that nobody sent."""
 HASH_DIGITS = {64: "SHA-256", 96: "SHA-384", 128: "SHA-512", 32: "MD5"}
 
 
@@ -119,8 +121,9 @@ def _size_errors(entry: Entry, content: Content) -> Iterator[RegistryError]:
     said = entry.said("size")
     if len(said) > 1:
         yield _metadata_error(f"DocumentEntry {entry.unique_id}: size has {len(said)} different values")
-    elif said and not (said[0].isascii() and said[0].isdigit() and int(said[0][:20]) == content.size):
-        text = f"DocumentEntry {entry.unique_id}: size {said[0][:20]} was sent, the document has {content.size} bytes"
+    elif said and (said[0].lstrip("0") or "0") != str(content.size):
+        shown = said[0] if len(said[0]) <= SHOWN_CHARACTERS else f"of {len(said[0])} characters"
+        text = f"DocumentEntry {entry.unique_id}: size {shown} was sent, the document has {content.size} bytes"
         yield _metadata_error(text)
 
 

@@ -140,7 +140,10 @@ def test_an_entry_without_document_and_a_document_without_entry_are_told_at_once
         ("hash", "abc", "40 hexadecimal digits is wanted"),
         ("size", "7", "has 23 bytes"),
         ("size", "many", "has 23 bytes"),
-        ("size", "9" * 5000, "has 23 bytes"),
+        ("size", "9" * 5000, "size of 5000 characters was sent, the document has 23 bytes"),
+        ("size", "0" * 20 + "99", "size of 22 characters was sent, the document has 23 bytes"),
+        ("size", "23" + "0" * 20, "size of 22 characters was sent"),
+        ("size", "２３", "size ２３ was sent, the document has 23 bytes"),
     ],
 )
 @pytest.mark.parametrize("data", [CONTENT + b"0", LARGE], ids=len)
@@ -155,6 +158,11 @@ def test_a_hash_or_size_of_other_bytes_is_refused(house, slot, value, word, data
     assert house.registry.received == []
     house.assert_nothing_kept()
     assert len(unique_ids(objects)) == 1
+
+
+@pytest.mark.parametrize("sent", ["023", "0" * 30 + "23"])
+def test_zeros_before_a_size_do_not_count(house, sent):
+    assert house.provide(submission(entry=with_slot("size", sent))).status == "Success"
 
 
 def test_a_hash_in_capitals_is_right_and_stays_as_sent(house):
