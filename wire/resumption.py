@@ -6,9 +6,10 @@ the end of a certificate, of its authority, and of the revocation lists.
 """
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
@@ -32,8 +33,11 @@ class _Terms:
 
     def broken(self, certificate: bytes, now: datetime) -> int | None:
         """The X509_V_ERR_… that a full handshake would end with; ``None``: it would succeed."""
-        peer = x509.load_der_x509_certificate(certificate)
-        issuer = peer.issuer.public_bytes()
+        try:
+            peer = x509.load_der_x509_certificate(certificate)
+            issuer = peer.issuer.public_bytes()
+        except ValueError:  # OpenSSL took it once, and what it says of its end is not known
+            return _CERTIFICATE_EXPIRED
         if now > min(peer.not_valid_after_utc, self.authorities.get(issuer, now)):
             return _CERTIFICATE_EXPIRED
         lists = self.lists.values() if self.chain else [self.lists[issuer]] if issuer in self.lists else []
@@ -45,8 +49,7 @@ def look_again(context: ssl.SSLContext, tls: TlsSettings) -> None:
     # Tickets that a syslog sender leaves unread would turn its close into a reset besides, before its last message.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
-    lists = {} if tls.revocation_list is None else list_ends(tls.revocation_list)
-    authorities = {} if tls.ca is None else authority_ends(tls.ca)
+    lists, authorities = _ends(list_ends, tls.revocation_list), _ends(authority_ends, tls.ca)
     terms = _Terms(authorities, lists, tls.revocation_check == "chain")
     base: Any = context.sslobject_class
 
@@ -59,6 +62,14 @@ def look_again(context: ssl.SSLContext, tls: TlsSettings) -> None:
                 raise _refusal(code)
 
     context.sslobject_class = LookingAgain
+
+
+def _ends(read: Callable[[Path], dict[bytes, datetime]], path: Path | None) -> dict[bytes, datetime]:
+    """None where OpenSSL can use a file and we cannot read it: it decides who is served, as for the metrics."""
+    try:
+        return {} if path is None else read(path)
+    except ValueError:
+        return {}
 
 
 def _refusal(code: int) -> ssl.SSLCertVerificationError:

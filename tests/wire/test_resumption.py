@@ -100,6 +100,17 @@ def test_and_while_its_authority_lasts(pki, secured, later):
             client.reused(server)
 
 
+def test_files_that_openssl_alone_can_read_keep_nobody_from_serving(pki, secured, monkeypatch):
+    def unreadable(path):
+        raise ValueError(path)
+
+    monkeypatch.setattr(resumption, "authority_ends", unreadable)
+    monkeypatch.setattr(resumption, "list_ends", unreadable)
+    with secured(revocation_list=pki.revoke(days=1)) as server:
+        client = Client(pki, TLS12)
+        assert [client.reused(server) for _ in range(2)] == [False, True]
+
+
 def test_a_listed_peer_is_taken_up_again(pki, secured):
     with secured(peers=["CN=client-x,O=Hospital A"]) as server:
         client = Client(pki, TLS12)
