@@ -90,7 +90,8 @@ def judge(message: PatientFeed, rules: FeedRules) -> Change:
         raise _refused(ErrorCode.UNKNOWN_KEY_IDENTIFIER, expected("patient/id", rules, V3_FORM), message, PATIENT_ID)
     if message.name == _name(ITI_44_RESOLVE):
         return Change(merges=_merges(message, patients, rules))
-    if message.prior_identifiers:  # to accept a merge without doing it would leave documents with the wrong patient
+    if known_here(message.prior_identifiers, rules):
+        # To accept a merge without doing it would leave documents with the wrong patient.
         text = f"a patient replaces another one by {_name(ITI_44_RESOLVE)}; nothing was changed"
         raise _refused(ErrorCode.UNSUPPORTED_EVENT_CODE, text, message, PRIOR_ID)
     wrong = [f"patient/id: {text}" for text in wrong_matricules(patients, rules)]

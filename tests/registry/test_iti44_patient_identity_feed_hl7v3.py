@@ -414,6 +414,15 @@ def test_a_wrong_matricule_is_let_pass_and_listed(room):
     assert len(room.patients()) == 2
 
 
+@pytest.mark.parametrize("prior", [ii("OLD", OTHER), '<id nullFlavor="NI"/>'], ids=["foreign", "none"])
+@pytest.mark.parametrize("name", [ADD, REVISE])
+def test_what_was_replaced_elsewhere_does_not_matter_here(small, name, prior):
+    room = small(assigning_authorities=(OID,))
+    room.know(("OLD", OID))
+    assert room.send(feed(name, ii("NEW"), prior=prior))[0] == "AA"
+    assert len(room.patients()) == 2
+
+
 def test_a_digest_of_the_message_is_kept_not_the_message(room):
     room.send(feed())
     ((row),) = room.rows(feed_message)
