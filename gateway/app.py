@@ -171,5 +171,6 @@ def single(
         store = joined.store
         checks = {"database": store.check, "outbox": lambda: not store.outbox.full()}
         admin = admin_listener(sockets["admin"], checks, tls=tls, limits=limits)
-        with sending_records("gateway", joined.recorder, store.record_alone, store.outbox, tls, stop):
+        record, outbox, failed = store.record_alone, store.outbox, joined.alerts.handshake_failed
+        with sending_records("gateway", joined.recorder, record, outbox, tls, stop, handshake_failed=failed):
             run_listeners([admin], started, stop)

@@ -132,7 +132,9 @@ def single(
     notes = {"code_file": lambda: agreement.up_to_date}
     admin = admin_listener(sockets["admin"], checks, notes=notes, tls=tls, limits=limits)
     try:
-        with sending_records("registry", room.recorder, room.store.record_alone, room.outbox, tls, stop):
+        failed = alerts.handshake_failed
+        record, outbox = room.store.record_alone, room.outbox
+        with sending_records("registry", room.recorder, record, outbox, tls, stop, handshake_failed=failed):
             try:
                 run_listeners([serve_feed, admin], started, stop)
             finally:

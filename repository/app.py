@@ -183,9 +183,10 @@ def single(
             "outbox": lambda: not outbox.full(),
         }
         admin = admin_listener(sockets["admin"], checks, notes=_notes(joined.room), tls=tls, limits=limits)
+        record, failed = joined.room.record_refusal, joined.alerts.handshake_failed
         with (
             _keys_watched(joined.room, stop),
-            sending_records("repository", joined.recorder, joined.room.record_refusal, outbox, tls, stop),
+            sending_records("repository", joined.recorder, record, outbox, tls, stop, handshake_failed=failed),
         ):
             for thread in threads:
                 thread.start()

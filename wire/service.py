@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from atna.alerts import Alerts
 from atna.node_events import application_activity
 from atna.recorder import Recorder
 from atna.sender import Sender
@@ -82,11 +81,13 @@ def sending_records(  # noqa: PLR0917 - what a record needs on its way
     outbox: Outbox,
     tls: TlsSettings,
     stop: threading.Event,
+    *,
+    handshake_failed: HandshakeFailed,
 ) -> Iterator[None]:
     """What there must be one of beside the block: the sender of audit records; start and stop are on record.
 
-    ``record`` makes records durable. Sets ``stop`` on the way out; what the sender then has not sent waits for the next
-    start.
+    ``record`` makes records durable; ``handshake_failed`` is told of sinks that are not who they should be. Sets
+    ``stop`` on the way out; what the sender then has not sent waits for the next start.
     """
 
     def note(*, started: bool) -> None:
@@ -96,8 +97,7 @@ def sending_records(  # noqa: PLR0917 - what a record needs on its way
         record([recorder.record(message)])
 
     note(started=True)
-    alerts = Alerts(recorder, record)
-    sinks = Sinks(tls, alerts.handshake_failed)
+    sinks = Sinks(tls, handshake_failed)
     sending = threading.Thread(target=Sender(outbox, sinks, pace=sinks.pace).run, args=(stop,), name="audit sender")
     sending.start()
     try:
@@ -109,4 +109,3 @@ def sending_records(  # noqa: PLR0917 - what a record needs on its way
         finally:
             sending.join()
             sinks.close()
-            alerts.close()

@@ -15,6 +15,10 @@ START, STOP = "110120", "110121"
 DOMAIN = AffinityDomainSettings(home_community_id="urn:oid:1.2.3")
 
 
+def nobody(*failure):
+    raise AssertionError(failure)
+
+
 def told(records):
     messages = [parse(record[record.index(b"<AuditMessage") :]) for record in records]
     return [message.event.type_codes[0].code for message in messages]
@@ -25,7 +29,8 @@ def served(folder, sink, block):
     with closing(open_store(f"sqlite:///{folder}/gateway.db", [sink], 100)) as store:
         stop = threading.Event()
         with sending_records(
-            "gateway", recorder("gateway", DOMAIN), store.record_alone, store.outbox, TlsSettings(), stop
+            *("gateway", recorder("gateway", DOMAIN), store.record_alone, store.outbox, TlsSettings(), stop),
+            handshake_failed=nobody,
         ):
             block()
         assert stop.is_set()
@@ -72,7 +77,7 @@ def test_a_stop_that_cannot_be_recorded_ends_the_sender_all_the_same(tmp_path):
         who, stop = recorder("gateway", DOMAIN), threading.Event()
         with (
             pytest.raises(ZeroDivisionError),
-            sending_records("gateway", who, record, store.outbox, TlsSettings(), stop),
+            sending_records("gateway", who, record, store.outbox, TlsSettings(), stop, handshake_failed=nobody),
         ):
             pass
     assert told(kept) == [START]
