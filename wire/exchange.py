@@ -91,7 +91,7 @@ class Exchange:
         """Judge an envelope before the message is whole; raises SoapFault."""
         self._open(root, charset)
 
-    def relate(self, fault: SoapFault, inbound: Inbound) -> None:
+    def refused(self, fault: SoapFault, inbound: Inbound) -> None:
         """Let a fault say which message it answers, and the actor put on record what was refused, if it can be read."""
         if not inbound.root_complete:
             return

@@ -273,7 +273,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
         if _CONTROL.search(value):
             raise _Refused(400, "a control character in a header")
-        if name.lower() == b"host" and sum(1 for header, _ in self.headers if header == b"host") > 1:
+        if self.headers[-1][0] == b"host" and sum(header == b"host" for header, _ in self.headers) > 1:
             raise _Refused(400, "two Host headers")  # RFC 9112: 3.2; proxies and we might not mean the same one
         if len(self.headers) > self._limits.max_header_count:
             raise _Refused(431, "too many headers")

@@ -170,7 +170,7 @@ class _SoapApp:
             outgoing = await self._handled(exchange, inbound, failed)
             whole = await Sender(exchange, outgoing, workers=self._blocks, scope=scope, send=send).send_all()
         except SoapFault as fault:
-            await self._work(exchange.relate, fault, inbound)
+            await self._work(exchange.refused, fault, inbound)
             raise
         finally:
             if exchange.to_finish or inbound.staged_parts():

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, TypeVar
 import typer
 
 from atna.audit_check import Checkpoint, parse_checkpoint, public_keys, public_pem
+from dossier.commands.existing import existing_database
 from dossier.console import CommandError, note, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
-from dossier.services import sqlite_file
 from dossier.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def _database(settings: Settings) -> Iterator[None]:
     from atna.record_repository.store.protocol import StoreUnavailable
     from atna.store.engine import DatabaseRefused
 
-    file = sqlite_file(settings.audit.database_url)
-    if file is not None and not file.is_file():
-        raise CommandError(f"{file}: there is no such database; --data or --config say where it is", status=2)
+    existing_database(settings.audit.database_url)
     try:
         yield
     except (DatabaseRefused, StoreUnavailable) as error:

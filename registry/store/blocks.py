@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
+from sqlalchemy import Connection, Table, update
+
 AT_ONCE: Final = 500
 """Values of one IN: both engines look up each of them in an index, and SQLite has a bound on parameters."""
 
@@ -16,3 +18,14 @@ def blocks(values: Collection[Any], at_once: int | None = None) -> Iterator[list
     ordered = sorted(values)
     for at in range(0, len(ordered), most):
         yield ordered[at : at + most]
+
+
+def set_values(
+    connection: Connection, table: Table, uuids: Collection[str], values: dict[str, Any], *conditions: Any
+) -> int:
+    """Give these objects these values, those that still meet the conditions; how many did."""
+    changed = 0
+    for block in blocks(uuids):
+        mine = (table.c.entry_uuid.in_(block), *conditions)
+        changed += connection.execute(update(table).where(*mine).values(**values)).rowcount
+    return changed

@@ -5,14 +5,14 @@ follows such a link, as a replacement and a new version do, would else carry one
 """
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, Table, select
 
 from ihe import vocabulary as v
 from registry.store import codes as c
 from registry.store import tables as t
-from registry.store.blocks import blocks
+from registry.store.blocks import set_values
 
 __all__ = ["part"]
 
@@ -29,8 +29,8 @@ def part(connection: Connection, keys: Collection[int], now: str) -> None:
     crossing: dict[str, str] = {}
     for table, types in ((t.folder, _MEMBERSHIP), (t.entry, _RELATIONSHIPS)):
         crossing |= _crossing(connection, table, types, keys)
-    _set(connection, t.association, crossing, {"status": c.DEPRECATED})
-    _set(connection, t.folder, set(crossing.values()), {"last_update_time": now})
+    set_values(connection, t.association, crossing, {"status": c.DEPRECATED})
+    set_values(connection, t.folder, set(crossing.values()), {"last_update_time": now})
 
 
 def _crossing(connection: Connection, sources: Table, types: list[int], keys: Collection[int]) -> dict[str, str]:
@@ -52,8 +52,3 @@ def _crossing(connection: Connection, sources: Table, types: list[int], keys: Co
         )
         found |= {row.entry_uuid: row.source for row in connection.execute(statement)}
     return found
-
-
-def _set(connection: Connection, table: Table, uuids: Collection[str], values: dict[str, Any]) -> None:
-    for block in blocks(uuids):
-        connection.execute(update(table).where(table.c.entry_uuid.in_(block)).values(values))

@@ -3,7 +3,7 @@
 The same for whatever brings one: a submission, a metadata update, a link change of a patient feed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, update
@@ -12,7 +12,7 @@ from ihe.metadata import AvailabilityStatus
 from ihe.registry_objects import Kind
 from registry.store import codes as c
 from registry.store import tables as t
-from registry.store.blocks import blocks
+from registry.store.blocks import set_values
 from registry.store.fragments import Codec
 from registry.store.keys import KeyMaker
 from registry.store.protocol import LostRace, Registration, StatusChange
@@ -35,8 +35,8 @@ def change(connection: Connection, registration: Registration) -> None:
     key = t.unique_id_key
     for unique_id, (sha1, size) in registration.bytes_told.items():
         connection.execute(update(key).where(key.c.unique_id == unique_id).values(hash=sha1, size=size))
-    _set(connection, t.entry, registration.deprecated, {"status": c.DEPRECATED})
-    _set(connection, t.folder, registration.touched_folders, {"last_update_time": registration.now})
+    set_values(connection, t.entry, registration.deprecated, {"status": c.DEPRECATED})
+    set_values(connection, t.folder, registration.touched_folders, {"last_update_time": registration.now})
     entries = {entry.unique_id for entry, _ in registration.entries}
     hold_unique_ids(connection, entries & registration.known_unique_ids)
 
@@ -52,17 +52,8 @@ def _change_status(connection: Connection, changes: Iterable[StatusChange]) -> N
         if kind is not Kind.ASSOCIATION:
             values["superseded"] = int(superseded)
             conditions.append(table.c.superseded == 0)
-        if _set(connection, table, uuids, values, *conditions) != len(uuids):
+        if set_values(connection, table, uuids, values, *conditions) != len(uuids):
             raise LostRace
-
-
-def _set(connection: Connection, table: Table, uuids: Sequence[str], values: dict[str, Any], *conditions: Any) -> int:
-    """Give these objects these values, those that still meet the conditions; how many did."""
-    changed = 0
-    for block in blocks(uuids):
-        mine = (table.c.entry_uuid.in_(block), *conditions)
-        changed += connection.execute(update(table).where(*mine).values(**values)).rowcount
-    return changed
 
 
 def new_rows(registration: Registration, codec: Codec, keys: KeyMaker) -> list[tuple[Table, list[dict[str, Any]]]]:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.wire.soap_peer import EchoActor, served
 from wire.body import BodyError, BodyReader, ClientGone
 from wire.http_server import serve_http
 from wire.settings import LimitSettings
@@ -326,3 +327,16 @@ def beside_a_black_hole(monkeypatch):
     yield give
     for one in taken:
         one.close()
+
+
+@pytest.fixture
+def actor(tmp_path):
+    """What a SOAP endpoint hands its requests to: it keeps what it saw, and answers as it is told."""
+    return EchoActor(tmp_path)
+
+
+@pytest.fixture
+def endpoint(actor):
+    """``actor`` served on a free port."""
+    with served(actor) as it:
+        yield it

@@ -13,24 +13,13 @@ from ihe.errors import FaultCode, SoapFault
 from ihe.mtom import xop_include
 from ihe.transactions import ITI_18, ITI_41, ITI_43
 from tests.raw_peer import drip, dripping_headers, performing, silent
-from tests.wire.soap_peer import MIB, PATH, QUERY, EchoActor, message, multipart, part, served
+from tests.wire.soap_peer import MIB, PATH, QUERY, message, multipart, part
 from wire.client import NotSent, NotTried, OutcomeUnknown, OutPart, PeerFault, SoapClient, TooLarge
 from wire.messages import Reply
 
 PROVIDE = f'<x:ProvideAndRegisterDocumentSetRequest xmlns:x="{v.XDSB}">%s</x:ProvideAndRegisterDocumentSetRequest>'
 ASK = f'<x:RetrieveDocumentSetRequest xmlns:x="{v.XDSB}">%s</x:RetrieveDocumentSetRequest>'
 DOCUMENTS = f".//{{{v.XDSB}}}Document"
-
-
-@pytest.fixture
-def actor(tmp_path):
-    return EchoActor(tmp_path)
-
-
-@pytest.fixture
-def endpoint(actor):
-    with served(actor) as it:
-        yield it
 
 
 @pytest.fixture

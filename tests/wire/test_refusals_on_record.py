@@ -4,7 +4,7 @@ import pytest
 
 from ihe import vocabulary as v
 from ihe.transactions import ITI_18, ITI_41, ITI_42
-from tests.wire.soap_peer import QUERY, EchoActor, include, message, multipart, part, served
+from tests.wire.soap_peer import QUERY, include, message, multipart, part
 
 SOAP = "application/soap+xml"
 MTOM = 'multipart/related; boundary=b1; type="application/xop+xml"; start="<r@x>"'
@@ -14,17 +14,6 @@ PROVIDE = (
     f'<x:ProvideAndRegisterDocumentSetRequest xmlns:x="{v.XDSB}"><x:Document id="d">{include("cid:none")}</x:Document>'
     "</x:ProvideAndRegisterDocumentSetRequest>"
 )
-
-
-@pytest.fixture
-def actor(tmp_path):
-    return EchoActor(tmp_path)
-
-
-@pytest.fixture
-def endpoint(actor):
-    with served(actor) as it:
-        yield it
 
 
 @pytest.mark.parametrize("extra", [ELSEWHERE, STRANGE])

@@ -35,17 +35,6 @@ HELLO = b"hello\r\n\x00world"
 SUBMIT = '<l:SubmitObjectsRequest xmlns:l="urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0"/>'
 
 
-@pytest.fixture
-def actor(tmp_path):
-    return EchoActor(tmp_path)
-
-
-@pytest.fixture
-def endpoint(actor):
-    with served(actor) as it:
-        yield it
-
-
 def submission(
     content: bytes = HELLO, *, href: str = "cid:d1@x", name: str = "d1@x", headers: tuple[str, ...] = ()
 ) -> tuple[bytes, bytes]:

@@ -13,7 +13,6 @@ from tests.wire.soap_peer import (
     MIB,
     MTOM,
     QUERY,
-    EchoActor,
     attached,
     eventually,
     include,
@@ -28,17 +27,6 @@ from tests.wire.soap_peer import (
 )
 from wire.messages import Reply
 from wire.settings import LimitSettings
-
-
-@pytest.fixture
-def actor(tmp_path):
-    return EchoActor(tmp_path)
-
-
-@pytest.fixture
-def endpoint(actor):
-    with served(actor) as it:
-        yield it
 
 
 def upload(content: bytes, name: str = "d") -> bytes:

@@ -14,17 +14,6 @@ SECURITY = f'<w:Security xmlns:w="{v.WSSE}" s:mustUnderstand="1"><w:UsernameToke
 UNKNOWN = '<x:Lock xmlns:x="urn:x" s:mustUnderstand="{}"/>'
 
 
-@pytest.fixture
-def actor(tmp_path):
-    return EchoActor(tmp_path)
-
-
-@pytest.fixture
-def endpoint(actor):
-    with served(actor) as it:
-        yield it
-
-
 @pytest.fixture(params=["plain", "mtom"])
 def post(request, endpoint):
     """Post an envelope in one of the two encodings and check that the answer comes in the same."""
