@@ -31,7 +31,7 @@ from wire.by_path import by_path
 from wire.client import SoapClient
 from wire.messages import Actor
 from wire.running import run_listeners
-from wire.service import admin_listener, http_listener, recorder, sending_records
+from wire.service import admin_listener, http_listener, recorder, sending_records, watching
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.soap_app import Asgi, soap_app
 from wire.spool import Spool
@@ -148,11 +148,8 @@ def worker(
             }
         )
         failed = joined.alerts.handshake_failed
-        run_listeners(
-            [http_listener(app, sockets["soap"], table="gateway.tls", tls=tls, limits=limits, handshake_failed=failed)],
-            started,
-            stop,
-        )
+        soap = http_listener(app, sockets["soap"], table="gateway.tls", tls=tls, limits=limits, handshake_failed=failed)
+        run_listeners([soap, watching(joined.room.communities.certificates())], started, stop)
 
 
 def single(
@@ -173,4 +170,4 @@ def single(
         admin = admin_listener(sockets["admin"], checks, tls=tls, limits=limits)
         record, outbox, failed = store.record_alone, store.outbox, joined.alerts.handshake_failed
         with sending_records("gateway", joined.recorder, record, outbox, tls, stop, handshake_failed=failed):
-            run_listeners([admin], started, stop)
+            run_listeners([admin, watching(joined.room.communities.certificates())], started, stop)

@@ -57,8 +57,9 @@ class Communities:
                 community.tls(tls),
                 timeout_s=settings.deadline_of(community),
                 handshake_failed=handshake_failed,
+                table=f"gateway.communities.{number}" if community.own_files else None,
             )
-            for community in settings.communities
+            for number, community in enumerate(settings.communities)
         }
         self._seconds: Final = {one.home_community_id: settings.deadline_of(one) for one in settings.communities}
         self._breakers: Final = {
@@ -78,6 +79,11 @@ class Communities:
     def client(self, community: Community) -> SoapClient:
         """Calls to it, with its own certificate, key and ca where the settings name them."""
         return self._clients[community.home_community_id]
+
+    def certificates(self) -> tuple[Callable[[], object], ...]:
+        """What looks at the files that single communities name, one for each of these communities."""
+        looks = (client.certificates for client in self._clients.values())
+        return tuple(look for look in looks if look is not None)
 
     @contextmanager
     def guard(self, community: Community, deadline: float) -> Iterator[None]:

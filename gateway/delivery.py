@@ -23,7 +23,7 @@ from ihe.datatypes import normalise_oid, normalise_oid_urn
 from ihe.ebrs import DocumentRequest, read_registry_response
 from ihe.errors import ErrorCode, RegistryError, Severity
 from schemas import violations
-from wire.client import Answer, NotSent, NotTried, OutcomeUnknown, PeerFault
+from wire.client import Answer, NotSent, NotTried, OutcomeUnknown, PeerFault, for_log
 from wire.exchange import trace_of
 from wire.spool import Spool, SpoolFile, SpoolFull
 
@@ -319,6 +319,8 @@ def deliver(target: Target, keeping: Keeping, deadline: float) -> Delivery:
         with target.guard(deadline):
             delivery.receive(target.call(deadline), began, deadline)
     except (Open, NotSent, OutcomeUnknown, PeerFault, _Nonsense, OSError) as error:
+        if not isinstance(error, Open):  # that is told once, when it begins
+            _log.warning("%s gave no answer that can be used: %s", target.name, _for_log(error))
         delivery.asked = not isinstance(error, Open | NotTried)
         delivery.failed(_unavailable(target, error), reached=isinstance(error, PeerFault))
     except Exception as error:  # noqa: BLE001 - a defect of ours costs this target, not the documents of the others
@@ -338,6 +340,12 @@ def late(target: Target, keeping: Keeping, *, asked: bool) -> Delivery:
     text = f"{target.name}: the time for all answers is over"
     delivery.failed(RegistryError(target.silent, text, location=target.home), reached=False)
     return delivery
+
+
+def _for_log(error: NotSent | OutcomeUnknown | PeerFault | _Nonsense | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"its documents cannot be kept ({error.strerror or type(error).__name__})"
+    return "it cannot be right" if isinstance(error, _Nonsense) else for_log(error)
 
 
 def _unavailable(target: Target, error: Exception) -> RegistryError:

@@ -39,7 +39,7 @@ from ihe.hl7v3_answer import FoundPatient, PatientAnswer, ResponseCode, read_pat
 from ihe.hl7v3_parts import time_of
 from ihe.hl7v3_query import PatientParameters, PatientQuery, parameters_of
 from ihe.transactions import ITI_55
-from wire.client import NotSent, OutcomeUnknown, PeerFault
+from wire.client import NotSent, OutcomeUnknown, PeerFault, for_log
 
 __all__ = ["Discovered", "Discovery", "Unknown", "judge"]
 
@@ -220,7 +220,7 @@ class Discovery:
             put_on_record(Outcome.MAJOR_FAILURE, "SOAP fault")
             raise Unknown(f"who the patient is there (ITI-55): SOAP fault {error.fault.code}") from error
         except (NotSent, OutcomeUnknown) as error:
-            _log.warning("community %s gave no answer to ITI-55 that can be used: %s", home, type(error).__name__)
+            _log.warning("community %s gave no answer to ITI-55 that can be used: %s", home, for_log(error))
             put_on_record(Outcome.MAJOR_FAILURE, type(error).__name__)
             raise Unknown(f"who the patient is there (ITI-55): {error}") from error
         except _Nonsense as error:

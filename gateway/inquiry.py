@@ -21,7 +21,7 @@ from ihe import vocabulary as v
 from ihe.errors import ErrorCode, FaultCode, RegistryError, Rejected, plain_codes
 from ihe.transactions import ITI_18, Transaction
 from schemas import violations
-from wire.client import NotSent, OutcomeUnknown, PeerFault, TooLarge
+from wire.client import NotSent, OutcomeUnknown, PeerFault, TooLarge, for_log
 from wire.messages import Reply, Request
 
 __all__ = ["OUTCOMES", "Inquiry", "Sent", "codes_of", "not_permitted", "registry_silent"]
@@ -163,7 +163,7 @@ def not_permitted(request: Request, decision: Decision) -> None:
 
 def registry_silent(error: NotSent | OutcomeUnknown | PeerFault, home: str) -> RegistryError:
     """What an asker is told of our own registry; what is behind it stands in the log."""
-    _log.warning("the registry of this community gave no answer: %s", type(error).__name__)
+    _log.warning("the registry of this community gave no answer: %s", for_log(error))
     if isinstance(error, TooLarge):
         text = "the answer is larger than this gateway passes on (setting max_answer_bytes); narrow the query"
         return RegistryError(ErrorCode.TOO_MANY_RESULTS, text, location=home)

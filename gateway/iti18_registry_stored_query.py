@@ -28,7 +28,7 @@ from gateway.settings import Community
 from ihe.datatypes import normalise_oid_urn
 from ihe.errors import ErrorCode, RegistryError, Rejected
 from ihe.transactions import ITI_38
-from wire.client import NotSent, OutcomeUnknown, PeerFault
+from wire.client import NotSent, OutcomeUnknown, PeerFault, for_log
 from wire.exchange import trace_of
 from wire.messages import Reply, Request
 
@@ -181,9 +181,11 @@ def _ask_once(
     except Open as error:
         return _Asked(unavailable(home, str(error)))
     except PeerFault as error:
+        _log.warning("community %s gave no answer that can be used: %s", home, for_log(error))
         said = unavailable(home, f"SOAP fault {error.fault.code}: {error.fault.reason}")
     except (NotSent, OutcomeUnknown, Nonsense) as error:
-        _log.warning("community %s gave no answer that can be used: %s", home, type(error).__name__)
+        why = str(error) if isinstance(error, Nonsense) else for_log(error)
+        _log.warning("community %s gave no answer that can be used: %s", home, why)
         said = unavailable(home, str(error))
     else:
         return _Asked(said, (sent(OUTCOMES[said.status], codes_of(said.errors)),))

@@ -24,7 +24,7 @@ from ihe.hl7v3_parts import InstanceIdentifier
 from ihe.hl7v3_query import MAX_QUERY_BYTES, PatientParameters, PatientQuery, print_patient_query, read_patient_query
 from ihe.transactions import ITI_47, Transaction
 from schemas import parse_xml
-from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient
+from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient, for_log
 
 __all__ = ["Asked", "RegistryPatients", "Silent", "cx_of", "hl7_now", "new_query", "record_of", "told_ids"]
 
@@ -95,7 +95,7 @@ class RegistryPatients:
             ) as answered:
                 answer = read_patient_answer(answered.body)
         except (NotSent, OutcomeUnknown, PeerFault) as error:
-            _log.warning("the registry gave no answer to a query for patients: %s", type(error).__name__)
+            _log.warning("the registry gave no answer to a query for patients: %s", for_log(error))
             record = record_of(self._records, parties, ITI_47, query, None, Outcome.MAJOR_FAILURE, type(error).__name__)
             raise Silent("the registry of this community gave no answer", record) from error
         ids = told_ids(answer.patients[:MOST_REGISTRY_PATIENTS])

@@ -84,8 +84,13 @@ class Community(BaseModel):
 
     def tls(self, gateway: TlsSettings) -> TlsSettings:
         """What holds for calls to this community, where it differs from the rest of the gateway."""
-        own = {name: getattr(self, name) for name in ("certificate", "key", "ca") if getattr(self, name) is not None}
+        own = self.own_files
         return gateway.model_copy(update=own) if own else gateway
+
+    @property
+    def own_files(self) -> dict[str, Path]:
+        """The settings of TLS whose files hold for this community alone."""
+        return {name: path for name in ("certificate", "key", "ca") if (path := getattr(self, name)) is not None}
 
 
 class GatewaySettings(BaseModel):

@@ -21,7 +21,7 @@ from ihe.transactions import ITI_18, ITI_42
 from ihe.xua import Caller
 from repository.records import Records
 from repository.room import AnswerLost, Asked, Refused, Registered, Unreachable
-from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient
+from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient, for_log
 from wire.own_headers import depositor_header, give_up_header
 
 __all__ = ["RegistryClient"]
@@ -87,7 +87,7 @@ class RegistryClient:
             with self._client.call(self._url, ITI_18, request) as answer:
                 response = read_adhoc_query_response(answer.body)
         except (NotSent, OutcomeUnknown, PeerFault) as error:
-            _log.warning("registry could not be asked about a submission set: %s", type(error).__name__)
+            _log.warning("registry could not be asked about a submission set: %s", for_log(error))
             return Asked(None, self._record(request, patient_id, Outcome.MAJOR_FAILURE))
         if response.status != v.SUCCESS:
             codes = ",".join(sorted({error.code for error in response.errors}))
@@ -129,7 +129,7 @@ class RegistryClient:
             with self._client.call(self._url, ITI_18, request) as answer:
                 return read_adhoc_query_response(answer.body), request
         except (NotSent, OutcomeUnknown, PeerFault) as error:
-            _log.warning("registry could not be asked about documents: %s", type(error).__name__)
+            _log.warning("registry could not be asked about documents: %s", for_log(error))
             return None, request
 
     def _record(

@@ -35,7 +35,17 @@ from wire.settings import TlsSettings
 from wire.spool import Spool
 from wire.tls import handshake_fault, reason_of, said_by_peer
 
-__all__ = ["Answer", "NotSent", "NotTried", "OutPart", "OutcomeUnknown", "PeerFault", "SoapClient", "TooLarge"]
+__all__ = [
+    "Answer",
+    "NotSent",
+    "NotTried",
+    "OutPart",
+    "OutcomeUnknown",
+    "PeerFault",
+    "SoapClient",
+    "TooLarge",
+    "for_log",
+]
 
 CONNECT_TIMEOUT_S: Final = 5.0
 KEEP_ALIVE_S: Final = 4.0
@@ -66,11 +76,13 @@ class NotTried(NotSent):
 class OutcomeUnknown(Exception):  # noqa: N818 - says what happened
     """The request was sent, at least in part, and no readable answer came: the peer may have acted on it.
 
-    ``http_status`` is that of the answer, ``None`` when there was none.
+    ``http_status`` is that of the answer, ``None`` when there was none; ``reason`` is in our own words, ``quoting`` may
+    be in the peer's.
     """
 
-    def __init__(self, reason: str, http_status: int | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, http_status: int | None = None, *, quoting: object = None) -> None:
+        super().__init__(reason if quoting is None else f"{reason}: {quoting}")
+        self.reason = reason
         self.http_status = http_status
 
 
@@ -84,6 +96,13 @@ class PeerFault(Exception):  # noqa: N818 - says what happened
     def __init__(self, fault: SoapFault) -> None:
         super().__init__(f"{fault.code}: {fault.reason}")
         self.fault = fault
+
+
+def for_log(error: NotSent | OutcomeUnknown | PeerFault) -> str:
+    """What happened, without a word of the peer's: they may name a patient, and end up in a log."""
+    if isinstance(error, PeerFault):
+        return f"SOAP fault {error.fault.code}"
+    return error.reason if isinstance(error, OutcomeUnknown) else str(error)
 
 
 class Answer:
@@ -143,7 +162,7 @@ class Answer:
         try:
             return href_content_id(_reference(element))
         except MimeError as error:
-            raise OutcomeUnknown(f"a document cannot be found: {error}") from error
+            raise OutcomeUnknown("a document cannot be found", quoting=error) from error
 
     def arriving(self, names: Sequence[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
         """The parts with these content ids in the order they arrive, as (content id, bytes).
@@ -206,7 +225,8 @@ class SoapClient:
 
     ``max_connections`` for transactions that carry documents, and as many for the others.
     ``handshake_failed`` is told, in the thread that called, of a server whose certificate does not count or that speaks
-    no TLS of ours (ITI-19).
+    no TLS of ours (ITI-19). ``table`` names settings of TLS that are this client's alone, for log and metrics; then
+    ``certificates`` looks at their files.
     """
 
     def __init__(
@@ -217,9 +237,12 @@ class SoapClient:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         max_connections: int = 64,
         handshake_failed: HandshakeFailed | None = None,
+        table: str | None = None,
     ) -> None:
         self._handshake_failed = handshake_failed
-        verify = ReloadingClientContext(tls) if tls is not None and tls.enabled else True
+        context = ReloadingClientContext(tls, table) if tls is not None and tls.enabled else None
+        self.certificates: Final = None if context is None or table is None else context.current
+        verify = True if context is None else context
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         # The transport itself: what a whole httpx2.Client adds (cookies, redirects, environment) is of no use here, and
@@ -364,7 +387,7 @@ def _read(response: httpx2.Response, transaction: Transaction, message_id: str, 
                 raise PeerFault(older)
             opened = read_envelope(root, answer=True)
         except (MimeError, XmlRefused, SoapFault) as error:
-            raise OutcomeUnknown(f"HTTP {status} with an unreadable answer: {error}", status) from error
+            raise OutcomeUnknown(f"HTTP {status} with an unreadable answer", status, quoting=error) from error
         except httpx2.HTTPError as error:
             raise OutcomeUnknown(f"the answer broke off ({type(error).__name__})", status) from error
         relates_to = opened.addressing.relates_to
@@ -433,7 +456,8 @@ def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 def _check(opened: Envelope, status: int, transaction: Transaction) -> None:
     if status != httpx2.codes.OK or opened.body.tag != transaction.response_root:
-        raise OutcomeUnknown(f"HTTP {status} with {opened.body.tag} instead of {transaction.response_root}", status)
+        instead = f"{opened.body.tag} instead of {transaction.response_root}"
+        raise OutcomeUnknown(f"HTTP {status} with another body", status, quoting=instead)
 
 
 def _bounded(pieces: Iterator[bytes], max_bytes: int) -> bytes:

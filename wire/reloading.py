@@ -141,23 +141,26 @@ def _state(path: Path | None) -> tuple[int, int, int, int] | None:
 
 
 class ReloadingClientContext(ssl.SSLContext):
-    """The context of a client that lives long: each new connection is opened with the certificates of that moment."""
+    """The context of a client that lives long: each new connection is opened with the certificates of that moment.
 
-    _current: Callable[[], ssl.SSLContext]
+    ``table`` as in ``Reloading``: for files that no listener tells of. ``current`` looks at them, too.
+    """
 
-    def __new__(cls, tls: TlsSettings) -> Self:
+    current: Callable[[], ssl.SSLContext]
+
+    def __new__(cls, tls: TlsSettings, table: str | None = None) -> Self:
         """A context that stands for another one and holds nothing itself."""
         self = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-        self._current = Reloading(tls, client_context)
+        self.current = Reloading(tls, client_context, table)
         return self
 
     def wrap_socket(self, *arguments: Any, **more: Any) -> ssl.SSLSocket:
         """As the context of the moment does."""
-        return self._current().wrap_socket(*arguments, **more)
+        return self.current().wrap_socket(*arguments, **more)
 
     def wrap_bio(self, *arguments: Any, **more: Any) -> ssl.SSLObject:
         """As the context of the moment does."""
-        return self._current().wrap_bio(*arguments, **more)
+        return self.current().wrap_bio(*arguments, **more)
 
 
 def listener_context(tls: TlsSettings, table: str) -> Reloading[ssl.SSLContext] | None:

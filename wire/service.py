@@ -3,6 +3,7 @@
 Each of the first two gives a ``Listener`` for ``wire.running.run_listeners``.
 """
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,12 +19,12 @@ from wire.admin import Check, admin_app
 from wire.forwarded import Forwarded
 from wire.handshake import HandshakeFailed
 from wire.http_server import serve_http
-from wire.reloading import listener_context
+from wire.reloading import keep_fresh, listener_context
 from wire.running import Listener
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
 from wire.sinks import Sinks
 
-__all__ = ["admin_listener", "http_listener", "recorder", "sending_records"]
+__all__ = ["admin_listener", "http_listener", "recorder", "sending_records", "watching"]
 
 
 def recorder(service: str, domain: AffinityDomainSettings, *, unique_id: str | None = None) -> Recorder:
@@ -67,6 +68,18 @@ def admin_listener(
     """The admin port: plain HTTP; ``tls`` says whether that may leave this machine. See ``wire.admin``."""
     app = admin_app(checks, notes)
     return partial(_served, app, listener, limits=limits, tls=None, allow_plaintext=tls.allow_plaintext)
+
+
+def watching(sources: Sequence[Callable[[], object]]) -> Listener:
+    """Nothing that listens: looks at the certificate files of clients as listeners do at theirs (``keep_fresh``)."""
+    return partial(_watched, sources)
+
+
+async def _watched(sources: Sequence[Callable[[], object]], stop: asyncio.Event, started: Callable[[], None]) -> None:
+    looking = asyncio.create_task(keep_fresh(*sources))
+    started()
+    await stop.wait()
+    looking.cancel()
 
 
 async def _served(app: Any, listener: socket.socket, stop: Any, started: Callable[[], None], **how: Any) -> None:

@@ -96,10 +96,9 @@ def _certificates(settings: Settings) -> Iterator[dict[str, Any]]:
 def _own_of_communities(settings: Settings) -> Iterator[tuple[str, TlsSettings]]:
     """Files that are named for one community alone."""
     for number, community in enumerate(settings.gateway.communities):
-        own = {"certificate": community.certificate, "key": community.key, "ca": community.ca}
-        if any(own.values()):
+        if community.own_files:
             nobody = TlsSettings(require_client_certificate=False)
-            yield f"gateway.communities.{number}", nobody.model_copy(update=own)
+            yield f"gateway.communities.{number}", nobody.model_copy(update=community.own_files)
 
 
 def _communities(settings: Settings) -> Iterator[dict[str, Any]]:

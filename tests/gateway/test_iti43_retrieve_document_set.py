@@ -357,6 +357,21 @@ def test_a_partner_that_answers_badly_is_one_error_and_the_others_arrive(domain,
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("fault", "SOAP fault Receiver"),
+        ("address elsewhere", "a document cannot be found"),
+        ("no mimeType", "it cannot be right"),
+    ],
+)
+def test_why_a_partner_was_of_no_use_stands_in_the_log(domain, name, why, caplog):
+    domain.c.plays(BAD[name])
+    with_others(domain, ("1.9", "1.91", C))
+    (line,) = [one for one in caplog.messages if C in one]
+    assert line == f"community {C} gave no answer that can be used: {why}"
+
+
 def test_a_defect_of_ours_costs_one_partner_and_the_others_arrive(domain, monkeypatch, caplog):
     def defect(target, answer, judge=delivery._read_root):
         if target.home == C:

@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from dossier.commands.audit import fetch_events
 from ihe import vocabulary as v
@@ -29,6 +30,7 @@ from ihe.transactions import ITI_18, ITI_38, ITI_43
 from schemas import parse_xml
 from tests.registry.rooms import FIND_DOCUMENTS
 from tests.scenarios import domains
+from tests.scenarios.test_sinks import metric, until
 from wire.client import NotSent, OutcomeUnknown, SoapClient
 
 PATIENT = f"P-17^^^&{domains.AUTHORITY}&ISO"
@@ -82,6 +84,7 @@ def test_whole_domains(world, tmp_path):
     the_trails_of_both_sides_agree(world)
     a_neighbour_reaches_the_gateway_and_nothing_else(world)
     every_community_is_checked(world)
+    files_of_one_community_are_watched(world)
     what_is_broken_is_told_and_the_others_answer(world)
 
 
@@ -221,6 +224,24 @@ def every_community_is_checked(world):
             "ITI-39 as MTOM": "ok",
             "ITI-55": "ok",
         }
+
+
+def files_of_one_community_are_watched(world):
+    """Also while nobody calls that community: E is the fourth in the table of A."""
+    file = world["e"].folder / "certs" / "ca.pem"
+    good = file.read_bytes()
+    (ends,) = (one.not_valid_after_utc for one in x509.load_pem_x509_certificates(good))
+    row = {"tls": "gateway.communities.3"}
+
+    def told(name, **labels):
+        return metric(world["a"], name, 39, **labels)
+
+    assert told("dossier_certificate_expiry_timestamp_seconds", file="ca", **row) == ends.timestamp()
+    assert told("dossier_certificates_stale", **row) == 0
+    file.write_text("no certificate")
+    until(lambda: told("dossier_certificates_stale", **row) == 1)
+    file.write_bytes(good)
+    until(lambda: told("dossier_certificates_stale", **row) == 0)
 
 
 def what_is_broken_is_told_and_the_others_answer(world):

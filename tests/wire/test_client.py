@@ -14,7 +14,7 @@ from ihe.mtom import xop_include
 from ihe.transactions import ITI_18, ITI_41, ITI_43
 from tests.raw_peer import drip, dripping_headers, performing, silent
 from tests.wire.soap_peer import MIB, PATH, QUERY, message, multipart, part
-from wire.client import NotSent, NotTried, OutcomeUnknown, OutPart, PeerFault, SoapClient, TooLarge
+from wire.client import NotSent, NotTried, OutcomeUnknown, OutPart, PeerFault, SoapClient, TooLarge, for_log
 from wire.messages import Reply
 
 PROVIDE = f'<x:ProvideAndRegisterDocumentSetRequest xmlns:x="{v.XDSB}">%s</x:ProvideAndRegisterDocumentSetRequest>'
@@ -188,6 +188,14 @@ SOAP = "application/soap+xml"
 GOOD = message(None, f'<q:AdhocQueryResponse xmlns:q="{v.QUERY}"/>', header="")
 
 
+FAULT = message(
+    None,
+    "<s:Fault><s:Code><s:Value>s:Receiver</s:Value></s:Code>"
+    '<s:Reason><s:Text xml:lang="en">MARIE is unknown</s:Text></s:Reason></s:Fault>',
+    header="",
+)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -211,6 +219,32 @@ def test_an_unreadable_answer_is_an_unknown_outcome(client, answer):
         client.call(peer.url, ITI_18, QUERY.encode())
     assert len(peer.requests) == 1
     peer.listener.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (http("200 OK", SOAP, message(None, "<MARIE/>", header="")), "HTTP 200 with another body"),
+        (http("500 Error", "text/html", b"<MARIE/>"), "HTTP 500 with an unreadable answer"),
+        (http("200 OK", SOAP, b"<p>"), "HTTP 200 with an unreadable answer"),
+        (http("500 Error", SOAP, FAULT), "SOAP fault Receiver"),
+        (b"", "no answer (RemoteProtocolError)"),
+    ],
+    ids=["another body", "type", "no envelope", "fault", "nothing"],
+)
+def test_what_is_logged_has_no_word_of_the_peer(client, answer, line):
+    peer = Scripted(answer)
+    with pytest.raises((OutcomeUnknown, PeerFault)) as raised:
+        client.call(peer.url, ITI_18, QUERY.encode())
+    assert for_log(raised.value) == line
+    assert ("MARIE" in str(raised.value)) == (b"MARIE" in answer)
+    peer.listener.close()
+
+
+def test_what_is_logged_of_a_peer_that_is_not_there(client):
+    with pytest.raises(NotSent) as raised:
+        client.call("http://127.0.0.1:1/", ITI_18, QUERY.encode())
+    assert for_log(raised.value) == "no connection (ConnectError)"
 
 
 def test_a_peer_that_never_answers_is_an_unknown_outcome():
