@@ -6,7 +6,7 @@ nothing of any patient and changes nothing. It leaves a record in the partner's 
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -41,6 +41,22 @@ _REMEDIES: Final = {
     Step.THEIR_CERTIFICATE: "ca of the community: the authority that signed the partner's certificate",
     Step.OUR_CERTIFICATE: "give the partner our authority's certificate (or ours), or show another: certificate, key",
 }
+_NO_TLS: Final = "https where http is meant, or another port: something else than their gateway listens at the address"
+_LISTS: Final = "gateway.tls.revocation_list: a list in force, of each authority of the partner's certificate"
+_BY_REASON: Final[Mapping[str, str]] = {
+    "certificate expired": "the partner renews it; or the clock of this machine is wrong",
+    "certificate not yet valid": "the clocks, theirs and ours",
+    "certificate revoked": "ask the partner: who took it back does not want it to be believed",
+    "certificate made for another purpose": "the partner needs a certificate for servers",
+    "no revocation list of an authority of the certificate": _LISTS,
+    "revocation list expired": _LISTS,
+    "revocation list not yet in force": _LISTS,
+    "no TLS was spoken": _NO_TLS,
+    "broken off by the peer": _NO_TLS,
+    "time-out": _NO_TLS,
+    "protocol too old": "the partner has to speak TLS 1.2 or 1.3",
+}
+"""What to mend where the handshake fails for another reason than the authority; the words are those of ``wire.tls``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,11 @@ class Finding:
     result: str
     holds: bool | None
     remedy: str | None = None
+
+
+def _remedy(error: Unreachable) -> str:
+    general = _REMEDIES[error.step]
+    return _BY_REASON.get(str(error), general) if error.step is Step.THEIR_CERTIFICATE else general
 
 
 class _Wrong(Exception):  # noqa: N818 - an outcome
@@ -109,7 +130,7 @@ class _Probe:
         try:
             found = reach(url, self._tls, timeout_s=self._timeout_s)
         except Unreachable as error:
-            yield Finding(f"{error.step} {place}", str(error), holds=False, remedy=_REMEDIES[error.step])
+            yield Finding(f"{error.step} {place}", str(error), holds=False, remedy=_remedy(error))
             return
         yield Finding(f"connection {place}", f"{found.address}, {_ms(began)}", holds=True)
         if found.protocol is None:
