@@ -10,7 +10,6 @@ Errors   400 not JSON or XML; 422 no AuditEvent of R4; 415 another media type; 4
          503 the database does not take it. Each is an OperationOutcome that names the place; nothing is kept.
 """
 
-import http
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,6 +32,15 @@ RESOURCE: Final = "AuditEvent"
 OK, CREATED = 200, 201
 NO_CONDITION: Final = "no conditional create: equal bytes are one record anyway"
 BAD_REQUEST, PRECONDITION_FAILED, UNSUPPORTED, UNPROCESSABLE = 400, 412, 415, 422
+_PHRASES: Final = {
+    OK: "OK",
+    CREATED: "Created",
+    BAD_REQUEST: "Bad Request",
+    PRECONDITION_FAILED: "Precondition Failed",
+    UNPROCESSABLE: "Unprocessable Entity",
+}
+"""Of each entry in the answer to a Bundle. Not those of Python, which change with its version: from 3.13 on 422 has
+another."""
 
 
 class _Conditional(ResourceRefused):
@@ -156,7 +164,7 @@ def _refused(refused: ResourceRefused) -> dict[str, Any]:
 
 
 def _line(status: int) -> str:
-    return f"{status} {http.HTTPStatus(status).phrase}"
+    return f"{status} {_PHRASES[status]}"
 
 
 def _issue(refused: ResourceRefused) -> dict[str, Any]:
