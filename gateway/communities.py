@@ -52,14 +52,15 @@ class Communities:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._all: Final = {community.home_community_id: community for community in settings.communities}
+        tables = settings.own_tables()
         self._clients: Final = {
             community.home_community_id: SoapClient(
                 community.tls(tls),
                 timeout_s=settings.deadline_of(community),
                 handshake_failed=handshake_failed,
-                table=f"gateway.communities.{number}" if community.own_files else None,
+                table=tables.get(community.home_community_id),
             )
-            for number, community in enumerate(settings.communities)
+            for community in settings.communities
         }
         self._seconds: Final = {one.home_community_id: settings.deadline_of(one) for one in settings.communities}
         self._breakers: Final = {

@@ -217,8 +217,9 @@ class Discovery:
         except Open as error:
             raise Unknown(str(error)) from error
         except PeerFault as error:
+            _log.warning("community %s gave no answer to ITI-55 that can be used: %s", home, for_log(error))
             put_on_record(Outcome.MAJOR_FAILURE, "SOAP fault")
-            raise Unknown(f"who the patient is there (ITI-55): SOAP fault {error.fault.code}") from error
+            raise Unknown(f"who the patient is there (ITI-55): {for_log(error)}") from error
         except (NotSent, OutcomeUnknown) as error:
             _log.warning("community %s gave no answer to ITI-55 that can be used: %s", home, for_log(error))
             put_on_record(Outcome.MAJOR_FAILURE, type(error).__name__)

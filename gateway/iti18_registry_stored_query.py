@@ -180,13 +180,10 @@ def _ask_once(
                 said = judged(answered.body, home)
     except Open as error:
         return _Asked(unavailable(home, str(error)))
-    except PeerFault as error:
-        _log.warning("community %s gave no answer that can be used: %s", home, for_log(error))
-        said = unavailable(home, f"SOAP fault {error.fault.code}: {error.fault.reason}")
-    except (NotSent, OutcomeUnknown, Nonsense) as error:
+    except (NotSent, OutcomeUnknown, PeerFault, Nonsense) as error:
         why = str(error) if isinstance(error, Nonsense) else for_log(error)
         _log.warning("community %s gave no answer that can be used: %s", home, why)
-        said = unavailable(home, str(error))
+        said = unavailable(home, f"SOAP fault {error}" if isinstance(error, PeerFault) else str(error))
     else:
         return _Asked(said, (sent(OUTCOMES[said.status], codes_of(said.errors)),))
     return _Asked(said, (sent((Outcome.MAJOR_FAILURE,), codes_of(said.errors)),))

@@ -158,6 +158,11 @@ class GatewaySettings(BaseModel):
         made: Self = validated(data, handler, gateway_faults, cls.__name__)
         return made
 
+    def own_tables(self) -> dict[str, str]:
+        """What settings of TLS that hold for one community alone are called in log, metrics and checks, by its home."""
+        numbered = enumerate(self.communities)
+        return {one.home_community_id: f"gateway.communities.{number}" for number, one in numbered if one.own_files}
+
     def deadline_of(self, community: Community) -> float:
         """What this community may take for one answer, in seconds; never more than all may take."""
         return min(community.deadline_s or self.deadline_s, self.deadline_s)

@@ -1,6 +1,6 @@
 """What the services do alike: listen over HTTP, answer for their health, and send the audit records they write.
 
-Each of the first two gives a ``Listener`` for ``wire.running.run_listeners``.
+Each of the first two, and ``watching``, gives a ``Listener`` for ``wire.running.run_listeners``.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from atna.node_events import application_activity
 from atna.recorder import Recorder
 from atna.sender import Sender
 from atna.store.outbox import Outbox
+from wire.accepting import accept_until
 from wire.admin import Check, admin_app
 from wire.forwarded import Forwarded
 from wire.handshake import HandshakeFailed
@@ -76,10 +77,8 @@ def watching(sources: Sequence[Callable[[], object]]) -> Listener:
 
 
 async def _watched(sources: Sequence[Callable[[], object]], stop: asyncio.Event, started: Callable[[], None]) -> None:
-    looking = asyncio.create_task(keep_fresh(*sources))
-    started()
-    await stop.wait()
-    looking.cancel()
+    nothing = partial(asyncio.sleep, 0)
+    await accept_until(stop, keep_fresh(*sources), drain=nothing, tls=None, started=started)
 
 
 async def _served(app: Any, listener: socket.socket, stop: Any, started: Callable[[], None], **how: Any) -> None:

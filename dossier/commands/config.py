@@ -95,10 +95,11 @@ def _certificates(settings: Settings) -> Iterator[dict[str, Any]]:
 
 def _own_of_communities(settings: Settings) -> Iterator[tuple[str, TlsSettings]]:
     """Files that are named for one community alone."""
-    for number, community in enumerate(settings.gateway.communities):
-        if community.own_files:
+    tables = settings.gateway.own_tables()
+    for community in settings.gateway.communities:
+        if community.home_community_id in tables:
             nobody = TlsSettings(require_client_certificate=False)
-            yield f"gateway.communities.{number}", nobody.model_copy(update=community.own_files)
+            yield tables[community.home_community_id], nobody.model_copy(update=community.own_files)
 
 
 def _communities(settings: Settings) -> Iterator[dict[str, Any]]:
