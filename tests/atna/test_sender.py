@@ -52,14 +52,25 @@ class Sink:
 
 
 @pytest.fixture
-def room(sqlite_url):
-    room = Room(sqlite_url)
-    yield room
-    room.engine.dispose()
+def make_room(sqlite_url):
+    rooms = []
+
+    def make(*sinks):
+        rooms.append(Room(sqlite_url, *sinks))
+        return rooms[-1]
+
+    yield make
+    for room in rooms:
+        room.engine.dispose()
 
 
 @pytest.fixture
-def running(monkeypatch):
+def room(make_room):
+    return make_room()
+
+
+@pytest.fixture
+def running(monkeypatch, make_room):  # ends before the rooms that senders work in
     monkeypatch.setattr(sender_module, "RETRY_FIRST_S", 0.02)
     stop, threads = threading.Event(), []
 
@@ -105,8 +116,8 @@ def test_a_record_after_silence_leaves_within_a_moment(room, running):
     assert time.monotonic() - start < 5  # BACKLOG_EVERY_S: it did not wait for anything slower than its idle turn
 
 
-def test_a_sink_that_is_down_is_asked_again_and_delays_no_other(sqlite_url, running):
-    room = Room(sqlite_url, SINK, OTHER)
+def test_a_sink_that_is_down_is_asked_again_and_delays_no_other(make_room, running):
+    room = make_room(SINK, OTHER)
     room.add(b"a", b"b")
     down = threading.Event()
     down.set()
@@ -234,7 +245,7 @@ def test_a_database_that_fails_for_a_while_ends_no_sender(room, running):
     until(lambda: sink.taken)
 
 
-def test_a_sender_killed_at_work_loses_nothing(sqlite_url, running, tmp_path):
+def test_a_sender_killed_at_work_loses_nothing(sqlite_url, room, running, tmp_path):
     program = """
         import sys, threading, time
         from sqlalchemy import MetaData
@@ -251,7 +262,6 @@ def test_a_sender_killed_at_work_loses_nothing(sqlite_url, running, tmp_path):
             time.sleep(60)  # taken, but never acknowledged
         Sender(outbox, post, lease_s=0.5).run(threading.Event())
     """
-    room = Room(sqlite_url)
     room.add(*(b"%d" % n for n in range(700)))
     log = tmp_path / "taken"
     child = subprocess.Popen(
@@ -266,4 +276,3 @@ def test_a_sender_killed_at_work_loses_nothing(sqlite_url, running, tmp_path):
     until(empty(room))
     assert sink.taken[SINK] == [b"%d" % n for n in range(700)]
     assert len(log.read_bytes().splitlines()) == 500  # these came twice, which is what the receiver has to bear
-    room.engine.dispose()
