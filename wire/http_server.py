@@ -106,7 +106,7 @@ class _Server:
         self._tls = tls
         self._admission = admission
         self._free = asyncio.Semaphore(limits.max_connections)
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: dict[asyncio.Task[None], BoundedHttpProtocol] = {}
 
     async def run_until(self, stop: asyncio.Event, started: Callable[[], None]) -> None:
         accepting = [asyncio.create_task(self._accept(listener)) for listener in self._sockets]
@@ -119,12 +119,20 @@ class _Server:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 1)
         finally:
-            for task in (*accepting, *self._connecting):
+            for task in (*accepting, *self._handshakes()):
                 task.cancel()
             await asyncio.gather(*accepting, *self._connecting, return_exceptions=True)
             for listener in self._sockets:
                 listener.close()
             await self._drain()
+
+    def _handshakes(self) -> list[asyncio.Task[None]]:
+        """Connections that may be broken off: those of TLS whose protocol has not begun.
+
+        Any other is a few turns of the loop from being handed over, or has brought a request already. uvloop would
+        close it and tell the protocol nothing: its request would fail, and the drain would wait for it to the end.
+        """
+        return [task for task, protocol in self._connecting.items() if self._tls is not None and not protocol.begun]
 
     def _renew_date(self) -> None:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode("ascii"))]
@@ -142,13 +150,13 @@ class _Server:
                     _log.error("cannot accept connections: %s", error.strerror)
                     await asyncio.sleep(_BREATH_S)
                 continue
-            task = asyncio.create_task(self._connect(connection, address))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            protocol = BoundedHttpProtocol(self._config, self._state, self._limits, self._free.release, self._admission)
+            task = asyncio.create_task(self._connect(protocol, connection, address))
+            self._connecting[task] = protocol
+            task.add_done_callback(self._connecting.pop)
 
-    async def _connect(self, connection: socket.socket, address: Any) -> None:
+    async def _connect(self, protocol: BoundedHttpProtocol, connection: socket.socket, address: Any) -> None:
         """Hand an accepted connection to the protocol, through the handshake where there is TLS."""
-        protocol = BoundedHttpProtocol(self._config, self._state, self._limits, self._free.release, self._admission)
         try:
             await open_transport(
                 lambda: protocol,

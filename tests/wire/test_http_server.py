@@ -381,6 +381,44 @@ class TestEnding:
             server.stop()
             assert time.monotonic() - before < 3
 
+    @pytest.mark.parametrize("turns", range(8))
+    def test_a_connection_that_comes_with_the_stop_is_answered_or_never_begun(self, turns):
+        """Whatever turn of the loop the stop hits: what the application has seen is answered, and nothing hangs."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            assert runner.run(_stopped_after(turns)) in {(0, b""), (1, b"answered")}
+
+
+async def _stopped_after(turns):
+    """How many requests began, and what the client got, when the stop came so many turns after its connection."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["path"])
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"8")]})
+        await send({"type": "http.response.body", "body": b"answered"})
+
+    stop, started = asyncio.Event(), asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        limits = LimitSettings(drain_s=30)
+        serving = asyncio.create_task(
+            serve_http(app, [listener], limits=limits, tls=None, stop=stop, started=started.set)
+        )
+        await started.wait()
+        await asyncio.sleep(0.01)
+        with socket.create_connection(listener.getsockname(), timeout=5) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            stop.set()
+            async with asyncio.timeout(5):
+                await serving
+            try:
+                return len(seen), client.recv(1000).rpartition(b"\r\n")[2]
+            except ConnectionResetError:
+                return len(seen), b""
+
 
 class TestPlaintext:
     def test_loopback_may_be_plain(self):
