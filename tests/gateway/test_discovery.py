@@ -336,9 +336,12 @@ PLAYS = {
 
 
 @pytest.mark.parametrize("play", PLAYS)
-def test_a_community_that_gives_no_answer(asking, play):
+def test_a_community_that_gives_no_answer(asking, play, caplog):
     it = asking(PLAYS[play], settings={"deadline_s": 5})
     assert "ITI-55" in why(it, seconds=1)
+    lines = [one for one in caplog.messages if "ITI-55" in one and "out of order" not in one]
+    assert len(lines) == (play != "a known root, nothing in it")
+    assert all(THERE in line for line in lines)
     (own, asked) = it.records()
     assert own[:2] == ("ITI-47", 0)
     assert (asked[0], asked[3]) == ("ITI-55", THERE)
