@@ -50,7 +50,8 @@ class Service:
     """One actor's processes.
 
     ``module`` offers ``worker`` and ``single``; the two mappings go from a socket's name there to the settings key that
-    holds its address. ``stop_order``: the audit service ends last, so that the others can still deliver.
+    holds its address. ``stop_order``: who asks ends before who is asked, so that what is under way
+    can be finished; the audit service is last, to take what the others have still to deliver.
     """
 
     name: str
@@ -69,9 +70,14 @@ SERVICES: Final[Mapping[str, Service]] = MappingProxyType(
                 "registry.app",
                 {"soap": "registry.listen"},
                 {"feed": "registry.feed_listen", "admin": "admin.registry_listen"},
+                stop_order=2,
             ),
             Service(
-                "repository", "repository.app", {"soap": "repository.listen"}, {"admin": "admin.repository_listen"}
+                "repository",
+                "repository.app",
+                {"soap": "repository.listen"},
+                {"admin": "admin.repository_listen"},
+                stop_order=1,
             ),
             Service("gateway", "gateway.app", {"soap": "gateway.listen"}, {"admin": "admin.gateway_listen"}),
             Service(
@@ -83,7 +89,7 @@ SERVICES: Final[Mapping[str, Service]] = MappingProxyType(
                     "syslog_udp": "audit.syslog_udp_listen",
                 },
                 {"admin": "admin.audit_listen"},
-                stop_order=1,
+                stop_order=3,
             ),
         )
     }

@@ -39,6 +39,8 @@ LATEST_RESTART_S: Final = 15.0
 STEADY_AFTER_S: Final = 30.0
 DRAIN_S: Final = 35.0
 """A little more than the longest drain of a service, after which children are killed."""
+LAST_S: Final = 2.0
+"""What children get whose turn to end comes when that is over: what they do for others has ended already."""
 FATAL_STATUS: Final = 2
 """A child that ends with this cannot run with these settings: starting it again changes nothing."""
 START_S: Final = 60.0
@@ -259,15 +261,22 @@ class Supervisor:
             self._status = status
 
     def _drain(self) -> None:
-        """Tell the children to finish, those of the lowest order first, and wait for them, bounded as a whole."""
+        """Tell the children to finish, those of the lowest order first, and wait for them, bounded as a whole.
+
+        Nobody is started again, so their sockets are let go: whoever comes now is refused and goes elsewhere, where he
+        would wait in the queue of a socket that nobody accepts from.
+        """
         deadline = time.monotonic() + self._drain_s
         for order in sorted({child.plan.stop_order for child in self._children}):
             group = [child for child in self._children if child.plan.stop_order == order]
             for child in group:
                 if child.process is not None:
                     child.process.terminate()
-            while any(child.alive for child in group) and time.monotonic() < deadline and not self._impatient:
-                self._wait(min(0.5, max(0.0, deadline - time.monotonic())))
+                for listening in child.plan.sockets.values():
+                    listening.close()
+            until = max(deadline, time.monotonic() + LAST_S)
+            while any(child.alive for child in group) and time.monotonic() < until and not self._impatient:
+                self._wait(min(0.5, max(0.0, until - time.monotonic())))
                 self._reap()
 
     def _kill_all(self) -> None:

@@ -36,6 +36,15 @@ def stubborn(sockets, started, stop):
         time.sleep(1)
 
 
+def lingering(sockets, started, stop):
+    """Takes nothing more once it is told to stop, and does not come to an end."""
+    started()
+    stop.wait()
+    for one in sockets.values():
+        one.close()
+    time.sleep(60)
+
+
 def broken(sockets, started, stop):
     raise RuntimeError("the database of P1^^^&1.2.3&ISO is gone")
 
@@ -52,13 +61,20 @@ def silent(sockets, started, stop):
 
 
 def main():
-    """A supervisor of its own in a process of its own: argument 1 the target, 2 the file descriptor of a socket."""
+    """A supervisor of its own in a process of its own: argument 1 the target, 2 the file descriptor of a socket.
+
+    3 is how long it drains, 4 the file descriptor of a socket for a worker that ends after the target.
+    """
     from dossier.supervisor import ChildPlan, Supervisor
 
     sock = socket.socket(fileno=int(sys.argv[2]))
     plan = ChildPlan("fake-1", "fake", f"tests.dossier.fake_room:{sys.argv[1]}", {"soap": sock})
     drain_s = float(sys.argv[3]) if len(sys.argv) > 3 else 10
-    supervisor = Supervisor([plan], on_ready=lambda: print("ready", flush=True), drain_s=drain_s, start_s=2)
+    plans = [plan]
+    if len(sys.argv) > 4:
+        behind = socket.socket(fileno=int(sys.argv[4]))
+        plans.append(ChildPlan("fake-2", "fake", "tests.dossier.fake_room:worker", {"soap": behind}, stop_order=1))
+    supervisor = Supervisor(plans, on_ready=lambda: print("ready", flush=True), drain_s=drain_s, start_s=2)
     threading.excepthook = sys.excepthook
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return supervisor.run()

@@ -15,12 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def supervised(target, *arguments):
+def supervised(target, *arguments, behind=None):
+    """``behind`` is a socket for a worker that ends after the target."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
+        more = [] if behind is None else [str(behind.fileno())]
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.dossier.fake_room", target, str(sock.fileno()), *arguments],
+            [sys.executable, "-m", "tests.dossier.fake_room", target, str(sock.fileno()), *arguments, *more],
             cwd=ROOT,
-            pass_fds=[sock.fileno()],
+            pass_fds=[sock.fileno(), *map(int, more)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -122,6 +124,26 @@ def test_a_child_that_does_not_end_is_killed_after_the_bound():
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert 0.4 < time.monotonic() - began < 8
+
+
+def test_while_a_child_ends_others_are_refused_and_who_is_asked_by_it_still_answers():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        last = sock.getsockname()
+        with supervised("lingering", "3", behind=sock) as (process, address):
+            sock.close()
+            process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            while True:
+                try:
+                    socket.create_connection(address, timeout=5).close()
+                except OSError:
+                    break
+                assert process.poll() is None
+            assert process.poll() is None
+            assert ask(last)[0] == "worker"
+            assert process.wait(20) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(last, timeout=5)
 
 
 def test_a_second_signal_does_not_wait():
