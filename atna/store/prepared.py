@@ -39,18 +39,6 @@ def insertion(table: Table, columns: tuple[str, ...], dialect: Dialect) -> Prepa
     return Prepared(insert(table).values({name: bindparam(name) for name in columns}), dialect)
 
 
-def select_together(
-    connection: Connection, asked: Sequence[tuple[Prepared, Mapping[str, Any]]]
-) -> list[list[tuple[Any, ...]]]:
-    """The rows of several queries, in order; PostgreSQL is asked all of them at once, with BEGIN where it is due."""
-    if connection.dialect.name != "postgresql":
-        return [[tuple(row) for row in statement.execute(connection, values)] for statement, values in asked]
-    driver: Any = connection.connection.driver_connection
-    with driver.pipeline():
-        cursors = [driver.execute(statement.sql, values) for statement, values in asked]
-    return [cursor.fetchall() for cursor in cursors]
-
-
 _TOGETHER: Final = 64
 """Rows in one statement; more go one by one: the server keeps few plans, and no statement grows without bound."""
 

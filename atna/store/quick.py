@@ -7,6 +7,7 @@ takes the driver's connection from the engine's pool, an insertion is an ordinar
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -43,24 +44,28 @@ class Quick:
         finally:
             connection.close()
 
-    def insert(self, tables: Sequence[TableRows]) -> None:
-        """Insert rows, of one table or several, in one commit, durable when it returns."""
+    def insert(self, tables: Sequence[TableRows], *, once: bool = False) -> None:
+        """Insert rows, of one table or several, in one commit, durable when it returns.
+
+        Where the connection breaks meanwhile they are written again, so twice perhaps; ``once``: the error is raised.
+        """
         if self._postgresql:
-            self._with_connection(lambda connection: insert_in_autocommit(connection, tables, self.dialect))
+            work = partial(insert_in_autocommit, tables=tables, dialect=self.dialect)
+            self._with_connection(work, again=not once)
             return
         with begin_write(self._engine) as connection:
             insert_rows(connection, tables)
 
-    def _with_connection(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def _with_connection(self, work: Callable[[psycopg.Connection[Any]], T], *, again: bool = True) -> T:
         connection, fresh = self._lent()
         try:
             found = work(connection)
         except psycopg.OperationalError:
-            # Idle connections die with their server. Both kinds of statement may be run again: a query changes
-            # nothing, and an audit record that is written twice is known by its bytes as one.
+            # Idle connections die with their server. A query may be run again, as it changes nothing, and so may what
+            # writes audit records alone: one that is written twice is known by its bytes as one.
             lives = not connection.broken
             connection.close()
-            if fresh or lives:
+            if fresh or lives or not again:
                 raise
             self._forget()
             connection, _ = self._lent()

@@ -61,6 +61,11 @@ class Asked:
     builds_on: bool = False
     new_uuids: frozenset[str] = frozenset()
 
+    @property
+    def of_new_alone(self) -> bool:
+        """Whether it comes from a request that names nothing registered, unless one of its own ids is taken."""
+        return not (self.builds_on or self.replaced or self.logical_ids or self.links)
+
 
 @dataclass(frozen=True, slots=True)
 class UniqueIdUse:

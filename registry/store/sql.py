@@ -2,29 +2,25 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, exists, func, select
 
 from atna.store.engine import (
     DRIVER_ERRORS,
     Engine,
-    begin_write,
-    has_something_to_say,
     is_disk_full,
     is_lost_race,
-    is_unavailable,
     reading,
 )
 from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, rows_of
-from atna.store.prepared import insert_rows
 from consent.policy import Visibility
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
 from registry.criteria import Criteria
 from registry.store import codes as c
 from registry.store import tables as t
-from registry.store.first_look import first_look, patients_known
+from registry.store.first_look import first_look, known_among
 from registry.store.fragments import Codec
 from registry.store.hits import Hit, Look, kept_bytes
 from registry.store.keys import KeyMaker
@@ -45,9 +41,10 @@ from registry.store.readers import Readers, Source
 from registry.store.removal import removable, remove
 from registry.store.rows import defect_rows
 from registry.store.shown import read_codec
+from registry.store.transaction import Transaction
 from registry.store.turns import take_turn, take_turn_of
 from registry.store.versions import approved_links, latest_versions, used_logical_ids
-from registry.store.writing import STATUS_TABLES, change, new_rows
+from registry.store.writing import STATUS_TABLES, change, changes_something, new_rows
 
 
 @contextmanager
@@ -62,23 +59,6 @@ def named_failures() -> Iterator[None]:
     except NotRecorded as error:
         full = error.__cause__ is not None and is_disk_full(error.__cause__)
         raise StoreUnavailable("the audit records were not written", full=full) from error
-
-
-@contextmanager
-def lost_when_cut_off(connection: Connection) -> Iterator[None]:
-    """A connection that breaks before the commit has begun took nothing with it: the work may be run again at once."""
-    postgresql = connection.dialect.name == "postgresql"
-    try:
-        yield
-        # The commit travels with what it commits, so this is the last moment at which a broken connection is harmless.
-        if postgresql and has_something_to_say(cast("Any", connection.connection.driver_connection)):
-            connection.exec_driver_sql("SELECT 1")
-    except DRIVER_ERRORS as error:
-        if not postgresql or not is_unavailable(error):
-            raise
-        if not connection.invalidated:
-            connection.invalidate()  # an error of a pipeline came past SQLAlchemy, which would try to roll back
-        raise LostRace from error
 
 
 class SqlRegistryStore:
@@ -101,17 +81,19 @@ class SqlRegistryStore:
         """One transaction. LostRace leaves nothing written; so does StoreUnavailable, unless the connection broke while
         the commit was under way: then nobody here knows, and the sender has to ask or send again.
         """
-        with named_failures(), begin_write(self._engine) as connection:
-            work = SqlUnitOfWork(connection, self._codec, self._keys, self._outbox.sinks)
-            with lost_when_cut_off(connection):
+        with named_failures(), Transaction(self._engine, self._readers.primary.quick) as transaction:
+            work = SqlUnitOfWork(transaction, self._codec, self._keys, self._outbox.sinks)
+            with transaction.lost_when_cut_off():
                 yield work
             work.finish()
 
     def knows_patient(self, patient: PatientId) -> bool:
         """Whether a feed made this patient known and nothing has merged it into another since."""
         # Not at the replica: it may not have heard of the patient yet, and this one is answered with an error.
-        with named_failures(), reading(self._engine) as connection:
-            return bool(patients_known(connection, {patient})[0])
+        ask, dialect = self._readers.primary.quick.select, self._engine.dialect
+        with named_failures():
+            (found, _merged), _uses = first_look(ask, dialect, {patient}, ())
+        return bool(found)
 
     def find(self, criteria: Criteria, visibility: Visibility, limit: int, *, full: bool) -> Found:
         """Select objects in one snapshot (ITI TF-2: 3.18.4.1.3)."""
@@ -160,22 +142,25 @@ class SqlRegistryStore:
 class SqlUnitOfWork:
     """One transaction of the database."""
 
-    def __init__(self, connection: Connection, codec: Codec, keys: KeyMaker, sinks: Sequence[str]) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction, codec: Codec, keys: KeyMaker, sinks: Sequence[str]) -> None:
+        self._transaction = transaction
         self._codec = codec
         self._keys = keys
         self._sinks = sinks
         self._rows: list[tuple[Table, list[dict[str, Any]]]] = []
 
     def finish(self) -> None:
-        """Write the rows that were gathered, and commit with them: one round trip to the server."""
-        insert_rows(self._connection, self._rows, commit=True)
+        """Write the rows that were gathered, and commit with them."""
+        self._transaction.write_and_commit(self._rows)
 
     def facts_about(self, asked: Asked) -> Facts:
         """Answer everything a judge asked; referred entries are locked until the end of this work."""
-        (patients, merged), unique_ids = first_look(self._connection, asked.patients, asked.unique_ids)
+        ask, dialect = self._transaction.ask, self._transaction.dialect
+        (patients, merged), unique_ids = first_look(ask, dialect, asked.patients, asked.unique_ids)
         if asked.builds_on:
             take_turn(self._connection, set(patients.values()), asked.logical_ids)
+        elif asked.of_new_alone and not known_among(ask, dialect, asked.entry_uuids | asked.new_uuids):
+            return Facts(patients=patients, merged=merged, unique_ids=unique_ids, objects={}, children={}, folders={})
         return Facts(
             patients=patients,
             merged=merged,
@@ -184,9 +169,13 @@ class SqlUnitOfWork:
             children=self._children(asked.replaced),
             folders=self._folders(asked.replaced),
             latest=latest_versions(self._connection, asked.logical_ids, self._codec) if asked.logical_ids else {},
-            links=approved_links(self._connection, asked.links),
+            links=approved_links(self._connection, asked.links) if asked.links else frozenset(),
             used_logical_ids=used_logical_ids(self._connection, asked.new_uuids),
         )
+
+    @property
+    def _connection(self) -> Connection:
+        return self._transaction.connection
 
     def removable(self, entry_uuids: Sequence[str]) -> Removable:
         """Look at objects that are to be removed, and lock them."""
@@ -290,7 +279,8 @@ class SqlUnitOfWork:
 
     def apply(self, registration: Registration) -> None:
         """Write a registration; LostRace when a replaced entry is no longer Approved or an id was taken meanwhile."""
-        change(self._connection, registration)
+        if changes_something(registration):
+            change(self._connection, registration)
         self._rows += new_rows(registration, self._codec, self._keys)
 
 

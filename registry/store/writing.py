@@ -19,10 +19,21 @@ from registry.store.protocol import LostRace, Registration, StatusChange
 from registry.store.removal import hold_unique_ids
 from registry.store.rows import Rows
 
-__all__ = ["STATUS_TABLES", "change", "new_rows"]
+__all__ = ["STATUS_TABLES", "change", "changes_something", "new_rows"]
 
 # Where objects are kept that have a status which changes.
 STATUS_TABLES: Final = {Kind.DOCUMENT_ENTRY: t.entry, Kind.FOLDER: t.folder, Kind.ASSOCIATION: t.association}
+
+
+def changes_something(registration: Registration) -> bool:
+    """Whether there is anything for ``change`` to do, besides which new rows are written."""
+    r = registration
+    changed = (r.replaced, r.status_changes, r.bytes_told, r.deprecated, r.touched_folders, _used_again(r))
+    return any(changed)
+
+
+def _used_again(registration: Registration) -> frozenset[str]:
+    return registration.known_unique_ids & {entry.unique_id for entry, _ in registration.entries}
 
 
 def change(connection: Connection, registration: Registration) -> None:
@@ -37,8 +48,7 @@ def change(connection: Connection, registration: Registration) -> None:
         connection.execute(update(key).where(key.c.unique_id == unique_id).values(hash=sha1, size=size))
     set_values(connection, t.entry, registration.deprecated, {"status": c.DEPRECATED})
     set_values(connection, t.folder, registration.touched_folders, {"last_update_time": registration.now})
-    entries = {entry.unique_id for entry, _ in registration.entries}
-    hold_unique_ids(connection, entries & registration.known_unique_ids)
+    hold_unique_ids(connection, _used_again(registration))
 
 
 def _change_status(connection: Connection, changes: Iterable[StatusChange]) -> None:

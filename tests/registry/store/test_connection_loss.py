@@ -5,6 +5,8 @@ import time
 import pytest
 from sqlalchemy import event
 
+from atna.store import quick
+from ihe import vocabulary as v
 from registry.store import tables
 from registry.store.sql import SqlUnitOfWork
 from tests.builders import new_oid, submission
@@ -28,11 +30,11 @@ def counted(room):
     ]
 
 
-def written(room, before):
-    """How many submissions of one document were written whole since ``before``; nothing else may have been."""
+def written(room, before, associations=0):
+    """How many submissions of one document, and so many ``associations``, were written whole since ``before``."""
     now = counted(room)
     sets, entries, objects, unique_ids = (b - a for a, b in zip(before, now, strict=True))
-    assert (entries, objects, unique_ids) == (sets, 3 * sets, 2 * sets)
+    assert (entries, objects, unique_ids) == (sets, (3 + associations) * sets, 2 * sets)
     return sets
 
 
@@ -51,11 +53,9 @@ def test_connections_that_ended_between_requests_are_not_lent_out(room, restarta
         assert len(answer.objects) == 1, answer.errors
 
 
-@pytest.mark.parametrize("step", ["facts_about", "apply", "record"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_connection_that_ends_in_a_registration(room, restartable, monkeypatch, step, when):  # noqa: F811
-    """The work is run again on another connection, and written once."""
-    before, real, ended = counted(room), getattr(SqlUnitOfWork, step), []
+def ends_at(owner, step, when, restartable, monkeypatch):  # noqa: F811
+    """The first time this step is taken all connections end, before or after it."""
+    real, ended = getattr(owner, step), []
 
     def acting(self, *arguments):
         if when == "after":
@@ -65,30 +65,78 @@ def test_a_connection_that_ends_in_a_registration(room, restartable, monkeypatch
             restartable.terminate()
         return found if when == "after" else real(self, *arguments)
 
-    monkeypatch.setattr(SqlUnitOfWork, step, acting)
-    answer = room.submit(submission())
-    assert answer.status.endswith("Success"), answer.errors
+    monkeypatch.setattr(owner, step, acting)
+
+
+def is_told_that_nobody_answers(answer):
+    assert codes_of(answer) == {"XDSRegistryError"}
+    (error,) = answer.errors
+    assert error.context == "the registry's database does not answer; send it again later"
+
+
+@pytest.mark.parametrize("step", ["facts_about", "apply", "record"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_connection_that_ends_in_a_registration(room, restartable, monkeypatch, step, when):  # noqa: F811
+    """The work is run again on another connection, and written once."""
+    before = counted(room)
+    ends_at(SqlUnitOfWork, step, when, restartable, monkeypatch)
+    room.accept(submission())
     assert written(room, before) == 1
     room.accept(submission())
 
 
+def replacing(room):
+    """A submission that builds on what is registered, so that it is more than one statement."""
+    room.accept(submission())
+    (uuid, *_) = room.find(return_type="ObjectRef").object_refs
+    return submission(relations=[(v.RPLC, uuid)])
+
+
+@pytest.mark.parametrize("step", ["facts_about", "apply", "record"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_connection_that_ends_in_a_replacement(room, restartable, monkeypatch, step, when):  # noqa: F811
+    objects = replacing(room)
+    before = counted(room)
+    ends_at(SqlUnitOfWork, step, when, restartable, monkeypatch)
+    answer = room.submit(objects)
+    assert answer.status.endswith("Success"), answer.errors
+    assert written(room, before, associations=1) == 1
+
+
 def test_a_connection_that_ends_at_its_commit(room, restartable, monkeypatch):  # noqa: F811
     """What was sent along with the commit may have been written or not: it is not run again."""
-    before, real, ended = counted(room), SqlUnitOfWork.finish, []
-
-    def finish(self):
-        if not ended:
-            ended.append(1)
-            restartable.terminate()
-        real(self)
-
-    monkeypatch.setattr(SqlUnitOfWork, "finish", finish)
-    answer = room.submit(submission())
-    assert codes_of(answer) == {"XDSRegistryError"}
-    (error,) = answer.errors
-    assert error.context == "the registry's database does not answer; send it again later"
+    objects = replacing(room)
+    before = counted(room)
+    ends_at(SqlUnitOfWork, "finish", "before", restartable, monkeypatch)
+    is_told_that_nobody_answers(room.submit(objects))
     assert written(room, before) == 0
+    room.accept(objects)
+
+
+def test_what_is_new_alone_has_no_connection_before_its_commit(room, restartable, monkeypatch):  # noqa: F811
+    before = counted(room)
+    ends_at(SqlUnitOfWork, "finish", "before", restartable, monkeypatch)
     room.accept(submission())
+    assert written(room, before) == 1
+
+
+@pytest.mark.parametrize(("when", "kept"), [("before", 0), ("after", 1)])
+def test_the_commit_of_what_is_new_alone_is_not_run_again(room, restartable, monkeypatch, when, kept):  # noqa: F811
+    """Run again it would meet what it had written itself, and be refused as a duplicate of another."""
+    room.accept(submission())
+    before, real, ended = counted(room), quick.insert_in_autocommit, []
+
+    def insert(connection, tables, dialect):
+        if ended or when == "after":
+            real(connection, tables, dialect)
+        if not ended:
+            ended.append(when)
+            restartable.terminate()
+            connection.execute("SELECT 1")
+
+    monkeypatch.setattr(quick, "insert_in_autocommit", insert)
+    is_told_that_nobody_answers(room.submit(submission()))
+    assert written(room, before) == kept
 
 
 @pytest.mark.parametrize("return_type", ["LeafClass", "ObjectRef"])

@@ -18,7 +18,7 @@ from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.transactions import ITI_57, ITI_62
 from registry import query_parameters as coding
-from registry.store import first_look, tables
+from registry.store import tables
 from registry.store.opening import open_registry
 from registry.store.patients import SqlPatientStore
 from registry.stored_queries import STORED_QUERIES
@@ -73,14 +73,7 @@ def asked(room, monkeypatch):
         statements.append((statement.sql, values))
         return real(connection, statement, values)
 
-    together = first_look.select_together
-
-    def looked(connection, asked):
-        statements.extend((statement.sql, statement.bound(values)) for statement, values in asked)
-        return together(connection, asked)
-
     monkeypatch.setattr(quick, "_selected", selected)
-    monkeypatch.setattr(first_look, "select_together", looked)
     return statements
 
 
