@@ -5,6 +5,7 @@ function. Exit status: 0 after SIGTERM, 1 after a crash, 2 when the settings can
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -113,11 +114,21 @@ def _started(fd: int) -> Callable[[], None]:
         with lock:
             if not told:
                 told.append(True)
+                _set_aside()
                 with contextlib.suppress(BrokenPipeError):
                     os.write(fd, b"r")
                 os.close(fd)
 
     return started
+
+
+def _set_aside() -> None:
+    """Nothing that is there now goes away while we serve: the collector need not walk over it again and again.
+
+    These are some 130,000 objects, of modules above all; a walk over them halts every request for about 80 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _watch_parent(alive: int, stop: threading.Event) -> None:

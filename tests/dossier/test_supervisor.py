@@ -75,6 +75,14 @@ def test_ready_when_the_child_takes_requests_and_sigterm_ends_with_0():
         assert gone(int(pid))
 
 
+def test_a_child_sets_aside_what_it_began_with():
+    """The collector of cyclic garbage would walk over it again and again, while every request waits."""
+    with supervised("worker") as (process, address):
+        process.stdout.readline()
+        frozen, _pid = ask(address, "frozen")
+        assert int(frozen) > 1000
+
+
 def test_sigint_ends_with_0():
     with supervised("worker") as (process, _address):
         process.stdout.readline()
