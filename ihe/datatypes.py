@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 _OID: Final = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
@@ -23,6 +24,7 @@ _DTM: Final = re.compile(r"[0-9]{4}(?:[0-9]{2}){0,5}")
 _LOOSE_DTM: Final = re.compile(r"([0-9]{4}(?:[0-9]{2}){0,5})(?:\.[0-9]{1,4})?(Z|[+-][0-9]{4})?")
 _PATIENT_FIELD: Final = re.compile(r"PID-[1-9][0-9]?\|.*", re.DOTALL)
 _URN_OID: Final = "urn:oid:"
+_LONGEST_REMEMBERED: Final = 256
 _PARTS_OF_A_CX: Final = 4
 
 
@@ -183,6 +185,12 @@ def parse_cx(text: str) -> CX:
 
     Taken as well, since peers send them: a namespace before the OID, ``iso``, trailing separators, ``&`` escaped twice.
     """
+    # A message names its patient a dozen times; what is remembered is bounded in number and length.
+    return _parsed_cx(text) if len(text) <= _LONGEST_REMEMBERED else _parsed_cx.__wrapped__(text)
+
+
+@lru_cache(maxsize=1024)
+def _parsed_cx(text: str) -> CX:
     parts = _components(text.replace("&amp;", "&"))
     if len(parts) != _PARTS_OF_A_CX or any(part.strip() for part in parts[1:3]):
         raise ValueError("exactly components 1 and 4 must be filled: id^^^&OID&ISO")

@@ -94,6 +94,13 @@ class RegistryObject:
         """Classifications of this scheme, in message order."""
         return tuple(c for c in self.classifications if c.scheme == scheme)
 
+    def by_scheme(self) -> dict[str | None, list[Classification]]:
+        """All of them by their scheme, in message order."""
+        found: dict[str | None, list[Classification]] = {}
+        for one in self.classifications:
+            found.setdefault(one.scheme, []).append(one)
+        return found
+
     def identifier(self, scheme: str) -> str | None:
         """Value of the first ExternalIdentifier of this scheme."""
         return next((i.value for i in self.external_identifiers if i.scheme == scheme), None)

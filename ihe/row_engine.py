@@ -3,7 +3,7 @@
 Every submission passes here, nearly always without a fault: nothing is built for a message before there is one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +34,7 @@ class Judge:
     def object(self, obj: RegistryObject, rows: Sequence[Row]) -> list[Finding]:
         """Every fault of one object, in the order of the rows."""
         sheet = _Sheet(obj)
-        slots = _filled(obj.slots)
+        slots, coded = _filled(obj.slots), obj.by_scheme()
         on_demand = obj.object_type == v.ON_DEMAND if self.on_demand is None else self.on_demand
         for row in rows:
             how_often = row.on_demand if on_demand and row.on_demand is not None else row.how_often
@@ -42,12 +42,12 @@ class Judge:
                 case Place.SLOT:
                     sheet.values(row, row.attribute, how_often, slots.get(row.key, ()))
                 case Place.CODE:
-                    codes = obj.coded(row.key)
+                    codes = coded.get(row.key, ())
                     sheet.count(row, row.attribute, how_often, len(codes))
                     for one in codes:
                         self._code(sheet, row, one)
                 case Place.AUTHOR:
-                    for number, author in enumerate(obj.coded(row.key), 1):
+                    for number, author in enumerate(coded.get(row.key, ()), 1):
                         self._author(sheet, row, number, author)
                 case Place.IDENTIFIER:
                     _identifier(sheet, row, how_often, obj)
@@ -115,7 +115,7 @@ class _Sheet:
 
     def values(self, row: Row, attribute: str, how_often: str, texts: Sequence[str]) -> None:
         self.count(row, attribute, how_often, len(texts))
-        if how_often == "0":
+        if how_often == "0" or not texts:
             return
         for number, text in enumerate(texts, 1):
             fault = None if row.type is None else _fault(row.type, text)
@@ -146,19 +146,19 @@ def _fault(datatype: Datatype, text: str) -> tuple[str, bool] | None:
     return None
 
 
-def _filled(slots: Iterable[Slot]) -> Mapping[str, Sequence[str]]:
+def _filled(slots: Sequence[Slot]) -> Mapping[str, Sequence[str]]:
     """Values by slot name; empty values, and a slot repeated word by word, have rules of their own."""
-    lists: dict[str, tuple[str, ...]] = {}
-    seen: set[tuple[str, tuple[str, ...]]] = set()
-    for slot in slots:
-        if slot.name in lists:
-            if (slot.name, slot.values) in seen:
-                continue
-            lists[slot.name] += slot.values
-        else:
-            lists[slot.name] = slot.values
-        seen.add((slot.name, slot.values))
+    lists = {slot.name: slot.values for slot in slots}
+    if len(lists) != len(slots):
+        lists = _joined(slots)
     return {name: filled for name, values in lists.items() if (filled := [text for text in values if text.strip()])}
+
+
+def _joined(slots: Sequence[Slot]) -> dict[str, tuple[str, ...]]:
+    lists: dict[str, tuple[str, ...]] = {}
+    for name, values in dict.fromkeys((slot.name, slot.values) for slot in slots):
+        lists[name] = lists.get(name, ()) + values
+    return lists
 
 
 def _identifier(sheet: _Sheet, row: Row, how_often: str, obj: RegistryObject) -> None:
