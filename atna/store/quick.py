@@ -44,6 +44,10 @@ class Quick:
         finally:
             connection.close()
 
+    def change(self, statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
+        """What one statement of PostgreSQL returns that writes; a commit of its own, durable then, never sent twice."""
+        return self._with_connection(lambda connection: _selected(connection, statement, values), again=False)
+
     def insert(self, tables: Sequence[TableRows], *, once: bool = False) -> None:
         """Insert rows, of one table or several, in one commit, durable when it returns.
 
@@ -109,4 +113,4 @@ def _close_all(connections: list[psycopg.Connection[Any]]) -> None:
 
 def _selected(connection: psycopg.Connection[Any], statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
     with connection.cursor(binary=True) as cursor:
-        return cursor.execute(statement.sql, values).fetchall()
+        return cursor.execute(statement.sql, statement.bound(values)).fetchall()

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, select, update
 
-from atna.store.prepared import insert_rows
+from atna.store.prepared import TableRows, insert_rows
 from repository.store.protocol import Document, Envelope, Origin, State, Submission, Superseded
 from repository.store.tables import documents, submissions
 
@@ -13,6 +13,7 @@ __all__ = [
     "complete_submission",
     "document_of",
     "is_pending",
+    "new_rows",
     "same_attempt",
     "sealed_columns",
     "standing_submission",
@@ -87,7 +88,26 @@ def write_submission(connection: Connection, submission: Submission, rows: Seque
 
     Rows of staged objects are there and become this submission's. Raises Superseded.
     """
+    first, new = new_rows(submission, rows)
+    if fresh:
+        insert_rows(connection, [first, new])
+    else:
+        (values,) = first[1]
+        connection.execute(update(submissions).where(submissions.c.unique_id == submission.unique_id).values(**values))
+        insert_rows(connection, [new])
+    d = documents.c
+    for row in rows:
+        if row.staged:
+            mine = and_(d.object_key == row.object_key, d.state == State.STAGING.value)
+            written = connection.execute(update(documents).where(mine).values(**_values(row, submission.unique_id)))
+            if not written.rowcount:
+                raise Superseded(row.object_key)
+
+
+def new_rows(submission: Submission, rows: Sequence[Document]) -> tuple[TableRows, TableRows]:
+    """The row of a submission, and those of its documents that have none yet."""
     values = {
+        "unique_id": submission.unique_id,
         "digest": submission.digest,
         "state": submission.state.value,
         "attempt": submission.attempt,
@@ -100,19 +120,9 @@ def write_submission(connection: Connection, submission: Submission, rows: Seque
         "told": submission.told,
         "answer": submission.answer,
     }
-    if not fresh:
-        connection.execute(update(submissions).where(submissions.c.unique_id == submission.unique_id).values(**values))
     # The envelope of a staged row stands already, and may have been wrapped anew since.
     new = [_values(row, submission.unique_id) | sealed_columns(row.envelope) for row in rows if not row.staged]
-    first = [{"unique_id": submission.unique_id, **values}] if fresh else []
-    insert_rows(connection, [(submissions, first), (documents, new)])
-    d = documents.c
-    for row in rows:
-        if row.staged:
-            mine = and_(d.object_key == row.object_key, d.state == State.STAGING.value)
-            written = connection.execute(update(documents).where(mine).values(**_values(row, submission.unique_id)))
-            if not written.rowcount:
-                raise Superseded(row.object_key)
+    return (submissions, [values]), (documents, new)
 
 
 def _values(row: Document, submission_unique_id: str) -> dict[str, Any]:

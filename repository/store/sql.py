@@ -8,7 +8,9 @@ from typing import Any, Final, Literal, TypeVar
 from sqlalchemy import Connection, Engine, and_, case, delete, exists, func, insert, or_, select, update
 
 from atna.store.engine import DRIVER_ERRORS, is_disk_full, open_engine, reading, write
-from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add
+from atna.store.outbox import GroupCommit, NotRecorded, Outbox, OutboxUnavailable, add, rows_of
+from atna.store.quick import Quick
+from repository.store.at_once import claimed, completed
 from repository.store.protocol import Document, Envelope, State, StoreUnavailable, Submission, Superseded
 from repository.store.rows import (
     complete_submission,
@@ -67,9 +69,12 @@ class SqlIndex:
         self._sinks = tuple(sinks)
         self.outbox = Outbox(engine, outbox, sinks, max_rows)
         self._group = GroupCommit(engine, outbox, sinks)
+        self._quick = Quick(engine) if engine.dialect.name == "postgresql" else None
 
     def close(self) -> None:
         """Close every pooled connection."""
+        if self._quick is not None:
+            self._quick.close()
         self._engine.dispose()
 
     def check(self) -> bool:
@@ -122,6 +127,10 @@ class SqlIndex:
         self, submission: Submission, rows: Sequence[Document], *, replacing: Submission | None = None
     ) -> Submission | None:
         """Write a submission and its documents as PENDING, or say what stands there."""
+        if self._quick is not None and replacing is None and not any(row.staged for row in rows):
+            with translated():
+                if claimed(self._quick, submission, rows):
+                    return None
 
         def work(connection: Connection) -> Submission | None:
             standing = standing_submission(connection, submission.unique_id, lock=True)
@@ -164,6 +173,11 @@ class SqlIndex:
         anyway: Sequence[bytes] = (),
     ) -> Submission:
         """Submission and documents of this attempt become AVAILABLE, with their audit records."""
+        if self._quick is not None:
+            records = rows_of([*anyway, *messages], self._sinks)
+            with translated():
+                if completed(self._quick, submission, answer, now, records):
+                    return replace(submission, state=State.AVAILABLE, answer=answer)
 
         def work(connection: Connection) -> Submission:
             standing = standing_submission(connection, submission.unique_id, lock=True)

@@ -70,7 +70,7 @@ def asked(room, monkeypatch):
             statements.append((statement, parameters))
 
     def selected(connection, statement, values):
-        statements.append((statement.sql, values))
+        statements.append((statement.sql, statement.bound(values)))
         return real(connection, statement, values)
 
     monkeypatch.setattr(quick, "_selected", selected)
