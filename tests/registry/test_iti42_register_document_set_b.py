@@ -26,6 +26,7 @@ from tests.builders import (
     folder,
     has_member,
     having,
+    identifier,
     more_slots,
     new_oid,
     new_uuid,
@@ -532,3 +533,15 @@ def test_a_matricule_that_is_only_noted_is_let_pass_by_a_strict_registry(registr
         ((code, context),) = connection.execute(select(tables.defect.c.code, tables.defect.c.context)).all()
     assert code == "XDSRegistryMetadataError"
     assert "Luhn" in context and "1893" not in context
+
+
+def test_a_patient_id_behind_an_empty_one_is_no_way_around_the_patient_of_the_submission(registry):
+    registry.know(OTHER)
+
+    def hidden(obj):
+        empty = identifier(v.ENTRY_PATIENT_ID, "", "XDSDocumentEntry.patientId")
+        return replace(obj, external_identifiers=(empty, *obj.external_identifiers))
+
+    response = registry.submit(submission(entry=(with_identifier(v.ENTRY_PATIENT_ID, OTHER), hidden)))
+    assert codes_of(response) == {"XDSRegistryMetadataError"}
+    assert registry.find(OTHER).objects == registry.find().objects == ()
