@@ -1,7 +1,8 @@
 """What peers write differently, written one way before it is judged and kept (ITI TF-3: 4.2.3.1).
 
-``normalise`` does what is always accepted: case of UUIDs and hashes, blanks around ids, ``urn:oid:`` too many or too
-few, parameters of mime types, trailing separators, the many ways to write a CX or CXi, owners not named by their parts.
+``normalise`` does what is always accepted: case of UUIDs and hashes, blanks around ids and codes, ``urn:oid:`` too many
+or too few, parameters of mime types, trailing separators, the many ways to write a CX or CXi, owners not named by their
+parts.
 ``mend`` does what only a lenient registry accepts; it is for a submission whose lenient findings were let pass.
 """
 
@@ -75,11 +76,12 @@ def _kind(obj: RegistryObject, classifications: tuple[Classification, ...]) -> K
 
 def _classification(one: Classification, owner: str | None) -> Classification:
     # Most objects come as they ought to be: what is kept need not be made anew (the hottest part of a submission).
-    told = (_id(one.id), _id(one.scheme), _id(one.node), _id(one.classified_object) or owner)
-    slots = _slots(one.slots, _AUTHOR_SLOTS if not one.node_representation else _CODE_SLOTS)
-    if told == (one.id, one.scheme, one.node, one.classified_object) and slots is one.slots:
+    code = _stripped(one.node_representation)
+    told = (_id(one.id), _id(one.scheme), _id(one.node), _id(one.classified_object) or owner, code)
+    slots = _slots(one.slots, _CODE_SLOTS if code else _AUTHOR_SLOTS)
+    if told == (one.id, one.scheme, one.node, one.classified_object, one.node_representation) and slots is one.slots:
         return one
-    return Classification(*told, one.node_representation, one.name, one.description, slots)
+    return Classification(*told, one.name, one.description, slots)
 
 
 def _identifier(one: ExternalIdentifier, owner: str | None, types: Mapping[str, Datatype]) -> ExternalIdentifier:

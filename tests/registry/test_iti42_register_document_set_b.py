@@ -18,6 +18,7 @@ from registry.store.codes import KIND
 from schemas import parse_xml
 from tests.builders import (
     AUTHORITY,
+    CONFIDENTIALITY,
     CONTENT,
     MATRICULES,
     PATIENT,
@@ -33,6 +34,7 @@ from tests.builders import (
     only,
     submission,
     submit_objects_request_xml,
+    with_code,
     with_identifier,
     with_slot,
     without_slot,
@@ -533,6 +535,13 @@ def test_a_matricule_that_is_only_noted_is_let_pass_by_a_strict_registry(registr
         ((code, context),) = connection.execute(select(tables.defect.c.code, tables.defect.c.context)).all()
     assert code == "XDSRegistryMetadataError"
     assert "Luhn" in context and "1893" not in context
+
+
+def test_a_code_with_blanks_around_it_is_found_as_that_code(registry):
+    registry.accept(submission(entry=with_code(v.ENTRY_CONFIDENTIALITY, " R ", CONFIDENTIALITY)))
+    assert len(registry.find(XDSDocumentEntryConfidentialityCode=f"('R^^{CONFIDENTIALITY}')").objects) == 1
+    with reading(registry.engine) as connection:
+        assert connection.execute(select(tables.entry.c.level)).scalar_one() == "R"
 
 
 def test_a_patient_id_behind_an_empty_one_is_no_way_around_the_patient_of_the_submission(registry):
