@@ -343,7 +343,6 @@ def _registration(submission: Submission, facts: Facts, now: str, new_uuid: NewU
         if o.source in facts.objects and facts.objects[o.source].kind is Kind.FOLDER
     }
     replaced = tuple(dict.fromkeys(o.target for o in associations if o.type in REPLACEMENTS and o.target))
-    children = (child for target in replaced for child in facts.children.get(target, ()))
     return Registration(
         now=now,
         patient_key=facts.patients[patient],
@@ -352,11 +351,18 @@ def _registration(submission: Submission, facts: Facts, now: str, new_uuid: NewU
         folders=tuple((transform.folder(o), o) for o in objects.of(Kind.FOLDER)),
         associations=tuple((transform.association(o), o) for o in (*associations, *added)),
         replaced=replaced,
-        deprecated=tuple(dict.fromkeys(children)),
+        deprecated=fallen(associations, facts),
         touched_folders=tuple(sorted(touched)),
         known_unique_ids=frozenset(facts.unique_ids),
         defects=submission.defects,
     )
+
+
+def fallen(associations: Sequence[RegistryObject], facts: Facts) -> tuple[str, ...]:
+    """What is Deprecated with what these replace; not what replaces it, which may have been appended to it before."""
+    pairs = dict.fromkeys((one.source, one.target) for one in associations if one.type in REPLACEMENTS)
+    children = ((child, target) for _, target in pairs for child in facts.children.get(target or "", ()))
+    return tuple(dict.fromkeys(child for child, target in children if (child, target) not in pairs))
 
 
 def propagated(
