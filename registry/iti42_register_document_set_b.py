@@ -114,7 +114,7 @@ def read_submission(
             defects.append(Defect(finding.error.code, finding.error.context))
         else:
             errors.append(finding.error)
-    if defects:
+    if defects and not errors:  # what is refused anyway may hold what cannot be mended
         submitted = mend(submitted)
     uuids = frozenset(o.id for o in submitted.objects if o.id is not None and is_uuid(o.id))
     objects = settled(submitted, new_uuid, keep_lids=on_demand is None)

@@ -585,3 +585,9 @@ def test_a_patient_id_behind_an_empty_one_is_no_way_around_the_patient_of_the_su
     response = registry.submit(submission(entry=(with_identifier(v.ENTRY_PATIENT_ID, OTHER), hidden)))
     assert codes_of(response) == {"XDSRegistryMetadataError"}
     assert registry.find(OTHER).objects == registry.find().objects == ()
+
+
+def test_what_is_refused_need_not_be_mendable(lenient_registry):
+    wrong = with_slot("creationTime", "yesterday"), with_slot("foo", "let pass")
+    (error,) = lenient_registry.submit(submission(entry=wrong)).errors
+    assert error.context.startswith("DocumentEntry Document01, creationTime: is no valid DTM")
