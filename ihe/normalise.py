@@ -59,6 +59,7 @@ def _object(obj: RegistryObject) -> RegistryObject:
         classifications=classifications,
         home=_typed(obj.home, types.get("home")),
         mime_type=_typed(obj.mime_type, types.get("mime_type")),
+        is_opaque=_boolean(obj.is_opaque),
         slots=_slots(obj.slots, _SLOTS[kind]),
         external_identifiers=tuple(
             [_identifier(one, identifier, _IDENTIFIERS[kind]) for one in obj.external_identifiers]
@@ -105,6 +106,12 @@ def _slot(slot: Slot, datatype: Datatype | None) -> Slot:
 
 def _typed(text: str | None, datatype: Datatype | None) -> str | None:
     return text if text is None or datatype is None else datatype.normalise(text)
+
+
+def _boolean(text: str | None) -> str | None:
+    """IsOpaque means nothing here; what is no xs:boolean is left out, since it would make every answer invalid."""
+    word = (text or "").strip().lower()
+    return word if word in {"true", "false", "1", "0"} else None
 
 
 def _stripped(text: str | None) -> str | None:

@@ -114,6 +114,13 @@ def test_codes_lose_blanks_and_an_author_with_a_blank_one_is_an_author():
     assert (author.node_representation, author.slots) == ("", (Slot("authorPerson", ("^Welby",)),))
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("false", "false"), (" TRUE\n", "true"), ("1", "1"), ("maybe", None), ("", None), (None, None)]
+)
+def test_is_opaque_is_a_boolean_or_left_out(sent, kept):
+    assert normalised(b.having(is_opaque=sent)(b.document_entry())).is_opaque == kept
+
+
 def test_identifiers():
     package = b.changed(
         b.submission_set(),

@@ -591,3 +591,9 @@ def test_what_is_refused_need_not_be_mendable(lenient_registry):
     wrong = with_slot("creationTime", "yesterday"), with_slot("foo", "let pass")
     (error,) = lenient_registry.submit(submission(entry=wrong)).errors
     assert error.context.startswith("DocumentEntry Document01, creationTime: is no valid DTM")
+
+
+def test_an_entry_is_shown_valid_whatever_is_opaque_said(registry):
+    registry.accept(submission(entry=having(is_opaque="maybe")))
+    (entry,) = registry.find().objects  # the room holds the answer against the strict schema
+    assert entry.is_opaque is None
