@@ -20,7 +20,7 @@ from ihe.affinity_domain import AffinityDomain
 from ihe.datatypes import is_size, parse_cx
 from ihe.ebrim import read_submitted_objects
 from ihe.errors import ErrorCode, RegistryError, Rejected
-from ihe.findings import shortened
+from ihe.findings import named, shortened
 from ihe.metadata import EntryType
 from ihe.normalise import mend, normalise
 from ihe.registry_objects import Kind, RegistryObject, SubmittedObjects
@@ -71,9 +71,12 @@ class Submission:
 
 
 def in_words_of_sender(errors: Iterable[RegistryError], submission: Submission) -> list[RegistryError]:
-    """The same errors, naming the objects by the ids they were sent with: the sender never saw those of ours."""
+    """The same errors, naming the objects by the ids they were sent with: the sender never saw those of ours.
+
+    Errors say "Association" and its id; without one it is named as by the rules, "Association APND from Document01".
+    """
     pairs = zip(submission.objects.objects, submission.sent.objects, strict=True)
-    words = {ours.id: shortened(sent.id or f"(a {sent.kind} without id)") for ours, sent in pairs if ours.id != sent.id}
+    words = {ours.id: named(sent).removeprefix(f"{sent.kind} ") for ours, sent in pairs if ours.id != sent.id}
 
     def word(found: re.Match[str]) -> str:
         return words.get(found[0], found[0])
@@ -172,10 +175,6 @@ def judge(submission: Submission, facts: Facts, now: str, new_uuid: NewUuid) -> 
     return _registration(submission, facts, now, new_uuid)
 
 
-def _named(obj: RegistryObject) -> str:
-    return f"{obj.kind} {unique_id_of(obj) or obj.id}"
-
-
 def uuid_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
     """EntryUUIDs of the submission that are taken (ITI TF-3: 4.2.3.1.5)."""
     for obj in submission.objects.objects:
@@ -262,7 +261,8 @@ def _overtaken(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
 
 def unresolved(obj: RegistryObject, end: str | None, what: str) -> RegistryError:
     """An end of an association that is nowhere."""
-    return RegistryError(ErrorCode.UNRESOLVED_REFERENCE, f"{end}: {what} of Association {obj.id} is not known here")
+    context = f"{shortened(end or '')}: {what} of Association {obj.id} is not known here"
+    return RegistryError(ErrorCode.UNRESOLVED_REFERENCE, context)
 
 
 def _relationship_errors(
@@ -314,12 +314,12 @@ def _membership_errors(
         text = f"Association {obj.id}: nothing can be added to a SubmissionSet that is registered"
         yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
     elif known and source not in {Kind.SUBMISSION_SET, Kind.FOLDER}:
-        text = f"sourceObject of HasMember {obj.id} is a {source}, must be a SubmissionSet or Folder"
+        text = f"sourceObject of Association {obj.id} is a {source}, must be a SubmissionSet or Folder"
         yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
     elif source is Kind.FOLDER:
         yield from _folder_errors(obj, kinds, known, patient)
     elif "targetObject" in known and kinds["targetObject"] is not Kind.DOCUMENT_ENTRY:
-        text = f"targetObject of HasMember {obj.id} is a registered {kinds['targetObject']}"
+        text = f"targetObject of Association {obj.id} is a registered {kinds['targetObject']}"
         allowed = "of what is registered, a SubmissionSet may have DocumentEntries as members alone"
         yield RegistryError(ErrorCode.REGISTRY_METADATA, f"{text}; {allowed}")
 
@@ -329,8 +329,8 @@ def _folder_errors(
 ) -> Iterator[RegistryError]:
     """Folder membership: both Approved, both of one patient (ITI TF-3: 4.2.2.1.3)."""
     if "targetObject" in known and kinds["targetObject"] is not Kind.DOCUMENT_ENTRY:
-        text = f"targetObject of HasMember {obj.id} is a {kinds['targetObject']}, a Folder holds DocumentEntries alone"
-        yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
+        text = f"targetObject of Association {obj.id} is a {kinds['targetObject']}"
+        yield RegistryError(ErrorCode.REGISTRY_METADATA, f"{text}, a Folder holds DocumentEntries alone")
         return
     for what, found in known.items():
         if found is None:
@@ -339,7 +339,7 @@ def _folder_errors(
         if not found.approved:
             entry = found.kind is Kind.DOCUMENT_ENTRY
             code = ErrorCode.REGISTRY_DEPRECATED_DOCUMENT if entry else ErrorCode.REGISTRY_METADATA
-            yield RegistryError(code, f"{what} of HasMember {obj.id} is Deprecated")
+            yield RegistryError(code, f"{what} of Association {obj.id} is Deprecated")
 
 
 # ------------------------------------------------------------------------------------------- what to write

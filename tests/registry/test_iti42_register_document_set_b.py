@@ -279,6 +279,20 @@ def test_a_relationship_of_a_document_that_is_not_in_the_submission_is_unresolve
     assert "UnresolvedReferenceException" in codes_of(response)
 
 
+def test_an_association_without_id_is_named_by_what_it_says(registry):
+    nowhere = new_uuid()
+    (error,) = registry.submit(relate(v.APND, nowhere)).errors
+    assert error.context == f"{nowhere}: targetObject of Association APND from Document01 is not known here"
+    (error,) = registry.submit(submission(extra=(has_member("SubmissionSet01", nowhere, status="Reference"),))).errors
+    assert error.context == f"{nowhere}: targetObject of Association HasMember from SubmissionSet01 is not known here"
+
+
+def test_a_reference_too_long_to_be_one_is_not_repeated_whole(registry):
+    response = registry.submit(relate(v.APND, "urn:uuid:" + "a" * 100_000))
+    assert codes_of(response) == {"XDSRegistryMetadataError", "UnresolvedReferenceException"}
+    assert max(len(error.context) for error in response.errors) < 512
+
+
 def test_a_relationship_to_a_folder_is_refused(registry):
     registry.accept(submission(folders=1))
     with reading(registry.engine) as connection:
