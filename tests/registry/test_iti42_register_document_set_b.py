@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from random import Random
 
 import pytest
 from sqlalchemy import select
@@ -611,3 +612,16 @@ def test_an_entry_is_shown_valid_whatever_is_opaque_said(registry):
     registry.accept(submission(entry=having(is_opaque="maybe")))
     (entry,) = registry.find().objects  # the room holds the answer against the strict schema
     assert entry.is_opaque is None
+
+
+def test_a_coding_scheme_no_index_takes_is_refused_whatever_the_strictness(database_url):
+    room = RegistryRoom(database_url, strictness="warn")
+    room.know()
+    random = Random(4711)  # PostgreSQL compresses what repeats itself
+    scheme = "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(1300))
+    response = room.submit(submission(entry=with_code(v.ENTRY_EVENT, "x", scheme)))
+    room.submit(submission(entry=with_code(v.ENTRY_EVENT, "x", scheme[:256])))
+    known = len(room.find().objects)
+    room.close()
+    assert [(e.code, "codingScheme" in e.context) for e in response.errors] == [("XDSRegistryMetadataError", True)]
+    assert known == 1
