@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ihe import vocabulary as v
+from ihe.datatypes import normalise_uuid
 from ihe.registry_objects import (
     Classification,
     ExternalIdentifier,
@@ -56,14 +57,19 @@ def _list_of(element: Any) -> Any:
 def _settled(objects: list[RegistryObject], loose: list[Classification]) -> SubmittedObjects:
     """Move loose classifications into the object they name, then tell packages apart by their marker."""
     stray: list[str] = []
+    places: dict[str, int] = {}
+    for at, obj in enumerate(objects if loose else ()):
+        if obj.id is not None:
+            places.setdefault(normalise_uuid(obj.id), at)
     for classification in loose:
-        wanted = (classification.classified_object or "").strip()
-        at = next((i for i, o in enumerate(objects) if o.id is not None and o.id.strip() == wanted), None)
-        if at is None:
+        # Normalised already here, before anything else is: a UUID in capitals on one side alone is the same UUID.
+        wanted = normalise_uuid(classification.classified_object or "")
+        place = places.get(wanted)
+        if place is None:
             stray.append(classification.id or wanted or "without id")
         else:
-            owner = objects[at]
-            objects[at] = replace(owner, classifications=(*owner.classifications, classification))
+            owner = objects[place]
+            objects[place] = replace(owner, classifications=(*owner.classifications, classification))
     return SubmittedObjects(tuple(_marked(o) for o in objects), tuple(stray))
 
 

@@ -1,7 +1,8 @@
 """What peers write differently, written one way before it is judged and kept (ITI TF-3: 4.2.3.1).
 
-``normalise`` does what is always accepted: case of UUIDs and hashes, blanks around ids, ``urn:oid:`` too many or too
-few, parameters of mime types, trailing separators, the many ways to write a CX or CXi, owners not named by their parts.
+``normalise`` does what is always accepted: case of UUIDs and hashes, blanks around ids and codes, ``urn:oid:`` too many
+or too few, parameters of mime types, trailing separators, the many ways to write a CX or CXi, owners not named by their
+parts.
 ``mend`` does what only a lenient registry accepts; it is for a submission whose lenient findings were let pass.
 """
 
@@ -58,6 +59,7 @@ def _object(obj: RegistryObject) -> RegistryObject:
         classifications=classifications,
         home=_typed(obj.home, types.get("home")),
         mime_type=_typed(obj.mime_type, types.get("mime_type")),
+        is_opaque=_boolean(obj.is_opaque),
         slots=_slots(obj.slots, _SLOTS[kind]),
         external_identifiers=tuple(
             [_identifier(one, identifier, _IDENTIFIERS[kind]) for one in obj.external_identifiers]
@@ -75,11 +77,12 @@ def _kind(obj: RegistryObject, classifications: tuple[Classification, ...]) -> K
 
 def _classification(one: Classification, owner: str | None) -> Classification:
     # Most objects come as they ought to be: what is kept need not be made anew (the hottest part of a submission).
-    told = (_id(one.id), _id(one.scheme), _id(one.node), _id(one.classified_object) or owner)
-    slots = _slots(one.slots, _AUTHOR_SLOTS if not one.node_representation else _CODE_SLOTS)
-    if told == (one.id, one.scheme, one.node, one.classified_object) and slots is one.slots:
+    code = _stripped(one.node_representation)
+    told = (_id(one.id), _id(one.scheme), _id(one.node), _id(one.classified_object) or owner, code)
+    slots = _slots(one.slots, _CODE_SLOTS if code else _AUTHOR_SLOTS)
+    if told == (one.id, one.scheme, one.node, one.classified_object, one.node_representation) and slots is one.slots:
         return one
-    return Classification(*told, one.node_representation, one.name, one.description, slots)
+    return Classification(*told, one.name, one.description, slots)
 
 
 def _identifier(one: ExternalIdentifier, owner: str | None, types: Mapping[str, Datatype]) -> ExternalIdentifier:
@@ -103,6 +106,12 @@ def _slot(slot: Slot, datatype: Datatype | None) -> Slot:
 
 def _typed(text: str | None, datatype: Datatype | None) -> str | None:
     return text if text is None or datatype is None else datatype.normalise(text)
+
+
+def _boolean(text: str | None) -> str | None:
+    """IsOpaque means nothing here; what is no xs:boolean is left out, since it would make every answer invalid."""
+    word = (text or "").strip().lower()
+    return word if word in {"true", "false", "1", "0"} else None
 
 
 def _stripped(text: str | None) -> str | None:

@@ -166,4 +166,6 @@ def _identifier(sheet: _Sheet, row: Row, how_often: str, obj: RegistryObject) ->
     name = f"XDS{obj.kind}.{row.attribute}"
     if any([text.value.strip() for text in one.name] != [name] for one in identifiers):
         sheet.says(row, row.attribute, f"the Name of this ExternalIdentifier must be {name}")
-    sheet.values(row, row.attribute, how_often, [one.value for one in identifiers if one.value.strip()])
+    values = [one.value for one in identifiers]
+    # An empty one counts beside another: whoever reads takes the first, and it would hide the one that was judged.
+    sheet.values(row, row.attribute, how_often, values if any(map(str.strip, values)) else ())

@@ -20,7 +20,7 @@ from ihe.affinity_domain import AffinityDomain
 from ihe.datatypes import is_size, parse_cx
 from ihe.ebrim import read_submitted_objects
 from ihe.errors import ErrorCode, RegistryError, Rejected
-from ihe.findings import shortened
+from ihe.findings import named, shortened
 from ihe.metadata import EntryType
 from ihe.normalise import mend, normalise
 from ihe.registry_objects import Kind, RegistryObject, SubmittedObjects
@@ -71,9 +71,12 @@ class Submission:
 
 
 def in_words_of_sender(errors: Iterable[RegistryError], submission: Submission) -> list[RegistryError]:
-    """The same errors, naming the objects by the ids they were sent with: the sender never saw those of ours."""
+    """The same errors, naming the objects by the ids they were sent with: the sender never saw those of ours.
+
+    Errors say "Association" and its id; without one it is named as by the rules, "Association APND from Document01".
+    """
     pairs = zip(submission.objects.objects, submission.sent.objects, strict=True)
-    words = {ours.id: shortened(sent.id or f"(a {sent.kind} without id)") for ours, sent in pairs if ours.id != sent.id}
+    words = {ours.id: named(sent).removeprefix(f"{sent.kind} ") for ours, sent in pairs if ours.id != sent.id}
 
     def word(found: re.Match[str]) -> str:
         return words.get(found[0], found[0])
@@ -114,7 +117,7 @@ def read_submission(
             defects.append(Defect(finding.error.code, finding.error.context))
         else:
             errors.append(finding.error)
-    if defects:
+    if defects and not errors:  # what is refused anyway may hold what cannot be mended
         submitted = mend(submitted)
     uuids = frozenset(o.id for o in submitted.objects if o.id is not None and is_uuid(o.id))
     objects = settled(submitted, new_uuid, keep_lids=on_demand is None)
@@ -166,13 +169,10 @@ def judge(submission: Submission, facts: Facts, now: str, new_uuid: NewUuid) -> 
     errors += _identity_errors(submission, facts)
     errors += patient_errors(submission, facts)
     errors += _association_errors(submission, facts)
+    errors += _overtaken(submission, facts)
     if errors:
         raise Rejected(dict.fromkeys(errors))
     return _registration(submission, facts, now, new_uuid)
-
-
-def _named(obj: RegistryObject) -> str:
-    return f"{obj.kind} {unique_id_of(obj) or obj.id}"
 
 
 def uuid_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
@@ -242,9 +242,29 @@ def _association_errors(submission: Submission, facts: Facts) -> Iterator[Regist
             yield from _membership_errors(obj, own, facts, patient)
 
 
+def _overtaken(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
+    """Nothing but replacements and this SubmissionSet refers to what this submission deprecates.
+
+    A submission has no order: after the replacement anything else would be refused, before it an addendum would be
+    deprecated as well, and a folder would get the replacement.
+    """
+    if not facts.objects:
+        return  # as nearly always: nothing registered is named
+    associations = submission.objects.of(Kind.ASSOCIATION)
+    sets = {o.id for o in submission.objects.of(Kind.SUBMISSION_SET)}
+    replaced = (o.target for o in associations if o.type in REPLACEMENTS)
+    approved = {uuid for uuid, known in facts.objects.items() if known.approved}
+    gone = approved.intersection((*replaced, *fallen(associations, facts)))
+    for obj in associations:
+        if obj.target in gone and obj.type not in REPLACEMENTS and obj.source not in sets:
+            text = f"{obj.target}: targetObject of Association {obj.id} is Deprecated by a replacement beside it"
+            yield RegistryError(ErrorCode.REGISTRY_DEPRECATED_DOCUMENT, f"{text}; send one after the other")
+
+
 def unresolved(obj: RegistryObject, end: str | None, what: str) -> RegistryError:
     """An end of an association that is nowhere."""
-    return RegistryError(ErrorCode.UNRESOLVED_REFERENCE, f"{end}: {what} of Association {obj.id} is not known here")
+    context = f"{shortened(end or '')}: {what} of Association {obj.id} is not known here"
+    return RegistryError(ErrorCode.UNRESOLVED_REFERENCE, context)
 
 
 def _relationship_errors(
@@ -296,12 +316,12 @@ def _membership_errors(
         text = f"Association {obj.id}: nothing can be added to a SubmissionSet that is registered"
         yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
     elif known and source not in {Kind.SUBMISSION_SET, Kind.FOLDER}:
-        text = f"sourceObject of HasMember {obj.id} is a {source}, must be a SubmissionSet or Folder"
+        text = f"sourceObject of Association {obj.id} is a {source}, must be a SubmissionSet or Folder"
         yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
     elif source is Kind.FOLDER:
         yield from _folder_errors(obj, kinds, known, patient)
     elif "targetObject" in known and kinds["targetObject"] is not Kind.DOCUMENT_ENTRY:
-        text = f"targetObject of HasMember {obj.id} is a registered {kinds['targetObject']}"
+        text = f"targetObject of Association {obj.id} is a registered {kinds['targetObject']}"
         allowed = "of what is registered, a SubmissionSet may have DocumentEntries as members alone"
         yield RegistryError(ErrorCode.REGISTRY_METADATA, f"{text}; {allowed}")
 
@@ -311,8 +331,8 @@ def _folder_errors(
 ) -> Iterator[RegistryError]:
     """Folder membership: both Approved, both of one patient (ITI TF-3: 4.2.2.1.3)."""
     if "targetObject" in known and kinds["targetObject"] is not Kind.DOCUMENT_ENTRY:
-        text = f"targetObject of HasMember {obj.id} is a {kinds['targetObject']}, a Folder holds DocumentEntries alone"
-        yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
+        text = f"targetObject of Association {obj.id} is a {kinds['targetObject']}"
+        yield RegistryError(ErrorCode.REGISTRY_METADATA, f"{text}, a Folder holds DocumentEntries alone")
         return
     for what, found in known.items():
         if found is None:
@@ -321,7 +341,7 @@ def _folder_errors(
         if not found.approved:
             entry = found.kind is Kind.DOCUMENT_ENTRY
             code = ErrorCode.REGISTRY_DEPRECATED_DOCUMENT if entry else ErrorCode.REGISTRY_METADATA
-            yield RegistryError(code, f"{what} of HasMember {obj.id} is Deprecated")
+            yield RegistryError(code, f"{what} of Association {obj.id} is Deprecated")
 
 
 # ------------------------------------------------------------------------------------------- what to write
@@ -343,7 +363,6 @@ def _registration(submission: Submission, facts: Facts, now: str, new_uuid: NewU
         if o.source in facts.objects and facts.objects[o.source].kind is Kind.FOLDER
     }
     replaced = tuple(dict.fromkeys(o.target for o in associations if o.type in REPLACEMENTS and o.target))
-    children = (child for target in replaced for child in facts.children.get(target, ()))
     return Registration(
         now=now,
         patient_key=facts.patients[patient],
@@ -352,11 +371,18 @@ def _registration(submission: Submission, facts: Facts, now: str, new_uuid: NewU
         folders=tuple((transform.folder(o), o) for o in objects.of(Kind.FOLDER)),
         associations=tuple((transform.association(o), o) for o in (*associations, *added)),
         replaced=replaced,
-        deprecated=tuple(dict.fromkeys(children)),
+        deprecated=fallen(associations, facts),
         touched_folders=tuple(sorted(touched)),
         known_unique_ids=frozenset(facts.unique_ids),
         defects=submission.defects,
     )
+
+
+def fallen(associations: Sequence[RegistryObject], facts: Facts) -> tuple[str, ...]:
+    """What is Deprecated with what these replace; not what replaces it, which may have been appended to it before."""
+    pairs = dict.fromkeys((one.source, one.target) for one in associations if one.type in REPLACEMENTS)
+    children = ((child, target) for _, target in pairs for child in facts.children.get(target or "", ()))
+    return tuple(dict.fromkeys(child for child, target in children if (child, target) not in pairs))
 
 
 def propagated(

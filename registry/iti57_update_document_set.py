@@ -29,6 +29,7 @@ from registry.iti42_register_document_set_b import (
     RELATIONSHIPS,
     REPLACEMENTS,
     Submission,
+    fallen,
     patient_errors,
     patient_key,
     patient_of,
@@ -249,13 +250,17 @@ def _collisions(found: Operations, facts: Facts) -> Iterator[RegistryError]:
     """No operation changes what another one of the request builds on: its meaning would hang on their order.
 
     An association joins current, Approved objects, so none of its ends gets a new version, another status or is
-    replaced beside it; what a replacement deprecates gets no new version.
+    replaced or deprecated beside it; what a replacement deprecates gets no new version.
     """
     links = [one for _, one in found.associations]
     replaced = {one.target: one for one in links if one.type in REPLACEMENTS and one.target}
     renewed = {facts.latest.get(new.lid or "", _NOWHERE).entry_uuid for _, new in found.versions}
     changing = dict.fromkeys((one.target for one in found.statuses), "gets another status")
     changing |= dict.fromkeys(renewed, "gets a new version")
+    deprecated = fallen(links, facts)
+    # A document and its addendum may be replaced together, each by its own.
+    others = (one for one in deprecated if one not in replaced)
+    changing |= dict.fromkeys(others, "is Deprecated with what it was appended to or made from")
     for one in links:
         for end in (one.source, one.target):
             by = replaced.get(end or "")
@@ -264,7 +269,7 @@ def _collisions(found: Operations, facts: Facts) -> Iterator[RegistryError]:
             if end and change:
                 text = f"{end}: {change} in the same request as Association {one.id} joins it; send one after the other"
                 yield RegistryError(ErrorCode.METADATA_UPDATE_OPERATION, text)
-    for child in sorted(renewed.intersection(child for one in replaced for child in facts.children.get(one, ()))):
+    for child in sorted(renewed.intersection(deprecated)):
         text = f"{child}: gets a new version in the same request as what it was appended to or made from is replaced"
         yield RegistryError(ErrorCode.METADATA_UPDATE_OPERATION, f"{text}; send one after the other")
 

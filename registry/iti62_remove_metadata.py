@@ -69,7 +69,8 @@ def errors_of(entry_uuids: Sequence[str], facts: Removable) -> Iterator[Registry
     """Everything that stands against a removal (3.62.4.1.3)."""
     for one in entry_uuids:
         if one not in facts.objects:
-            yield RegistryError(ErrorCode.UNRESOLVED_REFERENCE, f"{shortened(one)}: no such object is registered")
+            text = f"{shortened(one) or 'an ObjectRef without id'}: no such object is registered"
+            yield RegistryError(ErrorCode.UNRESOLVED_REFERENCE, text)
     for link, source, target in facts.links:
         for end in (source, target):
             if link not in facts.objects and end in facts.objects:

@@ -10,7 +10,7 @@ from ihe.metadata import AvailabilityStatus
 from ihe.registry_objects import Kind, RegistryObject
 from ihe.update_rules import Operations
 from registry.identity import NewUuid, with_new_ids
-from registry.iti42_register_document_set_b import REPLACEMENTS, Submission, propagated
+from registry.iti42_register_document_set_b import REPLACEMENTS, Submission, fallen, propagated
 from registry.store.protocol import Facts, KnownVersion, Registration, StatusChange
 
 EMPTY_HASH: Final = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
@@ -58,7 +58,7 @@ def registration(
         folders=tuple((transform.folder(o), o) for o in numbered if o.kind is Kind.FOLDER),
         associations=tuple((transform.association(o), o) for o in (*objects.of(Kind.ASSOCIATION), *copies, *joined)),
         replaced=replaced,
-        deprecated=tuple(dict.fromkeys(child for one in replaced for child in facts.children.get(one, ()))),
+        deprecated=fallen(brought, facts),
         touched_folders=tuple(sorted(touched)),
         known_unique_ids=frozenset(facts.unique_ids),
         status_changes=changes,

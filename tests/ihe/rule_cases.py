@@ -199,6 +199,7 @@ STRUCTURE = (
     whole("slots_hold_values", b.submission(entry=b.with_slot("serviceStartTime", " ")), "'serviceStartTime'", lenient=True),
     whole("slot_values_are_short", b.submission(entry=b.with_slot("URI", LONG)), "'URI'", "257", "256", lenient=True),
     whole("slot_values_are_short", b.submission(entry=b.with_slot("URI", "x" * 4097)), "'URI'", "4097", "256"),
+    whole("slot_values_are_short", b.submission(entry=b.with_author(v.ENTRY_AUTHOR, authorPerson=(f"^{LONG}",))), "'authorPerson'", "258", "256", lenient=True),
     whole("names_and_codes_are_short", b.submission(entry=b.with_identifier(v.ENTRY_UNIQUE_ID, LONG)), "ExternalIdentifier", "256"),
     whole("names_and_codes_are_short", b.submission(entry=FIRST(v.ENTRY_TYPE, id=LONG)), "id of Classification", "256"),
     whole("names_and_codes_are_short", b.submission(entry=b.with_slot("urn:example:" + LONG, "1")), "the name", "256"),

@@ -70,6 +70,18 @@ def test_a_package_without_marker_or_with_both_stays_unmarked() -> None:
     assert [o.kind for o in found.objects] == [Kind.UNMARKED, Kind.UNMARKED]
 
 
+def test_a_loose_classification_finds_its_object_whichever_of_them_writes_the_uuid_in_capitals() -> None:
+    small = b"urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3"
+    for inner, outer in ((small, small.upper()), (small.upper(), small), (small, b" %s " % small)):
+        found = read_submitted_objects(parse_xml(_list(_node(v.NODE_FOLDER, outer), _package(identifier=inner))))
+        assert ([o.kind for o in found.objects], found.stray) == ([Kind.FOLDER], ())
+
+
+def test_a_loose_classification_goes_to_the_first_object_of_its_id() -> None:
+    found = read_submitted_objects(parse_xml(_list(_node(v.NODE_FOLDER), _package(), _package())))
+    assert [o.kind for o in found.objects] == [Kind.FOLDER, Kind.UNMARKED]
+
+
 def test_a_loose_classification_of_nothing_is_reported_as_stray() -> None:
     found = read_submitted_objects(parse_xml(_list(_node(v.NODE_FOLDER, b"elsewhere"))))
     assert found.stray == ("elsewhere",)

@@ -106,6 +106,21 @@ def test_authors_codes_home_and_mime_type():
     assert (found.home, found.mime_type) == ("urn:oid:1.2.3", "text/xml")
 
 
+def test_codes_lose_blanks_and_an_author_with_a_blank_one_is_an_author():
+    entry = b.with_code(v.ENTRY_CONFIDENTIALITY, " R\n", b.CONFIDENTIALITY)(b.document_entry())
+    assert normalised(entry).coded(v.ENTRY_CONFIDENTIALITY)[0].node_representation == "R"
+    blank = b.with_author(v.ENTRY_AUTHOR, authorPerson=("^Welby^^^",))(entry)
+    (author,) = normalised(b.each_classification(v.ENTRY_AUTHOR, node_representation=" ")(blank)).coded(v.ENTRY_AUTHOR)
+    assert (author.node_representation, author.slots) == ("", (Slot("authorPerson", ("^Welby",)),))
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("false", "false"), (" TRUE\n", "true"), ("1", "1"), ("maybe", None), ("", None), (None, None)]
+)
+def test_is_opaque_is_a_boolean_or_left_out(sent, kept):
+    assert normalised(b.having(is_opaque=sent)(b.document_entry())).is_opaque == kept
+
+
 def test_identifiers():
     package = b.changed(
         b.submission_set(),

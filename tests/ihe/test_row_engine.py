@@ -124,6 +124,18 @@ def test_identifiers_are_required(kind, name):
     assert [rule for rule, _, context in found if "missing" in context] == [f"{kind}.{name}"]
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize(("kind", "name"), ONE_IDENTIFIER)
+def test_an_empty_identifier_hides_no_other(kind, name, empty):
+    def empty_first(obj):
+        hidden = obj.external_identifiers
+        scheme = ONE_IDENTIFIER[kind, name]
+        return replace(obj, external_identifiers=(b.identifier(scheme, empty, f"XDS{kind}.{name}"), *hidden))
+
+    found = found_in(kind, empty_first)
+    assert any(rule == f"{kind}.{name}" and not lenient and "found 2" in text for rule, lenient, text in found)
+
+
 @pytest.mark.parametrize(("kind", "name"), [key for key in ONE_IDENTIFIER if key[1] == "patientId"])
 def test_patient_ids_are_judged_in_every_object(kind, name):
     found = found_in(kind, b.with_identifier(ONE_IDENTIFIER[kind, name], "P-4711"))

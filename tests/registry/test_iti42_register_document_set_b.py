@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from random import Random
 
 import pytest
 from sqlalchemy import select
@@ -18,6 +19,7 @@ from registry.store.codes import KIND
 from schemas import parse_xml
 from tests.builders import (
     AUTHORITY,
+    CONFIDENTIALITY,
     CONTENT,
     MATRICULES,
     PATIENT,
@@ -26,12 +28,14 @@ from tests.builders import (
     folder,
     has_member,
     having,
+    identifier,
     more_slots,
     new_oid,
     new_uuid,
     only,
     submission,
     submit_objects_request_xml,
+    with_code,
     with_identifier,
     with_slot,
     without_slot,
@@ -228,6 +232,37 @@ def test_a_deprecated_document_is_no_target(registry, kind):
     assert codes_of(response) == {"XDSRegistryDeprecatedDocumentError"}
 
 
+@pytest.mark.parametrize("kind", [v.APND, v.XFRM, v.SIGNS])
+@pytest.mark.parametrize("source", ["Document01", "Document02"])
+def test_nothing_else_is_said_of_what_is_replaced(registry, kind, source):
+    original = registered_entry(registry)
+    addendum = registered_entry(registry, relations=((v.APND, original.id),))
+    for target in (original, addendum):
+        more = association(kind, source, target.id)
+        response = registry.submit(submission(2, relations=((v.RPLC, original.id),), extra=(more,)))
+        assert codes_of(response) == {"XDSRegistryDeprecatedDocumentError"}
+        assert target.id in response.errors[0].context
+    assert status_of(registry, original.id, addendum.id) == ["Approved"] * 2
+
+
+def test_what_is_replaced_goes_into_no_folder_beside_it_but_may_be_referred_to(registry):
+    original = registered_entry(registry)
+    filed = has_member("Folder01", original.id, "filed"), has_member("SubmissionSet01", "filed")
+    referred = has_member("SubmissionSet01", original.id, status="Reference")
+    replacing = submission(1, 1, relations=((v.RPLC, original.id),), extra=(*filed, referred))
+    assert codes_of(registry.submit(replacing)) == {"XDSRegistryDeprecatedDocumentError"}
+    registry.accept(submission(1, 1, relations=((v.RPLC, original.id),), extra=(referred,)))
+
+
+def test_a_document_and_its_addendum_are_replaced_together(registry):
+    original = registered_entry(registry)
+    addendum = registered_entry(registry, relations=((v.APND, original.id),))
+    more = association(v.RPLC, "Document02", addendum.id), association(v.APND, "Document02", "Document01")
+    registry.accept(submission(2, relations=((v.RPLC, original.id),), extra=more))
+    assert status_of(registry, original.id, addendum.id) == ["Deprecated"] * 2
+    assert len(registry.find().objects) == 2
+
+
 @pytest.mark.parametrize("kind", [v.APND, v.RPLC, v.IS_SNAPSHOT_OF])
 def test_an_unknown_target_is_an_unresolved_reference(registry, kind):
     response = registry.submit(relate(kind, new_uuid()))
@@ -243,6 +278,20 @@ def test_a_relationship_of_a_document_that_is_not_in_the_submission_is_unresolve
     first, second = registered_entry(registry), registered_entry(registry)
     response = registry.submit(submission(extra=(association(v.APND, first.id, second.id),)))
     assert "UnresolvedReferenceException" in codes_of(response)
+
+
+def test_an_association_without_id_is_named_by_what_it_says(registry):
+    nowhere = new_uuid()
+    (error,) = registry.submit(relate(v.APND, nowhere)).errors
+    assert error.context == f"{nowhere}: targetObject of Association APND from Document01 is not known here"
+    (error,) = registry.submit(submission(extra=(has_member("SubmissionSet01", nowhere, status="Reference"),))).errors
+    assert error.context == f"{nowhere}: targetObject of Association HasMember from SubmissionSet01 is not known here"
+
+
+def test_a_reference_too_long_to_be_one_is_not_repeated_whole(registry):
+    response = registry.submit(relate(v.APND, "urn:uuid:" + "a" * 100_000))
+    assert codes_of(response) == {"XDSRegistryMetadataError", "UnresolvedReferenceException"}
+    assert max(len(error.context) for error in response.errors) < 512
 
 
 def test_a_relationship_to_a_folder_is_refused(registry):
@@ -532,3 +581,47 @@ def test_a_matricule_that_is_only_noted_is_let_pass_by_a_strict_registry(registr
         ((code, context),) = connection.execute(select(tables.defect.c.code, tables.defect.c.context)).all()
     assert code == "XDSRegistryMetadataError"
     assert "Luhn" in context and "1893" not in context
+
+
+def test_a_code_with_blanks_around_it_is_found_as_that_code(registry):
+    registry.accept(submission(entry=with_code(v.ENTRY_CONFIDENTIALITY, " R ", CONFIDENTIALITY)))
+    assert len(registry.find(XDSDocumentEntryConfidentialityCode=f"('R^^{CONFIDENTIALITY}')").objects) == 1
+    with reading(registry.engine) as connection:
+        assert connection.execute(select(tables.entry.c.level)).scalar_one() == "R"
+
+
+def test_a_patient_id_behind_an_empty_one_is_no_way_around_the_patient_of_the_submission(registry):
+    registry.know(OTHER)
+
+    def hidden(obj):
+        empty = identifier(v.ENTRY_PATIENT_ID, "", "XDSDocumentEntry.patientId")
+        return replace(obj, external_identifiers=(empty, *obj.external_identifiers))
+
+    response = registry.submit(submission(entry=(with_identifier(v.ENTRY_PATIENT_ID, OTHER), hidden)))
+    assert codes_of(response) == {"XDSRegistryMetadataError"}
+    assert registry.find(OTHER).objects == registry.find().objects == ()
+
+
+def test_what_is_refused_need_not_be_mendable(lenient_registry):
+    wrong = with_slot("creationTime", "yesterday"), with_slot("foo", "let pass")
+    (error,) = lenient_registry.submit(submission(entry=wrong)).errors
+    assert error.context.startswith("DocumentEntry Document01, creationTime: is no valid DTM")
+
+
+def test_an_entry_is_shown_valid_whatever_is_opaque_said(registry):
+    registry.accept(submission(entry=having(is_opaque="maybe")))
+    (entry,) = registry.find().objects  # the room holds the answer against the strict schema
+    assert entry.is_opaque is None
+
+
+def test_a_coding_scheme_no_index_takes_is_refused_whatever_the_strictness(database_url):
+    room = RegistryRoom(database_url, strictness="warn")
+    room.know()
+    random = Random(4711)  # PostgreSQL compresses what repeats itself
+    scheme = "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(1300))
+    response = room.submit(submission(entry=with_code(v.ENTRY_EVENT, "x", scheme)))
+    room.submit(submission(entry=with_code(v.ENTRY_EVENT, "x", scheme[:256])))
+    known = len(room.find().objects)
+    room.close()
+    assert [(e.code, "codingScheme" in e.context) for e in response.errors] == [("XDSRegistryMetadataError", True)]
+    assert known == 1

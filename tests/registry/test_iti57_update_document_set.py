@@ -511,6 +511,27 @@ def test_what_is_replaced_takes_part_in_nothing_else(registry):
     assert [o.status for o in by_uuid(registry, one.id, two.id, three.id)] == [v.APPROVED, *[v.DEPRECATED] * 2]
 
 
+@pytest.mark.parametrize("kind", [v.APND, v.XFRM])
+def test_what_replaces_is_not_deprecated_with_what_it_was_appended_to(registry, kind):
+    one, two, three = registered(registry, entries=3)
+    registry.accept(update(*new_association(kind, one.id, two.id)), ITI_57)
+    registry.accept(update(*new_association(kind, three.id, two.id)), ITI_57)
+    registry.accept(update(*new_association(v.RPLC, one.id, two.id)), ITI_57)
+    assert [o.status for o in by_uuid(registry, one.id, two.id, three.id)] == [v.APPROVED, *[v.DEPRECATED] * 2]
+
+
+def test_what_falls_with_what_is_replaced_takes_part_in_nothing_else(registry):
+    one, two, three, four = registered(registry, entries=4)
+    registry.accept(update(*new_association(v.APND, three.id, two.id)), ITI_57)
+    replaces = new_association(v.RPLC, one.id, two.id, "A1")
+    for other in ((v.RPLC, three.id, four.id), (v.APND, four.id, three.id), (v.SIGNS, three.id, four.id)):
+        objects = update(*replaces, *new_association(*other, "A2"))
+        assert refused(registry, objects) == {"XDSMetadataUpdateOperationError"}
+    registry.accept(update(*replaces, *new_association(v.RPLC, four.id, three.id, "A2")), ITI_57)
+    statuses = [o.status for o in by_uuid(registry, one.id, two.id, three.id, four.id)]
+    assert statuses == [v.APPROVED, v.DEPRECATED, v.DEPRECATED, v.APPROVED]
+
+
 def test_a_document_is_put_into_a_folder(registry):
     (entry,) = registered(registry)
     registered(registry, entries=0, folders=1)

@@ -88,6 +88,11 @@ def test_an_unknown_object_is_named(registry):
     assert len(everything(registry)) == 3
 
 
+def test_a_reference_without_id_is_named_so(registry):
+    (error,) = remove(registry, "").errors
+    assert error.context == "an ObjectRef without id: no such object is registered"
+
+
 def test_what_is_referred_to_stays(registry):
     registry.accept(submission())
     objects = everything(registry)
