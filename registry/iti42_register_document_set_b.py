@@ -169,7 +169,6 @@ def judge(submission: Submission, facts: Facts, now: str, new_uuid: NewUuid) -> 
     errors += _identity_errors(submission, facts)
     errors += patient_errors(submission, facts)
     errors += _association_errors(submission, facts)
-    errors += _overtaken(submission, facts)
     if errors:
         raise Rejected(dict.fromkeys(errors))
     return _registration(submission, facts, now, new_uuid)
@@ -240,25 +239,6 @@ def _association_errors(submission: Submission, facts: Facts) -> Iterator[Regist
             yield from _relationship_errors(obj, own, facts, patient)
         elif obj.type == v.HAS_MEMBER:
             yield from _membership_errors(obj, own, facts, patient)
-
-
-def _overtaken(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
-    """Nothing but replacements and this SubmissionSet refers to what this submission deprecates.
-
-    A submission has no order: after the replacement anything else would be refused, before it an addendum would be
-    deprecated as well, and a folder would get the replacement.
-    """
-    if not facts.objects:
-        return  # as nearly always: nothing registered is named
-    associations = submission.objects.of(Kind.ASSOCIATION)
-    sets = {o.id for o in submission.objects.of(Kind.SUBMISSION_SET)}
-    replaced = (o.target for o in associations if o.type in REPLACEMENTS)
-    approved = {uuid for uuid, known in facts.objects.items() if known.approved}
-    gone = approved.intersection((*replaced, *fallen(associations, facts)))
-    for obj in associations:
-        if obj.target in gone and obj.type not in REPLACEMENTS and obj.source not in sets:
-            text = f"{obj.target}: targetObject of Association {obj.id} is Deprecated by a replacement beside it"
-            yield RegistryError(ErrorCode.REGISTRY_DEPRECATED_DOCUMENT, f"{text}; send one after the other")
 
 
 def unresolved(obj: RegistryObject, end: str | None, what: str) -> RegistryError:

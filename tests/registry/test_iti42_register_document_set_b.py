@@ -232,37 +232,6 @@ def test_a_deprecated_document_is_no_target(registry, kind):
     assert codes_of(response) == {"XDSRegistryDeprecatedDocumentError"}
 
 
-@pytest.mark.parametrize("kind", [v.APND, v.XFRM, v.SIGNS])
-@pytest.mark.parametrize("source", ["Document01", "Document02"])
-def test_nothing_else_is_said_of_what_is_replaced(registry, kind, source):
-    original = registered_entry(registry)
-    addendum = registered_entry(registry, relations=((v.APND, original.id),))
-    for target in (original, addendum):
-        more = association(kind, source, target.id)
-        response = registry.submit(submission(2, relations=((v.RPLC, original.id),), extra=(more,)))
-        assert codes_of(response) == {"XDSRegistryDeprecatedDocumentError"}
-        assert target.id in response.errors[0].context
-    assert status_of(registry, original.id, addendum.id) == ["Approved"] * 2
-
-
-def test_what_is_replaced_goes_into_no_folder_beside_it_but_may_be_referred_to(registry):
-    original = registered_entry(registry)
-    filed = has_member("Folder01", original.id, "filed"), has_member("SubmissionSet01", "filed")
-    referred = has_member("SubmissionSet01", original.id, status="Reference")
-    replacing = submission(1, 1, relations=((v.RPLC, original.id),), extra=(*filed, referred))
-    assert codes_of(registry.submit(replacing)) == {"XDSRegistryDeprecatedDocumentError"}
-    registry.accept(submission(1, 1, relations=((v.RPLC, original.id),), extra=(referred,)))
-
-
-def test_a_document_and_its_addendum_are_replaced_together(registry):
-    original = registered_entry(registry)
-    addendum = registered_entry(registry, relations=((v.APND, original.id),))
-    more = association(v.RPLC, "Document02", addendum.id), association(v.APND, "Document02", "Document01")
-    registry.accept(submission(2, relations=((v.RPLC, original.id),), extra=more))
-    assert status_of(registry, original.id, addendum.id) == ["Deprecated"] * 2
-    assert len(registry.find().objects) == 2
-
-
 @pytest.mark.parametrize("kind", [v.APND, v.RPLC, v.IS_SNAPSHOT_OF])
 def test_an_unknown_target_is_an_unresolved_reference(registry, kind):
     response = registry.submit(relate(kind, new_uuid()))

@@ -161,10 +161,12 @@ class Model:
                 made = self._make(request.patient, v.HAS_MEMBER, folder.id, one.source)
                 self._make(request.patient, v.HAS_MEMBER, request.set_id, made)
                 folder.updated = now
+        pairs = {(one.source, one.target) for one in replacing}
         for one in replacing:
-            # One level (4.2.2.2); what comes with this very submission is new and Approved.
+            # One level (4.2.2.2); what comes with this very submission is new and Approved, and what was appended to a
+            # document may be what replaces it (ITI-57).
             for child in self.links(target=one.target, types=(v.APND, v.XFRM)):
-                if child.id in before:
+                if child.id in before and (child.source, one.target) not in pairs:
                     self.things[child.source].approved = False
             self.things[one.target].approved = False
 
