@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -331,10 +332,10 @@ class SoapClient:
     def _answered(self, transport: DeadlineTransport, post: Post) -> httpx2.Response:
         """The answer; where kept connections turn out to be closed, or out of step, on another one."""
         headers = post.headers | {"accept-encoding": "identity", "accept": "*/*", "user-agent": "Dossier"}
-        tried = 0
+        url, tried = _url(post.url), 0
         while True:
             extensions = {"timeout": self._timeout(post.deadline)}
-            request = httpx2.Request("POST", post.url, headers=headers, content=post.content, extensions=extensions)
+            request = httpx2.Request("POST", url, headers=headers, content=post.content, extensions=extensions)
             try:
                 return transport.handle_request(request)
             except (httpx2.RemoteProtocolError, httpx2.NetworkError):
@@ -347,6 +348,12 @@ class SoapClient:
         if self._handshake_failed is not None and fault is not None and not said_by_peer(fault):
             server = httpx2.URL(url)
             self._handshake_failed(server.host, server.port or HTTPS_PORT, reason_of(fault))
+
+
+# Parsing costs more than finding it again, and few peers are called.
+@lru_cache(maxsize=256)
+def _url(text: str) -> httpx2.URL:
+    return httpx2.URL(text)
 
 
 def _reason(error: Exception) -> str:
