@@ -5,7 +5,7 @@ Each reader takes the Value texts of one Slot and gives the values, or raises ``
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -168,7 +168,7 @@ def codes(texts: Sequence[str], lenient: bool) -> Reading:
     read = many_texts(texts, lenient)
     found: list[Value] = []
     for text in read.values:
-        parts = str(text).split("^")
+        parts = [part.strip() for part in str(text).split("^")]
         if len(parts) != 3 or parts[1] or not parts[0] or not parts[2]:
             raise BadValueError("write each code with its coding scheme: ('code^^scheme')")
         found.append(Code(parts[0], normalise_oid(parts[2])))
@@ -192,13 +192,17 @@ def availabilities(texts: Sequence[str], lenient: bool) -> Reading:
     """A list of documentAvailability URNs; unknown ones are left out."""
     read = many_texts(texts, lenient)
     known = (v.AVAILABLE_ONLINE, v.AVAILABLE_OFFLINE)
-    return Reading(tuple(t for t in read.values if t in known), read.sloppy)
+    return _among(known, read)
 
 
 def association_types(texts: Sequence[str], lenient: bool) -> Reading:
     """A list of association type URNs; unknown ones are left out."""
     read = many_texts(texts, lenient)
-    return Reading(tuple(t for t in read.values if t in _RELATIONSHIPS), read.sloppy)
+    return _among(_RELATIONSHIPS, read)
+
+
+def _among(known: Container[str], read: Reading) -> Reading:
+    return Reading(tuple(text for one in read.values if (text := str(one).strip()) in known), read.sloppy)
 
 
 def time(texts: Sequence[str], lenient: bool) -> Reading:

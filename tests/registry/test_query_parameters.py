@@ -2,6 +2,7 @@
 
 import pytest
 
+from ihe import vocabulary as v
 from ihe.datatypes import CX
 from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry import query_parameters as q
@@ -164,3 +165,17 @@ def test_a_list_of_one_is_one_text() -> None:
         assert q.one_text(["('a')"], lenient) == q.Reading(("a",), sloppy=True)
     with pytest.raises(q.TooManyError):
         q.one_text(["('a','b')"], True)
+
+
+def test_blanks_within_the_quotes_are_no_part_of_a_word():
+    """Nor are they where it is registered: a query with them would find nothing and say nothing."""
+    assert q.codes(["(' a ^^ 1.2.3 ')"], False).values == (Code("a", "1.2.3"),)
+    assert q.association_types([f"(' {v.APND} ','{v.RPLC}')"], False).values == (v.APND, v.RPLC)
+    assert q.availabilities([f"(' {v.AVAILABLE_OFFLINE}')"], False).values == (v.AVAILABLE_OFFLINE,)
+    assert q.statuses([f"('{v.APPROVED} ')"], False).values == (AvailabilityStatus.APPROVED,)
+
+
+@pytest.mark.parametrize("bad", ["(' ^^1.2.3')", "('a^^ ')", "('a^x^1.2')"])
+def test_blanks_alone_are_no_code(bad):
+    with pytest.raises(q.BadValueError):
+        q.codes([bad], False)
