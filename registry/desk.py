@@ -1,6 +1,5 @@
 """What every transaction of a registry has at hand: its store, its clock, what was agreed, who is really asking."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,28 +12,17 @@ from ihe.affinity_domain import AffinityDomain
 from ihe.xua import Caller
 from registry.settings import RegistrySettings
 from registry.store.protocol import RegistryStore
+from wire.chance import random_hex
 from wire.messages import Request
 from wire.settings import AffinityDomainSettings
 
 _DEPOSITOR: Final = f"{{{v.DOSSIER}}}Depositor"
 _GIVE_UP: Final = f"{{{v.DOSSIER}}}GiveUp"
-_DRAWN_AT_ONCE: Final = 256
-_drawn: Final[list[str]] = []
-"""Random numbers for the next ids, each taken once; a child process draws its own."""
-os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def new_uuid() -> str:
-    """A new ``urn:uuid:`` id, random (RFC 4122: version 4); a fifth of the time of ``uuid.uuid4``.
-
-    Random numbers are drawn many at once: each draw is a call of the system, for which a thread gives its turn away.
-    """
-    try:
-        text = _drawn.pop()
-    except IndexError:
-        digits = os.urandom(_DRAWN_AT_ONCE * 16).hex()
-        text, *further = (digits[at : at + 32] for at in range(0, len(digits), 32))
-        _drawn.extend(further)
+    """A new ``urn:uuid:`` id, random (RFC 4122: version 4); a fifth of the time of ``uuid.uuid4``."""
+    text = random_hex()
     return f"urn:uuid:{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
 
 

@@ -10,7 +10,6 @@ Threads            the event loop reads, parses MIME and sends; opening the enve
 
 import asyncio
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -24,6 +23,7 @@ from ihe.soap import CONTENT_TYPE
 from ihe.xua import Caller
 from schemas import xsd
 from wire.body import BodyError, BodyReader, ClientGone
+from wire.chance import random_hex
 from wire.exchange import Exchange, Job, Outgoing, trace_of
 from wire.inbound import Bounds, Inbound, StagingFailed, UploadBudget, Workplace
 from wire.limit_reached import LimitReached, reached
@@ -132,7 +132,7 @@ class _SoapApp:
             await _text(send, 405, "POST a SOAP message, or GET ?wsdl", (b"allow", b"POST"))
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = uuid.uuid4().hex
+        token = random_hex()
         caller = _caller(scope)
         encoding = Encoding(mtom=False, token=token)
         started = _Started(send)
