@@ -5,6 +5,7 @@ takes the driver's connection from the engine's pool, an insertion is an ordinar
 """
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,13 +13,26 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from atna.store.engine import POSTGRESQL_OPTIONS, POSTGRESQL_SESSION, Engine, begin_write, has_something_to_say
+from atna.store.engine import (
+    IDLE_PING_S,
+    POSTGRESQL_OPTIONS,
+    POSTGRESQL_SESSION,
+    Engine,
+    begin_write,
+    has_something_to_say,
+)
 from atna.store.prepared import Prepared, TableRows, insert_in_autocommit, insert_rows
 
 __all__ = ["Quick"]
 
 T = TypeVar("T")
 _MOST_IDLE: Final = 40
+REST_S: Final = 60.0
+"""A connection that nobody wanted for so long is closed when another one comes back."""
+
+
+Idle = list[tuple[psycopg.Connection[Any], float]]
+"""Connections, and since when (``time.monotonic``) each has been at rest, in this order."""
 
 
 class Quick:
@@ -28,7 +42,7 @@ class Quick:
         self._engine = engine
         self.dialect = engine.dialect
         self._postgresql = engine.dialect.name == "postgresql"
-        self._idle: list[psycopg.Connection[Any]] = []
+        self._idle: Idle = []
         self._lock = threading.Lock()
         weakref.finalize(self, _close_all, self._idle)
 
@@ -77,25 +91,33 @@ class Quick:
         except BaseException:
             connection.close()
             raise
-        with self._lock:
-            if len(self._idle) < _MOST_IDLE:
-                self._idle.append(connection)
-                return found
-        connection.close()
+        self._keep(connection)
         return found
 
-    def _lent(self) -> tuple[psycopg.Connection[Any], bool]:
+    def _keep(self, connection: psycopg.Connection[Any]) -> None:
+        """The last that came back is lent first, so that the others rest where there are more than are needed."""
+        now = time.monotonic()
+        rested: Idle = []
         with self._lock:
-            while self._idle:
-                connection = self._idle.pop()
-                if not has_something_to_say(connection):
-                    return connection, False
-                connection.close()
+            self._idle.append((connection, now))
+            while len(self._idle) > _MOST_IDLE or now - self._idle[0][1] > REST_S:
+                rested.append(self._idle.pop(0))
+        _close_all(rested)
+
+    def _lent(self) -> tuple[psycopg.Connection[Any], bool]:
+        while (kept := self._newest()) is not None:
+            if _answers(*kept):
+                return kept[0], False
+            kept[0].close()
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
         connection = psycopg.connect(*arguments, **{**POSTGRESQL_OPTIONS, **options}, autocommit=True)
         for setting in POSTGRESQL_SESSION:
             connection.execute(f"SET {setting}")
         return connection, True
+
+    def _newest(self) -> tuple[psycopg.Connection[Any], float] | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
 
     def _forget(self) -> None:
         with self._lock:
@@ -106,9 +128,22 @@ class Quick:
         self._forget()
 
 
-def _close_all(connections: list[psycopg.Connection[Any]]) -> None:
+def _answers(connection: psycopg.Connection[Any], since: float) -> bool:
+    """Whether its server is there; one that vanished without a word is found out by asking, after some rest alone."""
+    if has_something_to_say(connection):
+        return False
+    if time.monotonic() - since < IDLE_PING_S:
+        return True
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _close_all(connections: Idle) -> None:
     while connections:
-        connections.pop().close()
+        connections.pop()[0].close()
 
 
 def _selected(connection: psycopg.Connection[Any], statement: Prepared, values: Mapping[str, Any]) -> list[Any]:
