@@ -117,6 +117,18 @@ def _free(connection: Connection, table: Table, unique_ids: set[str]) -> None:
     free = sorted(unique_ids - used)
     if free:
         connection.execute(delete(t.unique_id_key).where(t.unique_id_key.c.unique_id.in_(free)))
+    if table is t.entry:
+        _tell_bytes_of_what_is_left(connection, used)
+
+
+def _tell_bytes_of_what_is_left(connection: Connection, unique_ids: set[str]) -> None:
+    """An update may have told another size of a document than the versions that are left."""
+    e, key = t.entry.c, t.unique_id_key
+    for unique_id in sorted(unique_ids):
+        left = select(e.hash, e.size).where(e.unique_id == unique_id, e.superseded == 0).order_by(e.entry_key.desc())
+        row = connection.execute(left.limit(1)).first()
+        if row is not None:
+            connection.execute(update(key).where(key.c.unique_id == unique_id).values(hash=row.hash, size=row.size))
 
 
 def hold_unique_ids(connection: Connection, unique_ids: Collection[str]) -> None:

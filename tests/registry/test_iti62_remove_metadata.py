@@ -13,7 +13,17 @@ from ihe.datatypes import parse_cx
 from ihe.transactions import ITI_57, ITI_62
 from registry.store import tables
 from registry.store.merges import merge
-from tests.builders import AUTHORITY, CONTENT, PATIENT, has_member, new_oid, new_uuid, submission, with_identifier
+from tests.builders import (
+    AUTHORITY,
+    CONTENT,
+    PATIENT,
+    has_member,
+    new_oid,
+    new_uuid,
+    submission,
+    with_identifier,
+    with_slot,
+)
 from tests.registry.rooms import APPROVED, DEPRECATED, codes_of
 from tests.updates import new_version
 
@@ -144,6 +154,17 @@ def test_the_version_before_is_the_latest_again(registry):
     unique_id = entry.identifier(v.ENTRY_UNIQUE_ID)
     again = submission(contents=(b"other",), entry=with_identifier(v.ENTRY_UNIQUE_ID, unique_id))
     assert "XDSNonIdenticalHash" in codes_of(registry.submit(again))
+
+
+def test_the_bytes_of_a_document_are_those_of_the_version_that_is_left(registry):
+    registry.accept(submission())
+    first = everything(registry)
+    (entry,) = of(first, "DocumentEntry")
+    registry.accept(new_version(entry, with_slot("size", "9999")), ITI_57)
+    told = with_identifier(v.ENTRY_UNIQUE_ID, entry.identifier(v.ENTRY_UNIQUE_ID))
+    assert codes_of(registry.submit(submission(entry=told))) == {"XDSNonIdenticalSize"}
+    assert remove(registry, *(everything(registry).keys() - first.keys())).status == v.SUCCESS
+    registry.accept(submission(entry=told))
 
 
 def test_the_id_of_a_removed_first_version_stays_that_of_its_later_ones(registry):
