@@ -244,6 +244,10 @@ def _parse(data: bytes, wanted: Sequence[str] = _WANTED) -> tuple[Header, Any]:
         text = f"MSH-18 says {rough.charset}, byte {error.start} is not valid in it"
         raise _rejected(ErrorCode.DATA_TYPE_ERROR, text, "MSH^1^18", rough) from None
     segments = re.split(r"[\r\n]+", text)
+    if any(segment[:4] == segments[0][:4] for segment in segments[1:]):
+        # Answered with one acknowledgement, the second message would be lost, or done unseen as part of the first.
+        text = "a second MSH: each message needs a frame of its own; nothing was done"
+        raise _rejected(ErrorCode.SEGMENT_SEQUENCE_ERROR, text, "MSH^2", rough)
     kept = [segments[0], *(segment for segment in segments[1:] if segment[:3] in wanted)]
     for segment in kept:
         if len(segment) > MAX_SEGMENT_CHARACTERS:

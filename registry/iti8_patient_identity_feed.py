@@ -5,8 +5,8 @@ Request  ADT^A01, A04, A05 (add), A08 (update; an unknown id is added, since sou
 Effect   every repetition of PID-3 whose assigning authority is one of the domain's becomes known; PID-5, 7, 8 are kept,
          but of PID-7 no day or time that cannot be: that is left out and recorded as a defect
 Reply    ACK: AA when it is durable, with its audit records, in one transaction
-         AE  understood, refused: no usable id in PID-3; a merge that contradicts what is known; or nothing could be
-             stored now
+         AE  understood, refused: no usable id in PID-3; several PIDs, or a MRG, where the event has none; a merge that
+             contradicts what is known; or nothing could be stored now
          AR  not for us: no ADT, no MSH-10, unreadable; not permitted; other merges, moves and links (A18, A34 and
              their like), which the registry can't follow and therefore never accepts; other events where
              feed_other_events is "reject"
@@ -193,6 +193,7 @@ def judge(message: FeedMessage, rules: FeedRules, handlings: Mapping[str, Handli
             return None
         text = "this event is not taken; A01, A04, A05 and A08 are"
         raise refusal(AckCode.REJECT, ErrorCode.UNSUPPORTED_EVENT_CODE, text, "MSH^1^9")
+    _about_one(message)
     patients = tuple(dict.fromkeys(known_here(message.identifiers, rules)))
     if not patients:
         raise refusal(AckCode.ERROR, ErrorCode.UNKNOWN_KEY_IDENTIFIER, expected("PID-3", rules), "PID^1^3")
@@ -205,6 +206,16 @@ def judge(message: FeedMessage, rules: FeedRules, handlings: Mapping[str, Handli
         wrong.append(f"PID-7: {IMPOSSIBLE_BIRTH}")
     defects = tuple(Defect(TRANSACTION, text) for text in wrong)
     return Change(patients, told, ACTIONS[header.event], defects)
+
+
+def _about_one(message: FeedMessage) -> None:
+    """Refuse what these events have no place for: it would be lost, or leave documents with the wrong patient."""
+    if any(group.prior_identifiers for group in message.groups):
+        text = "MRG has no place in this event, a merge is A40; nothing was done"
+        raise refusal(AckCode.ERROR, ErrorCode.SEGMENT_SEQUENCE_ERROR, text, "MRG^1")
+    if len(message.groups) > 1:
+        text = "a message of this event is about one patient: exactly one PID; nothing was done"
+        raise refusal(AckCode.ERROR, ErrorCode.SEGMENT_SEQUENCE_ERROR, text, "PID^2")
 
 
 def refusal(ack: AckCode, code: ErrorCode, text: str, location: str) -> Refused:

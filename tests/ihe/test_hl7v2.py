@@ -97,6 +97,15 @@ def test_what_is_no_identifier_is_left_out(text):
     assert pid3(text) == ()
 
 
+def test_a_second_message_in_the_same_frame_is_refused_with_the_first():
+    """One acknowledgement can't tell what became of two messages."""
+    with pytest.raises(ParseError) as caught:
+        parse_feed(adt(control="C1") + adt("A40", control="C2"))
+    assert (caught.value.problem.ack, caught.value.problem.location) == (AckCode.REJECT, "MSH^2")
+    assert caught.value.header.control_id == "C1"
+    assert parse_feed(adt() + b"NTE|1||x\rMSHA|1\r").identifiers == parse_feed(adt()).identifiers
+
+
 def test_hl7_null_means_erase():
     data = adt().replace("Müller^Änne".encode(), b'""').replace(b"|19700101|F", b"||")
     assert parse_feed(data).demographics == Demographics("", None, None, None)

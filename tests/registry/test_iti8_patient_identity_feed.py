@@ -215,6 +215,18 @@ def test_a_message_without_control_id_is_rejected(room):
     assert b"MSH^1^10^101&Required field missing" in answer
 
 
+@pytest.mark.parametrize("event", ["A01", "A04", "A05", "A08"])
+@pytest.mark.parametrize("extra", [f"PID|||PAT2^^^&{OID}&ISO\r", f"MRG|OLD^^^&{OID}&ISO\r"], ids=["PID", "MRG"])
+def test_what_an_event_has_no_place_for_is_never_silently_left_out(small, event, extra):
+    room = small()
+    answer = room.send(adt(event, extra=extra))
+    assert msa(answer)[0] == "AE" and "nothing was done" in msa(answer)[2]
+    assert f"ERR|{extra[:3]}^".encode() in answer and b"&Segment sequence error&" in answer
+    assert room.patients() == {}
+    assert [told(record)[1:] for record in room.records()] == [(8, [f"PAT1^^^&{OID}&ISO"])]
+    assert msa(room.send(adt(event, extra="MRG|\rNTE|PID\r")))[0] == "AA"
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", b"MSH|^~\\&|", b"\xff\xfe" * 50])
 def test_what_is_no_hl7_is_answered_and_on_record(room, data):
     assert msa(room.send(data))[0] == "AR"
