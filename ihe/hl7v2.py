@@ -47,6 +47,8 @@ _SEPARATORS: Final = re.compile(r"MSH([!-/:-@\[-`{-~])([!-/:-@\[-`{-~]{4,5}?)\1"
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 _HEX: Final = re.compile(r"X(?:[0-9A-Fa-f]{2})+")
 _NULL: Final = '""'
+_UNREADABLE: Final = "\ufffd"
+"""Stands for bytes that are not in the character set."""
 
 _CHARSETS: Final[Mapping[str, str]] = MappingProxyType(
     {f"8859/{part}": f"iso8859-{part}" for part in (*range(1, 12), 13, 14, 15, 16)}
@@ -357,7 +359,7 @@ def _unescape(text: str, segment: Any, header: Header) -> str:
 
 
 def _identifiers(segment: Any | None, field: int, header: Header) -> tuple[Identifier, ...]:
-    """Every repetition with an id; a repetition whose id holds control characters is no identifier."""
+    """Every repetition with an id; one whose id holds control characters or subcomponents is no identifier."""
     if segment is None or field >= len(segment):
         return ()
     repetitions = len(segment[field]) if isinstance(segment[field], list) else 1
@@ -391,7 +393,18 @@ def _identifier(segment: Any, field: int, header: Header, repetition: int) -> Id
         return None if value is None or value == _NULL or CONTROL.search(value) else value
 
     identifier = part(1)
-    return Identifier(identifier, part(4), part(4, 2), part(4, 3), part(5)) if identifier is not None else None
+    # Half an id, or one with bytes nobody can read, could be another patient's.
+    if identifier is None or _UNREADABLE in identifier or _has_subcomponents(segment, field, repetition):
+        return None
+    return Identifier(identifier, part(4), part(4, 2), part(4, 3), part(5))
+
+
+def _has_subcomponents(segment: Any, field: int, repetition: int) -> bool:
+    """Whether the first component of a repetition holds more than its first subcomponent."""
+    node: Any = segment[field]
+    for place in (repetition, 1):
+        node = node[place - 1] if isinstance(node, list) else node
+    return isinstance(node, list) and any(str(part).strip() for part in node[1:])
 
 
 def _demographics(pid: Any | None, header: Header) -> Demographics:

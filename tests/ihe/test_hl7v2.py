@@ -87,12 +87,22 @@ def test_ids_and_names_are_unescaped():
     assert pid3(r"50\^^^&1.2&ISO")[0].id == r"50\ ".strip()
 
 
+def test_an_empty_subcomponent_behind_an_id_is_none():
+    assert pid3("1&^^^&1.2.3&ISO~2&3^^^&1.2.3&ISO") == (Identifier("1", None, "1.2.3", "ISO"),)
+
+
 def test_hex_escapes_count_in_the_message_s_character_set():
     assert pid3(r"\XC3BC\ ") == (Identifier("ü"),)
     assert pid3(r"\XFC\ ", charset="8859/1", encoding="latin-1") == (Identifier("ü"),)
 
 
-@pytest.mark.parametrize("text", [r"\X00\ 1", r"1\X0D\2", '""', "", "   ", "^^^&1.2.3&ISO", "\x7f"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(r"\X00\ 1", r"1\X0D\2", r"1\XFF\2", '""', "", "   ", "^^^&1.2.3&ISO", "\x7f"),
+        *("1&2^^^&1.2.3&ISO", "1&&2", "&1^^^&1.2.3&ISO"),
+    ],
+)
 def test_what_is_no_identifier_is_left_out(text):
     assert pid3(text) == ()
 

@@ -219,6 +219,7 @@ def test_the_end_of_a_chain_parts_what_is_no_longer_one(fed):
         (merge(B), "MRG-1 is required"),
         (merge("", A), "PID-3 has no id"),
         (merge(B, "A"), "MRG-1 has no id"),
+        (merge(B, A.replace("^", "&X^", 1)), "MRG-1 is required"),
         (merge(C, A, groups=[(A, B)]), "surviving id is merged"),
         (merge(C, A, groups=[(D, A)]), "subsumed id is merged"),
         (merge(C, A, groups=[(D, f"X^^^&{AUTHORITY}&ISO")]), "never announced"),
