@@ -103,9 +103,14 @@ def path(names: str) -> str:
     return "/".join(f"h:{name}" for name in names.split("/"))
 
 
+def _says_nothing(element: Any) -> bool:
+    """Whether an element is null, whatever else stands in it (HL7 v3 data types: nullFlavor)."""
+    return bool((element.get("nullFlavor") or "").strip())
+
+
 def word(element: Any, attribute: str) -> str | None:
-    """An attribute without blanks around it; ``None`` when absent, empty or with control characters in it."""
-    value = "" if element is None else (element.get(attribute) or "").strip()
+    """An attribute without blanks around it; ``None`` when absent, empty, null or with control characters in it."""
+    value = "" if element is None or _says_nothing(element) else (element.get(attribute) or "").strip()
     return None if not value or CONTROL.search(value) else value
 
 
@@ -135,7 +140,7 @@ def demographics_of(person: Any) -> Demographics:
     """What a patientPerson tells: the legal name, else the first; birth time and sex as the registry keeps them."""
     if person is None:
         return Demographics()
-    names = person.findall("h:name", NS)
+    names = [name for name in person.findall("h:name", NS) if not _says_nothing(name)]
     legal = [name for name in names if "L" in (name.get("use") or "").split()]
     name = (legal or names or [None])[0]
     birth = word(person.find("h:birthTime", NS), "value")
@@ -160,7 +165,7 @@ def time_of(text: str | None) -> str | None:
 
 def name_part(name: Any, part: str, joined_with: str | None) -> str | None:
     """The parts of a name that carry no qualifier (birth name, initial …), all of them or the first."""
-    parts = [] if name is None else name.findall(f"h:{part}", NS)
+    parts = [] if name is None else [one for one in name.findall(f"h:{part}", NS) if not _says_nothing(one)]
     plain = [one for one in parts if not one.get("qualifier")] or parts
     texts = [" ".join("".join(one.itertext()).split()) for one in plain]
     texts = [text for text in texts if text]

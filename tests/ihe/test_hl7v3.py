@@ -42,6 +42,12 @@ def test_several_ids_and_those_a_merge_replaces():
         ("", None, None),
         ("<name>Müller</name>", None, None),
         ('<name nullFlavor="UNK"/>', None, None),
+        (
+            '<name use="L" nullFlavor="MSK"><family>Hidden</family></name><name><family>Müller</family></name>',
+            "Müller",
+            None,
+        ),
+        ('<name><family nullFlavor="MSK">Hidden</family><given>Änne</given></name>', None, "Änne"),
         ("<name><family> Mül \n ler </family></name>", "Mül ler", None),
         ('<name><family qualifier="BR">Born</family></name>', "Born", None),
         ("<name><family><i>Mül</i>ler</family></name>", "Müller", None),
@@ -61,6 +67,17 @@ def test_sex_is_kept_in_one_vocabulary(code, kept):
     assert read(sex='<administrativeGenderCode nullFlavor="UNK"/>').demographics.sex is None
 
 
+def test_what_is_null_says_nothing_whatever_stands_in_it():
+    null = f'<id nullFlavor="UNK" root="{OID}" extension="X"/>'
+    found = read(
+        RESOLVE, null + ii("A"), prior=null, message_id=null, birth='<birthTime nullFlavor="NI" value="1970"/>'
+    )
+    assert [one.id for one in found.identifiers] == ["A"]
+    assert (found.prior_identifiers, found.message_id, found.demographics.birth) == ((), None, None)
+    assert read(sex='<administrativeGenderCode nullFlavor="UNK" code="F"/>').demographics.sex is None
+    assert read(ids=f'<id nullFlavor=" " root="{OID}" extension="X"/>').identifiers[0].id == "X"
+
+
 def test_an_id_with_control_characters_is_none():
     assert read(ids='<id root="1.2.3" extension="A&#10;B"/>').identifiers == ()
 
@@ -68,7 +85,9 @@ def test_an_id_with_control_characters_is_none():
 READ = (PATIENT_ID, PRIOR_ID, "sender/device", "interactionId", "patientPerson/name/family", "patientPerson/birthTime")
 ELEMENTS = st.sampled_from(sorted({name for path in READ for name in path.split("/")}))
 ATTRIBUTES = st.dictionaries(
-    st.sampled_from(["root", "extension", "code", "value", "use"]), st.text("<&\"' 1.a\t\x85ü", max_size=6), max_size=2
+    st.sampled_from(["root", "extension", "code", "value", "use", "nullFlavor"]),
+    st.text("<&\"' 1.a\t\x85ü", max_size=6),
+    max_size=2,
 )
 TREES = st.recursive(
     st.tuples(ELEMENTS, ATTRIBUTES, st.just([])),
