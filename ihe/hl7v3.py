@@ -5,7 +5,7 @@ Element in, values out: ``read_feed`` for PRPA_IN201301UV02 (add), 201302 (revis
 
 id, interactionId, sender and receiver device   who sends which message
 controlActProcess/subject/registrationEvent     exactly one, which the judge sees to
-  subject1/patient/id                           the ids of the patient; root is the assigning authority, an OID;
+  subject1/patient/id                           the ids of the one patient; root is the assigning authority, an OID;
                                                 assigningAuthorityName says nothing
   subject1/patient/patientPerson                name (the legal, else the first), administrativeGenderCode, birthTime
   replacementOf/priorRegistration/subject1/priorRegisteredRole/id   the subsumed ids of a merge
@@ -62,7 +62,8 @@ class PatientFeed:
     """A message as a registry reads it.
 
     ``name`` is the local name of the root, ``interaction`` what interactionId says; ``sender`` and ``receiver`` are the
-    ids of their devices. ``registrations`` counts the registrationEvents: only one patient is fed by a message.
+    ids of their devices. ``registrations`` counts the registrationEvents, ``patients`` the patients in them: a message
+    feeds only one.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PatientFeed:
     identifiers: tuple[Identifier, ...] = ()
     demographics: Demographics = field(default_factory=Demographics)
     prior_identifiers: tuple[Identifier, ...] = ()
+    patients: int = 0
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -93,6 +95,7 @@ def read_feed(body: Any) -> PatientFeed:
         identifiers=identifiers_of(body.findall(path(PATIENT_ID), NS)),
         demographics=demographics_of(patients[0].find("h:patientPerson", NS) if patients else None),
         prior_identifiers=identifiers_of(body.findall(path(PRIOR_ID), NS)),
+        patients=len(patients),
     )
 
 

@@ -126,6 +126,9 @@ def _well_formed(message: PatientFeed) -> None:
         text = f"a message is about one patient: exactly one registrationEvent, found {message.registrations}"
         code = ErrorCode.DATA_TYPE_ERROR if message.registrations else ErrorCode.REQUIRED_FIELD_MISSING
         raise _refused(code, text, message, "controlActProcess/subject/registrationEvent")
+    if message.patients > 1:  # which of them the name, birth and sex are of could only be guessed
+        text = f"a message is about one patient: found {message.patients}"
+        raise _refused(ErrorCode.DATA_TYPE_ERROR, text, message, PATIENT_ID.removesuffix("/id"))
     for identifiers, place in ((message.identifiers, PATIENT_ID), (message.prior_identifiers, PRIOR_ID)):
         if len(identifiers) > MAX_IDENTIFIERS:
             raise _refused(ErrorCode.DATA_TYPE_ERROR, f"more than {MAX_IDENTIFIERS} identifiers", message, place)

@@ -27,6 +27,7 @@ def test_everything_a_registry_reads(prefix):
         1,
         (Identifier("PAT1", None, OID, "ISO"),),
         Demographics("van Müller", "Änne", "19700101", "F"),
+        patients=1,
     )
 
 

@@ -163,6 +163,14 @@ def test_every_listed_id_becomes_known_with_a_record_each(small):
 
 # ------------------------------------------------------------------------------------------ what is refused
 
+
+def twice(body, element):
+    """The message with one of its elements repeated, with another id."""
+    start, closing = body.index(f"<{element} ".encode()), f"</{element}>".encode()
+    end = body.index(closing) + len(closing)
+    return body[:end] + body[start:end].replace(b"PAT1", b"PAT2") + body[end:]
+
+
 REFUSED = {
     "foreign authority": (feed(ids=ii("1", OTHER)), "204", OID),
     "no id": (feed(ids='<id nullFlavor="UNK"/>'), "204", "patient/id"),
@@ -176,6 +184,8 @@ REFUSED = {
     "another interaction": (feed(interaction="PRPA_IN201305UV02"), "201", ADD),
     "no registration": (feed(registrations=0), "101", "exactly one registrationEvent"),
     "two registrations": (feed(registrations=2), "102", "found 2"),
+    "two patients": (twice(feed(), "subject1"), "102", "about one patient: found 2"),
+    "two patients in one subject": (twice(feed(), "patient"), "102", "about one patient: found 2"),
     "no time": (feed(birth='<birthTime value="1970-01-01"/>'), "102", "hl7:birthTime/@value"),
 }
 
