@@ -21,7 +21,7 @@ _LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
 _MIME: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 _URN: Final = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,30}[a-z0-9]:\S+", re.IGNORECASE)
 _DTM: Final = re.compile(r"[0-9]{4}(?:[0-9]{2}){0,5}")
-_LOOSE_DTM: Final = re.compile(r"([0-9]{4}(?:[0-9]{2}){0,5})(?:\.[0-9]{1,4})?(Z|[+-][0-9]{4})?")
+_LOOSE_DTM: Final = re.compile(r"([0-9]{4}(?:[0-9]{2}){0,5})(?:\.[0-9]{1,4})?(Z|[+-](?:0[0-9]|1[0-4])[0-5][0-9])?")
 _PATIENT_FIELD: Final = re.compile(r"PID-[1-9][0-9]?\|.*", re.DOTALL)
 _URN_OID: Final = "urn:oid:"
 _LONGEST_REMEMBERED: Final = 256
@@ -427,14 +427,14 @@ def _instant(digits: str) -> datetime:
 def loose_dtm(text: str) -> DTM:
     """Read a DTM with fraction or zone as well: the fraction is cut, a time of day is turned into UTC.
 
-    A zone behind a bare date says nothing about a time of day; it is left out.
+    A zone behind a bare date says nothing about a time of day; it is left out. There is none beyond 14 hours.
     """
     match = _LOOSE_DTM.fullmatch(text.strip())
     if match is None:
         raise ValueError("allowed are YYYY[MM[DD[hh[mm[ss]]]]], 4 to 14 digits, UTC")
     digits, zone = match.groups()
     dtm = DTM(digits)
-    if zone in (None, "Z") or len(digits) < 12:
+    if zone in (None, "Z") or len(digits) < 10:
         return dtm
     offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:]))
     try:
