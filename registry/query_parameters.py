@@ -15,7 +15,8 @@ from ihe.metadata import AvailabilityStatus, Code, EntryType
 from registry.criteria import Value
 
 _QUOTED: Final = re.compile(r"\s*'((?:[^']|'')*)'\s*")
-_BARE: Final = re.compile(r"\s*([^'(),\s][^'(),]*?)\s*$")
+# Without quotes; what begins with one of another kind was meant to be quoted, and they are no part of the value.
+_BARE: Final = re.compile(r"\s*([^'(),\s\"`\u2018-\u201f][^'(),]*?)\s*$")
 _STATUSES: Final = {status.value: status for status in AvailabilityStatus}
 _RELATIONSHIPS: Final = frozenset({v.APND, v.XFRM, v.RPLC, v.XFRM_RPLC, v.SIGNS, v.IS_SNAPSHOT_OF})
 _TYPES: Final = {kind.value: kind for kind in EntryType}

@@ -36,6 +36,16 @@ def test_lists_whose_meaning_is_plain_are_taken_when_lenient(text: str, values: 
     assert q.many_texts([text], True) == q.Reading(values, sloppy=True)
 
 
+@pytest.mark.parametrize("text", ['("a")', '"a"', "(\u2018a\u2019)", "\u201ca\u201d", "(`a`)"])
+@pytest.mark.parametrize("lenient", [True, False])
+def test_a_value_in_other_quotes_is_never_taken_with_them(text: str, lenient: bool) -> None:
+    for read in (q.many_texts, q.one_text):
+        with pytest.raises(q.BadValueError, match=r"single quotes|as a list"):
+            read([text], lenient)
+    assert q.many_texts([f"('{text}')"], False).values == (text,)
+    assert q.many_texts(["(O\u2019Brien)"], True).values == ("O\u2019Brien",)
+
+
 def test_one_text() -> None:
     assert q.one_text(["'it''s'"], False).values == ("it's",)
     assert q.one_text(["bare"], True) == q.Reading(("bare",), sloppy=True)
