@@ -42,6 +42,8 @@ QUIET: Final = {
     "httpcore2": logging.WARNING,
     "spyne": logging.CRITICAL,
     "hl7": logging.ERROR,
+    # It tells with a trace what it could not close; that the database is gone is told by whoever asked it.
+    "sqlalchemy.pool": logging.CRITICAL,
 }
 
 

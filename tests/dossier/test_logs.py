@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import structlog
+from sqlalchemy import create_engine
 
 from dossier.logs import HIDDEN, redact, set_up_logging
 from dossier.settings import AdminSettings
@@ -48,6 +49,16 @@ def test_the_level_counts(lines):
     logging.getLogger("x").info("no")
     logging.getLogger("x").warning("yes")
     assert [line["event"] for line in lines()] == ["yes"]
+
+
+def test_a_pool_says_nothing_of_what_it_could_not_close(lines):
+    set_up_logging(AdminSettings(log_format="json"), environment="test", process="p")
+    pool = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none").pool
+    try:
+        raise OSError
+    except OSError:
+        pool.logger.exception("Error closing cursor")  # as SQLAlchemy does
+    assert lines() == []
 
 
 def test_patients_stay_out(lines):
