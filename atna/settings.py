@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from atna.database_url import DatabaseUrl
 from atna.sinks import Kind, loopback, parse_sink
 
 __all__ = ["AuditSettings"]
@@ -88,7 +89,7 @@ class AuditSettings(BaseModel):
     syslog_message_timeout_s: PositiveSeconds = 300
     syslog_confirm_timeout_s: PositiveSeconds = 60
     syslog_max_waiting_bytes: Annotated[int, Field(ge=2**20)] = 256 * 2**20
-    database_url: str = "sqlite:///audit.db"
+    database_url: DatabaseUrl = "sqlite:///audit.db"
     sinks: Annotated[tuple[Sink, ...], Field(min_length=1)] = ("http://127.0.0.1:8040/records",)
     allow_udp_sinks: bool = False
     retention_days: Annotated[int, Field(gt=0, le=200 * 366)] | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
+from atna.database_url import DatabaseUrl
 from gateway.consistency import DEFAULT_TRANSACTIONS, community_faults, gateway_faults, validated
 from wire.settings import (
     ExistingFile,
@@ -128,7 +129,7 @@ class GatewaySettings(BaseModel):
 
     listen: str = "127.0.0.1:8030"
     workers: PositiveInt = 1
-    database_url: str = "sqlite:///var/gateway.db"
+    database_url: DatabaseUrl = "sqlite:///var/gateway.db"
     registry_url: HttpUrl = "http://127.0.0.1:8010/registry"
     repositories: tuple[RepositoryAddress, ...] = ()
     communities: tuple[Community, ...] = ()

@@ -4,6 +4,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from atna.database_url import DatabaseUrl
+
 __all__ = ["OtherEvents", "RegistrySettings"]
 
 OtherEvents = Literal["accept", "reject"]
@@ -40,8 +42,8 @@ class RegistrySettings(BaseModel):
 
     listen: str = "127.0.0.1:8010"
     workers: Count = 1
-    database_url: str = "sqlite:///registry.db"
-    read_database_url: str | None = None
+    database_url: DatabaseUrl = "sqlite:///registry.db"
+    read_database_url: DatabaseUrl | None = None
     max_leaf_results: Count = 10_000
     max_object_refs: Count = 100_000
     max_query_patients: Count = 1_000

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from atna.database_url import DatabaseUrl
 from ihe.datatypes import normalise_oid
 from repository.scanner.address import scanner_address
 from repository.store.keyring import read_keys
@@ -201,7 +202,7 @@ class RepositorySettings(BaseModel):
     listen: str = "127.0.0.1:8020"
     workers: PositiveInt = 1
     unique_id: Oid = "1.3.6.1.4.1.21367.2011.2.3.9999"
-    database_url: str = "sqlite:///repository.db"
+    database_url: DatabaseUrl = "sqlite:///repository.db"
     store: Annotated[str, AfterValidator(_store)] = "file:///var/lib/dossier/documents"
     store_access_key: str | None = None
     store_secret_key: SecretStr | None = None

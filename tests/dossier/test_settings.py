@@ -385,3 +385,20 @@ def test_the_key_of_the_audit_log_is_made_but_in_production_named(tmp_path):
         check_checkpoint_key(load(None, environ=named, data=tmp_path))
     SigningKey.made(tmp_path / "key.pem").sign("")
     check_checkpoint_key(load(None, environ=named, data=tmp_path))
+
+
+def test_every_address_of_a_database_is_checked_with_the_other_settings():
+    wrong = {
+        f"DOSSIER_{name}__DATABASE_URL": "mysql://u:hidden@db/x"
+        for name in ("REGISTRY", "REPOSITORY", "GATEWAY", "AUDIT")
+    }
+    found = faults(environ=wrong | {"DOSSIER_REGISTRY__READ_DATABASE_URL": "", "DOSSIER_REGISTRY__WORKERS": "x"})
+    assert {fault.partition(":")[0] for fault in found} == {
+        "registry.database_url",
+        "registry.read_database_url",
+        "registry.workers",
+        "repository.database_url",
+        "gateway.database_url",
+        "audit.database_url",
+    }
+    assert "hidden" not in str(found)
