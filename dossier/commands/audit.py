@@ -12,7 +12,7 @@ import typer
 
 from dossier.commands import audit_log
 from dossier.console import CommandError, print_json, print_table
-from dossier.options import AsJson, BasePort, Config, Peers
+from dossier.options import AsJson, BasePort, Config, Peers, check_address, check_texts
 from ihe.datatypes import parse_cx
 from wire.settings import TlsSettings
 from wire.tls import TlsFault, client_context
@@ -51,6 +51,8 @@ def audit(
     """List audit records, the latest last (ITI-81)."""
     if context.invoked_subcommand is not None:
         return
+    check_texts({"--patient": patient, "--user": user, "--since": since, "--event": event})
+    check_address("--audit-url", audit_url)
     peers = Peers.find(config, base_port)
     query = {"date": f"ge{since}"}
     if patient is not None:

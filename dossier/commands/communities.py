@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from dossier.console import CommandError, note, print_json, print_table
-from dossier.options import AsJson, BasePort, Config, Data, Patient, load_settings
+from dossier.options import AsJson, BasePort, Config, Data, Patient, load_settings, read_identifier
 from dossier.services import check_certificates
 from dossier.settings import room_arguments
 from gateway.settings import Community, GatewaySettings
-from ihe.datatypes import normalise_oid_urn, parse_cx, print_cx
+from ihe.datatypes import normalise_oid_urn, print_cx
 
 if TYPE_CHECKING:
     from gateway.by_hand import Said
@@ -103,7 +103,7 @@ def find_patient(
 
     settings = load_settings(config, data, base_port)
     check_certificates(settings)
-    patient_id = _canonical(patient)
+    patient_id = print_cx(read_identifier("--patient", patient))
     chosen = [one.home_community_id for one in _chosen(settings.gateway, homes or []) if _discovers(one)]
     if not chosen:
         raise CommandError("no community is asked by ITI-55: give it discovery_url, and list ITI-55", status=2)
@@ -121,14 +121,6 @@ def find_patient(
     failed = [said.home for said in told if said.problem is not None]
     if failed:
         raise CommandError(f"no answer that says who the patient is: {', '.join(failed)}")
-
-
-def _canonical(text: str) -> str:
-    """A patient identifier as the gateway compares it; wrong usage where it is none."""
-    try:
-        return print_cx(parse_cx(text))
-    except ValueError as error:
-        raise CommandError(f"--patient: {error}", status=2) from error
 
 
 def _discovers(community: Community) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from dossier.console import CommandError, print_json, progress
-from dossier.options import AsJson, BasePort, Config, Peers
+from dossier.options import AsJson, BasePort, Config, Peers, check_texts
 from dossier.patients_csv import CsvRefused, Progress, check_patients, read_patient, read_patients
 from ihe.hl7v2 import Demographics, Identifier, ParseError, parse_acknowledgement
 from ihe.hl7v2_print import print_feed
@@ -49,6 +49,7 @@ def feed(
     url = feed_url or peers.feed
     if patient is not None:
         told = {"patient": patient, "family": family, "given": given, "birth": birth, "sex": sex}
+        check_texts({f"--{name}": text for name, text in told.items()})
         try:
             who = read_patient(told)
         except CsvRefused as refused:

@@ -12,7 +12,7 @@ import typer
 
 from dossier.console import CommandError, note, print_json, progress
 from dossier.consumer import Entry, Retrieved, get_entries, retrieve, soap_client
-from dossier.options import AsJson, BasePort, Config, Peers, RegistryUrl, RepositoryUrl
+from dossier.options import AsJson, BasePort, Config, Peers, RegistryUrl, RepositoryUrl, check_texts
 from dossier.source import SUFFIXES
 from ihe.datatypes import normalise_oid_urn
 from wire.client import OutcomeUnknown, SoapClient
@@ -36,6 +36,7 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Fetch documents; each file appears whole and checked, or not at all."""
+    check_texts({f"UNIQUE_ID {one!a}": one for one in unique_ids} | {"--repository-id": repository_id, "--home": home})
     peers = Peers.find(config, base_port, registry_url, repository_url, across=home is not None)
     home = None if home is None else normalise_oid_urn(home)
     _make(out)

@@ -8,10 +8,20 @@ import typer
 
 from dossier.console import CommandError, print_json, print_table
 from dossier.consumer import find_entries, quoted, soap_client
-from dossier.options import Across, AsJson, BasePort, Config, Patient, Peers, RegistryUrl
+from dossier.options import (
+    Across,
+    AsJson,
+    BasePort,
+    Config,
+    Patient,
+    Peers,
+    RegistryUrl,
+    check_texts,
+    read_identifier,
+)
 from dossier.source import Codebook, UnknownCode, named_person
 from ihe import vocabulary as v
-from ihe.datatypes import parse_cx, print_cx, print_xcn
+from ihe.datatypes import DTM, print_cx, print_xcn
 from wire.affinity_domain import agreed_codes
 
 __all__ = ["find"]
@@ -60,11 +70,13 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Find the documents of a patient."""
+    check_texts({"--author": author})
+    patient_id = read_identifier("--patient", patient)
     peers = Peers.find(config, base_port, registry_url=registry_url, across=across)
     codes = Codebook(agreed_codes(peers.settings.affinity_domain))
     try:
         parameters = {
-            "$XDSDocumentEntryPatientId": quoted(print_cx(parse_cx(patient))),
+            "$XDSDocumentEntryPatientId": quoted(print_cx(patient_id)),
             "$XDSDocumentEntryStatus": _list(STATUSES[status]),
         }
         for name, attribute, wanted in (
@@ -106,4 +118,7 @@ def _time(text: str) -> str:
     digits = "".join(character for character in text if character not in "-:T ").removesuffix("Z")
     if not digits.isascii() or not digits.isdigit() or len(digits) not in {4, 6, 8, 10, 12, 14}:
         raise CommandError("times should be YYYY[MM[DD[hh[mm[ss]]]]], e.g. 20260312", status=2)
-    return digits
+    try:
+        return DTM(digits).text
+    except ValueError as error:
+        raise CommandError(f"{text}: {error}", status=2) from error

@@ -11,9 +11,9 @@ import typer
 
 from dossier.commands.existing import existing_database
 from dossier.console import CommandError, print_json, print_table
-from dossier.options import AsJson, BasePort, Config, Data, load_settings
+from dossier.options import AsJson, BasePort, Config, Data, load_settings, read_identifier
 from dossier.settings import Settings
-from ihe.datatypes import CX, parse_cx, print_cx
+from ihe.datatypes import CX, print_cx
 
 __all__ = ["app"]
 
@@ -70,10 +70,7 @@ def unmerge(
     from registry.operating import Operator
     from registry.store.patient_protocol import MergeRefused
 
-    try:
-        cx = parse_cx(subsumed)
-    except ValueError as error:
-        raise CommandError(f"--subsumed: {error}", status=2) from error
+    cx = read_identifier("--subsumed", subsumed)
     settings = _settings(config, data, base_port)
     domain = settings.affinity_domain
     host = socket.gethostname() or "localhost"

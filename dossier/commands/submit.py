@@ -8,9 +8,9 @@ import typer
 
 from dossier.console import CommandError, note, print_json, progress
 from dossier.consumer import provide, soap_client
-from dossier.options import AsJson, BasePort, Config, Patient, Peers, RepositoryUrl
+from dossier.options import AsJson, BasePort, Config, Patient, Peers, RepositoryUrl, check_texts, read_identifier
 from dossier.source import Codebook, UnknownCode, Wishes, compose, measure
-from ihe.datatypes import loose_dtm, parse_cx
+from ihe.datatypes import is_uuid, loose_dtm
 from wire.affinity_domain import agreed_codes
 
 __all__ = ["submit"]
@@ -45,12 +45,18 @@ def submit(
     """Submit documents of one patient as one submission set, and print their unique ids."""
     if replace is not None and len(files) != 1:
         raise CommandError("--replace takes one file: a document is replaced by a document", status=2)
+    check_texts(
+        {"--title": title, "--author": author, "--institution": institution}
+        | {"--language": language, "--mime": mime, "--comments": comments}
+        | {f"name of the file {number}, the title": file.stem for number, file in enumerate(files, 1) if not title}
+    )
+    patient_id = read_identifier("--patient", patient)
     peers = Peers.find(config, base_port, repository_url=repository_url)
     try:
         if created is not None:
             loose_dtm(created)
         wishes = Wishes(
-            patient=parse_cx(patient),
+            patient=patient_id,
             type_code=type_code,
             class_code=class_code,
             format_code=format_code,
@@ -72,7 +78,13 @@ def submit(
 
 
 def _entry_uuid(text: str | None) -> str | None:
-    return None if text is None else "urn:uuid:" + text.lower().removeprefix("urn:uuid:")
+    """Raises ValueError: the registry would look for an id of the submission itself."""
+    if text is None:
+        return None
+    urn = "urn:uuid:" + text.strip().lower().removeprefix("urn:uuid:")
+    if not is_uuid(urn):
+        raise ValueError("--replace should be the entryUUID of a document, as dossier find --json prints it")
+    return urn
 
 
 def _send(files: list[Path], wishes: Wishes, peers: Peers) -> dict[str, object]:

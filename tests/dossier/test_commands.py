@@ -143,6 +143,23 @@ def test_faults_of_certificates_and_code_file_are_told_together(run_command, tmp
         ("submit", "{file}", "{file}", "--patient", PATIENT, "--type", "11502-2", "--replace", "x"),
         ("submit", "{file}", "--patient", PATIENT, "--type", "0815"),
         ("submit", "{file}", "--patient", PATIENT, "--type", "11502-2", "--created", "20261399"),
+        ("find", "--patient", PATIENT, "--from", "20241399"),
+        ("find", "--patient", PATIENT, "--to", "2024-02-30"),
+        ("find", "--patient", PATIENT, "--author", "a\x01b"),
+        ("find", "--patient", PATIENT, "--registry-url", "http://["),
+        ("fetch", "1.2.3", "--out", "{folder}", "--registry-url", "host:8010"),
+        ("submit", "{file}", "--patient", PATIENT, "--type", "11502-2", "--repository-url", "nonsense"),
+        ("submit", "{file}", "--patient", PATIENT, "--type", "11502-2", "--replace", "xyz"),
+        ("submit", "{file}", "--patient", PATIENT, "--type", "11502-2", "--title", "a\x01b"),
+        ("submit", "{file}", "--patient", PATIENT, "--type", "11502-2", "--comments", "a\udc80b"),
+        ("submit", "{odd}", "--patient", PATIENT, "--type", "11502-2"),
+        ("find", "--patient", "P\udcff1^^^&1.2.3&ISO"),
+        ("find", "--patient", "P1"),
+        ("feed", "--patient", PATIENT, "--family", "M\udcffller"),
+        ("feed", "--patient", PATIENT, "--feed-url", "mllp://127.0.0.1:99999"),
+        ("fetch", "1.2\udcff3", "--out", "{folder}"),
+        ("audit", "--user", "a\udcffb"),
+        ("audit", "--audit-url", "http://[::1"),
         ("audit", "verify", "--data", "{folder}"),
         ("submit", "/no/such/file", "--patient", PATIENT, "--type", "11502-2"),
         ("serve", "everything"),
@@ -152,7 +169,9 @@ def test_faults_of_certificates_and_code_file_are_told_together(run_command, tmp
 def test_wrong_usage_ends_with_2_before_anything_is_sent(run_command, tmp_path, nowhere, arguments):
     file = tmp_path / "a.pdf"
     file.write_bytes(b"x")
-    words = [word.format(file=file, folder=tmp_path) for word in arguments]
+    odd = tmp_path / "a\x02.pdf"
+    odd.write_bytes(b"x")
+    words = [word.format(file=file, odd=odd, folder=tmp_path) for word in arguments]
     port = [] if words[0] == "nonsense" else ["--base-port", nowhere]
     status, out, err = run_command(*words, *port)
     assert status == 2, err
