@@ -45,6 +45,7 @@ def submit(
     """Submit documents of one patient as one submission set, and print their unique ids."""
     if replace is not None and len(files) != 1:
         raise CommandError("--replace takes one file: a document is replaced by a document", status=2)
+    _refuse_streams(files)
     check_texts(
         {"--title": title, "--author": author, "--institution": institution}
         | {"--language": language, "--mime": mime, "--comments": comments}
@@ -75,6 +76,13 @@ def submit(
     except ValueError as error:
         raise CommandError(str(error), status=2) from error
     _print(_send(files, wishes, peers), as_json=as_json)
+
+
+def _refuse_streams(files: list[Path]) -> None:
+    """Size and hash stand before the bytes in the message, so a file is read twice; a pipe is empty by then."""
+    for file in files:
+        if not file.is_file():
+            raise CommandError(f"{file}: is no regular file; write what it gives to one first", status=2)
 
 
 def _entry_uuid(text: str | None) -> str | None:

@@ -179,6 +179,16 @@ def test_wrong_usage_ends_with_2_before_anything_is_sent(run_command, tmp_path, 
     assert "Traceback" not in err
 
 
+def test_a_pipe_is_refused_before_it_is_read(run_command, tmp_path, nowhere):
+    """What was read from it once for size and hash could not be sent any more."""
+    pipe = tmp_path / "report.pdf"
+    os.mkfifo(pipe)
+    arguments = ("--patient", PATIENT, "--type", "11502-2", "--base-port", nowhere)
+    status, out, err = run_command("submit", str(pipe), *arguments)
+    assert (status, out) == (2, "")
+    assert err == f"dossier: {pipe}: is no regular file; write what it gives to one first\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
