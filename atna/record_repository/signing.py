@@ -79,10 +79,7 @@ class SigningKey:
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
+            _fill(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), pem)
         except OSError as error:
             raise KeyFault(f"{path}: cannot be made: {error.strerror}") from error
         return cls.parsed(pem, str(path))
@@ -95,3 +92,15 @@ class SigningKey:
     def sign(self, text: str) -> bytes:
         """The signature, 64 octets, of a text in UTF-8."""
         return self._private.sign(text.encode())
+
+
+def _fill(path: Path, handle: int, pem: bytes) -> None:
+    """Write a new file whole, or take it away again: the next attempt would find a file that is no key."""
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise

@@ -3,6 +3,7 @@
 import os
 from dataclasses import asdict
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,12 +51,27 @@ def _dated(taken: set[str]) -> str:
 
 
 def _append(file: Path, text: str) -> None:
-    """Durable before it is told: documents may be sealed under this key a moment later."""
+    """Durable before it is told: documents may be sealed under this key a moment later.
+
+    On a full disk the file is as it was: half a line would make all keys in it unusable at the next start.
+    """
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(handle, "a", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
+    with os.fdopen(handle, "ab", buffering=0) as out:
+        before = os.fstat(handle).st_size
+        try:
+            _write_whole(out, text.encode())
+        except OSError:
+            out.truncate(before)
+            if before == 0:
+                file.unlink()
+            raise
+
+
+def _write_whole(out: FileIO, data: bytes) -> None:
+    """An unbuffered write may take a part alone; the next one then says why."""
+    while data:
+        data = data[out.write(data) :]
+    os.fsync(out.fileno())
 
 
 @app.command()

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import ssl
 import stat
 
@@ -513,3 +514,21 @@ def test_a_mistyped_folder_is_no_empty_store(run_command, tmp_path, words):
     assert status == 2
     assert "there is no such database; --data or --config say where it is" in err
     assert not list(tmp_path.rglob("repository.db")) and not list(tmp_path.rglob("documents"))
+
+
+@pytest.mark.parametrize("held", [0, 1], ids=["new", "with a key"])
+def test_a_key_that_finds_no_room_leaves_the_file_of_keys_as_it_was(run_command, tmp_path, held):
+    """Half a line would make every key in the file unusable at the next start."""
+    file = tmp_path / "keys"
+    for number in range(held):
+        assert run_command("store", "keys", "new", str(file), "--name", f"k{number}")[0] == 0
+    before = file.read_bytes() if held else None
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before or b"") + 10, limits[1]))
+    try:
+        status, out, err = run_command("store", "keys", "new", str(file), "--name", "more")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (status, out) == (2, "")
+    assert err == f"dossier: {file}: File too large\n"
+    assert (file.read_bytes() if file.exists() else None) == before

@@ -1,6 +1,7 @@
 """The key of the log: one file, for its owner alone, Ed25519 and nothing else."""
 
 import os
+import resource
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -58,3 +59,16 @@ def test_what_is_no_such_key_is_refused(tmp_path):
     for pem, told in ((b"text", "should be a private key in PEM"), (other, "should be an Ed25519 key")):
         with pytest.raises(KeyFault, match=told):
             SigningKey.parsed(pem, "here")
+
+
+def test_a_key_that_finds_no_room_leaves_no_file(tmp_path):
+    path = tmp_path / "key.pem"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))  # a write beyond it fails as on a full disk
+    try:
+        with pytest.raises(KeyFault, match="cannot be made"):
+            SigningKey.made(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not path.exists()
+    SigningKey.made(path)
