@@ -36,8 +36,12 @@ class Advance(Protocol):
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # another locale, or the name of a file that is no UTF-8: JSON has escapes for both
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -44,7 +44,7 @@ __all__ = [
 DEFAULT_BASE_PORT: Final = 8000
 DEFAULT_DATA: Final = Path("var")
 PREFIX: Final = "DOSSIER_"
-NOT_SETTINGS: Final = frozenset({"DOSSIER_CONFIG", "DOSSIER_DATA", "DOSSIER_BASE_PORT"})
+NOT_SETTINGS: Final = frozenset({"DOSSIER_CONFIG", "DOSSIER_DATA", "DOSSIER_BASE_PORT", "DOSSIER_TRACE"})
 """Environment variables of the command line itself."""
 NAMED: Final = frozenset({"affinity_domain.authority_names", "affinity_domain.partners"})
 """Tables whose keys are no words of ours: HL7 namespaces and subjects of certificates, where case counts."""

@@ -7,6 +7,9 @@ import re
 import resource
 import ssl
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -532,3 +535,56 @@ def test_a_key_that_finds_no_room_leaves_the_file_of_keys_as_it_was(run_command,
     assert (status, out) == (2, "")
     assert err == f"dossier: {file}: File too large\n"
     assert (file.read_bytes() if file.exists() else None) == before
+
+
+def _process(tmp_path, words, **more):
+    """``config check`` in a process of its own, for what only a whole process has: streams, locale."""
+    root = Path(__file__).resolve().parents[2]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii"}
+    environ |= more.pop("environ", {})
+    command = [sys.executable, "-m", "dossier", *words]
+    return subprocess.run(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, check=False, timeout=60, **more)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_what_the_locale_cannot_print_is_escaped(tmp_path, as_json):
+    codes = tmp_path / "schlüssel.csv"
+    codes.write_text("attribute,code,scheme,display_name,valid_from,valid_to\ntypeCode,1,1.2,x,,\n")
+    (tmp_path / "dossier.toml").write_text(f'[affinity_domain]\ncodes = "{codes}"\n', encoding="utf-8")
+    done = _process(tmp_path, ["config", "check", *(["--json"] if as_json else [])], stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+    if as_json:
+        assert json.loads(done.stdout)["codes"]["file"] == str(codes)
+    else:
+        assert "schlüssel.csv".encode() in done.stdout  # typer takes ASCII for a mistake
+
+
+def test_a_table_is_escaped_where_the_locale_cannot_print_it(tmp_path):
+    code = "from dossier.__main__ import _open_streams as o; from dossier.console import print_table as p; o(); "
+    code += "p({'t': 'title'}, [{'t': 'Grüße'}])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[2],
+        env={"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii:surrogateescape"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"Gr\\xfc\\xdfe\n")
+
+
+def test_the_trace_that_a_defect_points_to_is_no_unknown_setting(tmp_path):
+    done = _process(tmp_path, ["config", "check"], stdout=subprocess.PIPE, environ={"DOSSIER_TRACE": "1"})
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", [("config", "check"), ("config", "check", "--json")], ids=" ".join)
+def test_output_that_finds_no_room_is_one_line_and_1(tmp_path, words):
+    with Path("/dev/full").open("wb") as full:
+        done = _process(tmp_path, words, stdout=full)
+    assert (done.returncode, done.stderr) == (1, b"dossier: input or output: No space left on device\n")
+
+
+def test_closed_streams_are_no_defect(tmp_path):
+    """Their numbers are not given to files that are opened later."""
+    done = _process(tmp_path, ["config", "check", "--json"], preexec_fn=lambda: os.closerange(0, 2))
+    assert (done.returncode, done.stderr) == (0, b"")
