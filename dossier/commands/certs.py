@@ -9,6 +9,7 @@
              the services already use the folder
 """
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Final
@@ -60,6 +61,7 @@ def certs(
         _revoke(out, revoke)
         return
     _check_names(servers or ["server"], clients, late, revoke or [])
+    _check_hosts(more)
     if exists and not force:
         raise CommandError(f"{out / 'ca.pem'} exists; --force makes everything anew", status=2)
     try:
@@ -93,6 +95,22 @@ def _check_names(servers: list[str], clients: list[str], late: list[str], revoke
             raise CommandError(f"{name!r} cannot be revoked: it is not among the names that are made", status=2)
 
 
+def _check_hosts(hosts: list[str]) -> None:
+    """Before anything is written: an authority without its servers would stand in the way of the next attempt."""
+    for host in hosts:
+        if _NAME.fullmatch(host.removeprefix("*.")) is None and not _is_address(host):
+            told = "a name in ASCII (with xn-- where it has other letters) or an IP address"
+            raise CommandError(f"--host {host!r}: should be {told}", status=2)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _authorities(out: Path, days: int, keys: KeyKind, *, intermediate: bool) -> Authority:
     """Write them; returns the one that signs the others. What a former set left behind goes."""
     for name in ("intermediate.pem", "intermediate.key", "ca.crl"):
@@ -121,7 +139,7 @@ def _revoke(out: Path, names: list[str]) -> None:
             lists.append(authority.revocation_list(sorted(set(serials))))
         write_lists(out / "ca.crl", lists)
     except OSError as error:
-        raise CommandError(f"{out}: {error.strerror}", status=2) from error
+        raise CommandError(f"{error.filename or out}: {error.strerror}", status=2) from error
     except ValueError as error:
         raise CommandError(f"{out}: {error}", status=2) from error
 

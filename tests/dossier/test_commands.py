@@ -588,3 +588,12 @@ def test_closed_streams_are_no_defect(tmp_path):
     """Their numbers are not given to files that are opened later."""
     done = _process(tmp_path, ["config", "check", "--json"], preexec_fn=lambda: os.closerange(0, 2))
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("host", ["praxis-müller.example", "two names", "a\nb", ""])
+def test_what_cannot_be_a_host_is_told_before_certs_writes_anything(run_command, tmp_path, host):
+    """An authority without its servers would stand in the way of the next attempt."""
+    status, out, err = run_command("certs", "--out", str(tmp_path / "certs"), "--host", host)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"dossier: --host {host!r}: should be a name in ASCII")
+    assert not (tmp_path / "certs").exists()
