@@ -11,6 +11,7 @@ sex              optional: F, M, O, U, A or N (HL7 table 0001)
 Line numbers count from 1 and are where a row begins, as an editor shows them. Texts of faults never repeat a value.
 """
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -210,9 +211,26 @@ class Progress:
 
     def acknowledged(self, row: PatientRow) -> None:
         """The registry has taken this row and all before it."""
+        self._keep(row.through, row.digest)
+
+    def begin(self) -> None:
+        """Find out whether anything can be kept here, before the first patient is sent. CsvRefused."""
+        if not self.path.exists():
+            self._keep(0, "")
+            self.finished()
+
+    def _keep(self, line: int, sha256: str) -> None:
         new = self.path.with_name(self.path.name + ".new")
-        new.write_text(json.dumps({"line": row.through, "sha256": row.digest}), encoding="ascii")
-        new.replace(self.path)
+        try:
+            new.write_text(json.dumps({"line": line, "sha256": sha256}), encoding="ascii")
+            new.replace(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            where = f"{self.path}: cannot be written: {error.strerror}"
+            raise CsvRefused(
+                f"{where}; how far the feed came is kept beside the file: move it where there is room"
+            ) from error
 
     def finished(self) -> None:
         """Every row was taken: a later run begins anew."""

@@ -101,6 +101,7 @@ def _feed_file(url: str, tls: TlsSettings, file: Path) -> dict[str, int]:
     try:
         count = check_patients(file)
         after = journal.resume()
+        journal.begin()
         with _client(url, tls) as client, progress(file.name, file.stat().st_size) as advance:
             share = file.stat().st_size // max(count, 1)
             for row in read_patients(file, after):

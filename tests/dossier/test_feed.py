@@ -135,3 +135,17 @@ def test_a_file_without_heading_or_in_another_encoding_is_refused(run_command, p
         status, _out, err = run_command("feed", "--file", str(path), "--feed-url", peer("AA").url)
         assert status == 2
         assert reason in err
+
+
+def test_nothing_is_sent_where_the_progress_cannot_be_kept(run_command, peer, tmp_path):
+    """As in a folder without room or right: the feed could not go on after a break."""
+    one = peer("AA")
+    file = tmp_path / "patients.csv"
+    file.write_text(HEADING + "P1^^^&1.2.3&ISO,Muster,Anna,1970-01-31,F\n")
+    (tmp_path / "patients.csv.progress.new").mkdir()
+    status, out, err = run_command("feed", "--file", str(file), "--feed-url", one.url)
+    assert (status, out, one.got) == (2, "", [])
+    assert err.startswith(f"dossier: patients.csv: {file}.progress: cannot be written: ")
+    (tmp_path / "patients.csv.progress.new").rmdir()
+    assert run_command("feed", "--file", str(file), "--feed-url", one.url)[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["patients.csv"]
