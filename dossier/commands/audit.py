@@ -62,7 +62,10 @@ def audit(
     if event is not None:
         query["subtype" if event.upper().startswith("ITI-") else "type"] = event.upper()
     url = (audit_url or peers.audit).rstrip("/")
-    rows = [_row(found) for found in reversed(fetch_events(url, query, peers.tls, limit))]
+    try:
+        rows = [_row(found) for found in reversed(fetch_events(url, query, peers.tls, limit))]
+    except (LookupError, TypeError, AttributeError) as error:  # JSON of another shape than FHIR's, wherever it departs
+        raise CommandError(f"{url}: the answer is no Bundle of AuditEvents") from error
     if as_json:
         print_json(rows)
     else:
@@ -111,9 +114,11 @@ def _post(url: str, form: dict[str, str], tls: TlsSettings) -> dict[str, Any]:
         raise CommandError(f"{url}: refused: {_diagnostics(error)}") from error
     except TlsFault as error:
         raise CommandError(str(error), status=2) from error
-    except (URLError, OSError, http.client.HTTPException) as error:
+    except http.client.HTTPException as error:  # its text is what came, whatever that is
+        raise CommandError(f"{url}: no readable answer ({type(error).__name__})") from error
+    except (URLError, OSError) as error:
         raise CommandError(f"{url}: cannot be reached: {_plainly(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(f"{url}: the answer is no JSON") from error
     if not isinstance(bundle, dict):
         raise CommandError(f"{url}: the answer is no Bundle")
@@ -125,7 +130,7 @@ def _diagnostics(error: HTTPError) -> str:
     try:
         issue = json.load(error)["issue"][0]
         return str(issue.get("diagnostics") or issue["details"]["text"])
-    except (ValueError, LookupError, TypeError, OSError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError, http.client.HTTPException):
         return f"HTTP {error.code}"
 
 
