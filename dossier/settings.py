@@ -176,13 +176,15 @@ def _read_file(path: Path | None, faults: list[str]) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin every file with a mark
     except OSError as error:
         faults.append(f"{path}: cannot be read: {error.strerror}")
     except UnicodeDecodeError:
         faults.append(f"{path}: is not UTF-8 text")
     except tomllib.TOMLDecodeError as error:
         faults.append(f"{path}: is not TOML: {error}")
+    except (ValueError, RecursionError):
+        faults.append(f"{path}: is not TOML that can be read: a number is too long, or lists are nested too deeply")
     return {}
 
 
@@ -230,7 +232,7 @@ class _Environment(EnvSettingsSource):
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:
             return super().decode_complex_value(field_name, field, value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
 
 
@@ -247,8 +249,11 @@ def _read_environ(environ: Mapping[str, str], faults: list[str]) -> dict[str, An
             continue
         try:
             values[target] = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError):
-            faults.append(f"{name}: the file it names cannot be read")
+        except OSError as error:
+            # Without the path: what stands there by mistake may be the secret itself.
+            faults.append(f"{name}: the file it names cannot be read: {error.strerror}")
+        except ValueError:
+            faults.append(f"{name}: the file it names cannot be read: it is no UTF-8 text")
     for name in sorted(values):
         section = name.removeprefix(PREFIX).lower().partition("__")[0]
         if section not in (*MODELS, *LATER):
@@ -482,13 +487,21 @@ def _listens(parts: Mapping[str, Any], tls: Mapping[str, Any]) -> Iterator[tuple
         yield path, table, address, in_the_clear and not plaintext
 
 
+SHAPES: Final[Mapping[str, str]] = {
+    "tuple_type": 'should be a list: ["…", "…"], in the environment too',
+    "dict_type": "should be a table; in the environment a JSON object",
+    "model_type": "should be a table; in the environment a JSON object",
+}
+"""What pydantic calls by the names of Python's types."""
+
+
 def _fault(section: str, model: type[BaseModel], error: Mapping[str, Any]) -> str:
     """One line: the key's path, what is allowed; never the value that was given."""
     path = ".".join([section, *(str(part) for part in error["loc"])])
     if error["type"] == "extra_forbidden":
         known = f"; [{section}] knows {', '.join(model.model_fields)}" if len(error["loc"]) == 1 else ""
         return f"{path}: no such setting{known}"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = SHAPES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
     return f"{path}: {message[:1].lower()}{message[1:]}"
 
 

@@ -402,3 +402,39 @@ def test_every_address_of_a_database_is_checked_with_the_other_settings():
         "audit.database_url",
     }
     assert "hidden" not in str(found)
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, "[registry]\nworkers = " + "1" * 5000], ids=["deep", "long"])
+def test_toml_that_no_parser_can_hold_is_a_fault_of_the_file(toml, text):
+    path = toml(text)
+    assert faults(path) == [
+        f"{path}: is not TOML that can be read: a number is too long, or lists are nested too deeply"
+    ]
+
+
+def test_a_byte_order_mark_does_not_count(toml):
+    assert load(toml("\ufeff[registry]\nworkers = 2\n"), environ={}).registry.workers == 2
+
+
+def test_lists_and_tables_are_called_as_the_operator_writes_them():
+    found = faults(
+        environ={
+            "DOSSIER_AFFINITY_DOMAIN__ASSIGNING_AUTHORITIES": "1.2.3",
+            "DOSSIER_AFFINITY_DOMAIN__PARTNERS": "[" * 100_000,
+            "DOSSIER_GATEWAY__REPOSITORIES": "[1]",
+        }
+    )
+    assert found[:2] == [
+        'affinity_domain.assigning_authorities: should be a list: ["…", "…"], in the environment too',
+        "affinity_domain.partners: should be a table; in the environment a JSON object",
+    ]
+    assert found[2].startswith("gateway.repositories.0: should be a table")
+
+
+def test_a_secret_that_cannot_be_read_says_why_and_not_where(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
+        name = "DOSSIER_REPOSITORY__STORE_SECRET_KEY_FILE"
+        assert faults(environ={name: str(path)}) == [f"{name}: the file it names cannot be read: {why}"]
+    assert faults(environ={name: str(tmp_path / "binary")})[0].endswith("cannot be read: it is no UTF-8 text")
+    assert "\0secret" not in str(faults(environ={name: "a\0secret"}))
