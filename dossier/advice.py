@@ -23,6 +23,18 @@ def advice(settings: Settings) -> Iterator[str]:
         if tls.enabled and not tls.require_client_certificate:
             yield f"{table}: require_client_certificate is false: whoever reaches the port may call, unknown"
     yield from _rights_of_the_gateway(settings)
+    yield from _signing_of_the_log(settings)
+
+
+def _signing_of_the_log(settings: Settings) -> Iterator[str]:
+    """No fault, for the same settings may serve machines without an audit service, where the key must not lie."""
+    path = settings.audit.checkpoint_key
+    if settings.affinity_domain.environment == "production" and (path is None or not path.exists()):
+        lacking = "is not set" if path is None else f"{path} is not there"
+        yield (
+            f"audit.checkpoint_key: {lacking}, and in production dossier serve audit (or all) does not start without "
+            "it; make a key with dossier audit key --new FILE"
+        )
 
 
 def _rights_of_the_gateway(settings: Settings) -> Iterator[str]:

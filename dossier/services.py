@@ -33,6 +33,7 @@ __all__ = [
     "bind_all",
     "check_certificates",
     "check_checkpoint_key",
+    "check_folders",
     "check_keyring",
     "endpoints",
     "make_folders",
@@ -277,6 +278,21 @@ def make_folders(settings: Settings, services: list[Service], *, stores: bool = 
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise CommandError(f"{folder}: cannot be created: {error.strerror}", status=2) from error
+
+
+def check_folders(settings: Settings) -> None:
+    """Tell of what lies where a folder or a database is wanted; unlike ``make_folders`` this makes nothing."""
+    faults = []
+    for folder in _folders(settings, list(SERVICES.values()), stores=True):
+        lies = next((path for path in (folder, *folder.parents) if path.exists()), None)
+        if lies is not None and not lies.is_dir():
+            faults.append(f"{folder}: cannot be a folder: {lies} is none")
+    for name in SERVICES:
+        file = sqlite_file(settings.tree[name]["database_url"])
+        if file is not None and file.is_dir():
+            faults.append(f"{name}.database_url: {file} is a folder")
+    if faults:
+        raise SettingsError(list(dict.fromkeys(faults)))
 
 
 def sqlite_file(url: str) -> Path | None:

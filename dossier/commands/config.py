@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dossier.services import (
     SERVICES,
     check_certificates,
     check_checkpoint_key,
+    check_folders,
     check_keyring,
     endpoints,
     tls_tables,
@@ -131,18 +133,11 @@ def _checked(settings: Settings) -> dict[str, Any]:
     """What the code file lists; raises SettingsError with every fault of certificates and code file together."""
     faults: list[str] = []
     codes: dict[str, Any] = {}
-    try:
-        check_certificates(settings)
-    except SettingsError as error:
-        faults += error.faults
-    try:
-        check_keyring(settings)
-    except SettingsError as error:
-        faults += error.faults
-    try:
-        check_checkpoint_key(settings, starting=False)
-    except SettingsError as error:
-        faults += error.faults
+    for checked in (check_certificates, check_keyring, check_folders, partial(check_checkpoint_key, starting=False)):
+        try:
+            checked(settings)
+        except SettingsError as error:
+            faults += error.faults
     try:
         codes = _codes(settings.affinity_domain)
     except CodeFileError as error:

@@ -597,3 +597,39 @@ def test_what_cannot_be_a_host_is_told_before_certs_writes_anything(run_command,
     assert (status, out) == (2, "")
     assert err.startswith(f"dossier: --host {host!r}: should be a name in ASCII")
     assert not (tmp_path / "certs").exists()
+
+
+def test_config_check_tells_what_lies_where_a_folder_is_wanted(run_command, tmp_path):
+    """dossier serve would not start; and nothing is made by looking."""
+    assert run_command("config", "check", "--data", str(tmp_path / "new"))[0] == 0
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "documents").touch()
+    (tmp_path / "registry.db").mkdir()
+    status, out, err = run_command("config", "check", "--data", str(tmp_path), "--json")
+    assert status == 2
+    assert json.loads(out)["faults"] == [
+        f"{tmp_path}/documents: cannot be a folder: {tmp_path}/documents is none",
+        f"registry.database_url: {tmp_path}/registry.db is a folder",
+    ]
+    assert len(err.splitlines()) == 2
+    within = tmp_path / "documents" / "data"
+    assert (
+        f"dossier: settings: {within}: cannot be a folder: {tmp_path}/documents is none"
+        in run_command("config", "check", "--data", str(within))[2]
+    )
+
+
+def test_config_check_advises_the_key_that_the_audit_service_starts_with(run_command, tmp_path):
+    path, key = tmp_path / "dossier.toml", tmp_path / "key.pem"
+    production = '[affinity_domain]\nenvironment = "production"\n[repository]\nencryption = "off"\n'
+
+    def advised(audit):
+        path.write_text(f"{production}[audit]\n{audit}\n")
+        status, out, _err = run_command("config", "check", "--config", str(path), "--data", str(tmp_path), "--json")
+        assert status == 0
+        return [line for line in json.loads(out)["advice"] if line.startswith("audit.checkpoint_key")]
+
+    assert len(advised("")) == 1
+    assert f"{key} is not there" in advised(f'checkpoint_key = "{key}"')[0]
+    assert run_command("audit", "key", "--new", str(key))[0] == 0
+    assert advised(f'checkpoint_key = "{key}"') == []
