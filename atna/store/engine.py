@@ -99,6 +99,7 @@ _SQLITE_LOCKED: Final = 6
 _SQLITE_FULL: Final = 13
 _SQLITE_CANTOPEN: Final = 14
 _SQLITE_IOERR: Final = 10
+_SQLITE_NOTADB: Final = 26
 _SQLITE_WRITE_FAILED: Final = frozenset({778, 1546, 4874})  # IOERR_WRITE, _TRUNCATE, _SHMSIZE: no room seen another way
 _SQLITE_UNIQUE: Final = frozenset({1555, 2067, 2579})  # CONSTRAINT_PRIMARYKEY, _UNIQUE, _ROWID
 # PostgreSQL SQLSTATEs (appendix A of its manual).
@@ -181,8 +182,14 @@ def _sqlite_engine(address: URL, *, read_only: bool, pool_size: int, max_connect
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, see _begin
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "case_sensitive_like=ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "case_sensitive_like=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode != _SQLITE_NOTADB:
+                raise
+            msg = f"database file {address.database}: it is no SQLite database"
+            raise DatabaseRefused(msg) from error
         connection.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
         connection.execute("PRAGMA journal_size_limit=67108864")
 

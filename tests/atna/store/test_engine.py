@@ -212,6 +212,15 @@ def test_a_database_of_another_room_is_refused(opened):
         opened(metadata=schema("other"))
 
 
+@pytest.mark.parametrize("read_only", [False, True], ids=["to write", "to read"])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, read_only):
+    file = tmp_path / "x.db"
+    file.write_bytes(b"no database " * 100)
+    with pytest.raises(DatabaseRefused, match=r"^database file .*/x\.db: it is no SQLite database$"):
+        open_engine(f"sqlite:///{file}", schema(), read_only=read_only)
+    assert file.read_bytes() == b"no database " * 100
+
+
 def test_reading_only_creates_and_writes_nothing(opened):
     with pytest.raises(DatabaseRefused, match="opened for reading only"):
         opened(read_only=True)
