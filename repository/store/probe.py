@@ -174,8 +174,12 @@ class _Directory(_Probe):
         self._settings = settings
         self._root = root
         self._folder = root / folder
-        DirectoryStore(root)  # as the service makes it, when it is not there yet
-        super().__init__(DirectoryStore(self._folder, min_free_bytes=settings.min_free_bytes))
+        self._missing = [path for path in (root, *root.parents) if not path.exists()]
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)  # as the service makes it
+            super().__init__(DirectoryStore(self._folder, min_free_bytes=settings.min_free_bytes))
+        except OSError as error:
+            raise StoreUnavailable(f"document store: {error.strerror}") from error
 
     def findings(self) -> tuple[Finding, ...]:
         try:
@@ -209,6 +213,11 @@ class _Directory(_Probe):
 
     def _tidy(self) -> str:
         shutil.rmtree(self._folder)
+        for path in self._missing:
+            try:
+                path.rmdir()
+            except OSError:  # a service began to use it meanwhile
+                break
         return "nothing"
 
 

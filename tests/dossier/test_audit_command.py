@@ -19,6 +19,9 @@ def answering():
             with connection:
                 connection.recv(65536)
                 connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # what is left unread would be a reset, which takes the answer with it
+                    pass
 
         thread = threading.Thread(target=run)
         thread.start()

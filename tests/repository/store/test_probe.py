@@ -10,6 +10,7 @@ from minio.objectlockconfig import DAYS, ObjectLockConfig
 
 from repository.settings import RepositorySettings, store_bucket
 from repository.store import probe as probing
+from repository.store.directory import DirectoryStore
 from repository.store.probe import probe
 from repository.store.s3_client import S3Client
 from tests.store_proxy import do, proxied, refuse
@@ -116,10 +117,20 @@ def test_a_directory_is_tried_too_and_left_as_it_was(tmp_path, small):
     root = tmp_path / "documents"
     rows = found(RepositorySettings(store=root.as_uri()))
     assert not [one for one in rows.values() if one.missing]
+    assert list(tmp_path.iterdir()) == []
+    DirectoryStore(root)
+    rows = found(RepositorySettings(store=root.as_uri()))
+    assert not [one for one in rows.values() if one.missing]
     assert sorted(path.name for path in root.iterdir()) == ["incoming", "objects"]
     root.chmod(0o755)
     rows = found(RepositorySettings(store=root.as_uri(), min_free_bytes=0))
     assert [one.what for one in rows.values() if one.missing] == ["for its user alone"]
+
+
+def test_a_mistyped_folder_of_data_is_not_made(small, tmp_path, run_command):
+    status, out, _ = run_command("store", "check", "--data", str(tmp_path / "new" / "typo"))
+    assert (status, "write and read back" in out) == (0, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_is_not_there_is_told_in_one_line(object_store):
