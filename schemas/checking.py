@@ -39,10 +39,15 @@ _PREFIXES: Final = {
     "http://www.w3.org/2001/XMLSchema-instance": "xsi",
     "http://www.w3.org/XML/1998/namespace": "xml",
 }
-_LIST: Final = f"{{{_RIM}}}RegistryObjectList"
-_LISTED: Final = frozenset(
-    f"{{{_RIM}}}{name}" for name in ("ExtrinsicObject", "RegistryPackage", "Association", "Classification", "ObjectRef")
-)
+_REFERENCES: Final = f"{{{_RIM}}}ObjectRefList"
+_LISTS: Final = {
+    _REFERENCES: frozenset({f"{{{_RIM}}}ObjectRef"}),
+    f"{{{_RIM}}}RegistryObjectList": frozenset(
+        f"{{{_RIM}}}{name}"
+        for name in ("ExtrinsicObject", "RegistryPackage", "Association", "Classification", "ObjectRef")
+    ),
+}
+"""What may stand in the lists that make a message large."""
 _ROOTS: Final = frozenset(
     {
         "{urn:ihe:iti:xds-b:2007}ProvideAndRegisterDocumentSetRequest",
@@ -107,11 +112,11 @@ def _check(element: Any, kind: str) -> tuple[str, ...]:
 
 def _in_pieces(element: Any, schema: etree.XMLSchema) -> Iterator[str]:
     """The message with its object list emptied, then each object by itself."""
-    objects = next(element.iter(_LIST), None)
+    objects = next(element.iter(*_LISTS), None)
     frame = _frame(element, objects)
     yield from _piece(frame, frame, schema)
     for listed in () if objects is None else objects.iterchildren("*"):
-        if listed.tag in _LISTED:
+        if listed.tag in _LISTS[objects.tag]:
             yield from _piece(listed, element, schema)
         else:
             yield f"{_path(listed, element)}: not expected here"
@@ -125,9 +130,11 @@ def _piece(piece: Any, top: Any, schema: etree.XMLSchema) -> Iterator[str]:
 
 
 def _frame(element: Any, objects: Any) -> Any:
-    """A copy of ``element`` in which the list ``objects`` holds nothing."""
+    """A copy of ``element`` in which the list ``objects`` holds nothing, or one reference where it may not be empty."""
     copy = etree.Element(element.tag, dict(element.attrib), element.nsmap)
     if element is objects:
+        if element.tag == _REFERENCES and len(element):
+            etree.SubElement(copy, f"{{{_RIM}}}ObjectRef", id="urn:uuid:00000000-0000-4000-8000-000000000000")
         return copy
     copy.text = element.text
     for child in element.iterchildren("*"):

@@ -13,6 +13,7 @@ from ihe.datatypes import parse_cx
 from ihe.transactions import ITI_57, ITI_62
 from registry.store import tables
 from registry.store.merges import merge
+from schemas import parse_xml
 from tests.builders import (
     AUTHORITY,
     CONTENT,
@@ -62,6 +63,16 @@ def refused(registry, *uuids):
     assert response.status.endswith("Failure")
     assert everything(registry) == before
     return codes_of(response)
+
+
+def test_as_many_as_are_allowed_may_be_named_in_one_request(registry):
+    def codes(count):
+        body = ebrs.remove_objects_request([new_uuid() for _ in range(count)])
+        answer = registry.actor.handlers[ITI_62](registry.request(ITI_62, body))
+        return [error.code for error in ebrs.read_registry_response(parse_xml(b"".join(answer.body))).errors]
+
+    assert codes(10_000) == ["UnresolvedReferenceException"] * 10_000
+    assert codes(10_001) == ["XDSRegistryError"]
 
 
 def of(objects, kind):

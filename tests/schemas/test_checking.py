@@ -256,6 +256,21 @@ def test_a_large_submission_is_checked_object_by_object(submit, entry):
     assert violations(element)[0] == "lcm:SubmitObjectsRequest/@colour: attribute not allowed"
 
 
+def test_a_large_removal_is_checked_reference_by_reference():
+    references = [f'<rim:ObjectRef id="urn:uuid:{number}"/>' for number in range(8000)]
+    place = "lcm:RemoveObjectsRequest/rim:ObjectRefList"
+
+    def found(*more):
+        inner = "".join(references + list(more))
+        return violations(message("RemoveObjectsRequest", LCM, f"<rim:ObjectRefList>{inner}</rim:ObjectRefList>"))
+
+    assert found() == ()
+    assert found(f'<rim:ObjectRef id="i" colour="{S}"/>') == (
+        f"{place}/rim:ObjectRef[8001]/@colour: attribute not allowed",
+    )
+    assert found("<rim:Association/>") == (f"{place}/rim:Association: not expected here",)
+
+
 def test_a_large_provide_and_register_is_checked_whole(submit, entry):
     inner = submit(entry * 300).decode()
     for document, faults in (('<x:Document id="d">QUJD</x:Document>', 0), ("<x:Document>QUJD</x:Document>", 1)):
