@@ -27,6 +27,8 @@ from tests.soak.documents import DocumentsPlan, submit
 from tests.soak.hostile import HostilePlan, feed
 from tests.soak.soaking import Plan, soak
 
+KEEPING = ("registry", "repository", "gateway", "audit")
+"""Services with a database."""
 MODES = ("kills", "writers", "documents", "hostile", "deliveries")
 
 
@@ -53,7 +55,9 @@ def main():
     print(f"python -m tests.soak {sizes} --seconds {seconds:g} --seed {seed}{where}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="dossier-soak-", dir=arguments.folder))
     with postgresql() if arguments.postgres else nullcontext() as server:
-        settings = {} if server is None else {"REGISTRY__DATABASE_URL": server.database("registry")}
+        settings = (
+            {} if server is None else {f"{name.upper()}__DATABASE_URL": server.database(name) for name in KEEPING}
+        )
         if writers:
             settings |= {"REGISTRY__WORKERS": "2"}
             plan = contending.Plan(seed, threads, seconds, settings)
@@ -113,7 +117,7 @@ def _arguments():
     )
     parser.add_argument("--seconds", type=float, help="of load; default: 900, or 600 of writers")
     parser.add_argument("--seed", type=int, help="of all choices; default: a new one, printed")
-    parser.add_argument("--postgres", action="store_true", help="the registry on a PostgreSQL of its own")
+    parser.add_argument("--postgres", action="store_true", help="all databases on a PostgreSQL of their own")
     parser.add_argument("--bucket", action="store_true", help="the documents in a bucket of a SeaweedFS of its own")
     parser.add_argument("--folder", type=Path, help="where the temporary directory is made")
     return parser.parse_args()
