@@ -20,8 +20,8 @@ help:
 	@echo "make bench     throughput, growth and large transfers as ratios to a floor measured in the same run"
 	@echo "make bench-10m the patient query at ten million entries, and with the table of entries split (70 GB of disk, an hour)"
 	@echo "make mutation  every row, check and error code broken in turn: a test must notice each"
-	@echo "make soak      kill -9 under load for a quarter of an hour, then many writers of the same few objects for ten"
-	@echo "               minutes on each engine, then 10,000 documents into a store that fails: nothing acknowledged is"
+	@echo "make soak      kill -9 under load for a quarter of an hour, and many writers of the same few objects for ten"
+	@echo "               minutes, both on each engine; then 10,000 documents into a store that fails: nothing acknowledged is"
 	@echo "               lost; then 10,000,000 random and mutated octets into the syslog receiver: all stored or counted; then"
 	@echo "               10,000 transactions without an audit service, and every record there in the end"
 	@echo "               (KILLS, SECONDS, THREADS, DOCUMENTS, FAULTS, OCTETS, TRANSACTIONS, SEED)"
@@ -91,6 +91,7 @@ OCTETS ?= 10000000
 soak: soak-kills soak-writers soak-documents soak-hostile soak-deliveries
 soak-kills: $(VENV)/.test
 	$(BIN)/python -m tests.soak --kills $(KILLS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.soak --kills $(KILLS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --postgres
 
 soak-writers: $(VENV)/.test
 	$(BIN)/python -m tests.soak writers --threads $(THREADS) --seconds $(WRITER_SECONDS) $(if $(SEED),--seed $(SEED))

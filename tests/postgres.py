@@ -57,9 +57,13 @@ def postgres_server():
 
 @pytest.fixture
 def postgres_url(postgres_server):
+    return new_database(postgres_server)
+
+
+def new_database(server):
     name = f"dossier_{uuid.uuid4().hex[:12]}"
-    postgres_server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-    return postgres_server.get_uri(database=name).replace("postgresql://", "postgresql+psycopg://", 1)
+    server.psql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    return server.get_uri(database=name).replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 class Postgres:
