@@ -45,6 +45,10 @@ GROUPS = {
         "tests/registry/test_iti51_multi_patient_query.py",
         "tests/registry/test_iti42_register_document_set_b.py",
         "tests/registry/test_iti42_judge.py",
+        "tests/registry/test_iti57_update_document_set.py",
+        "tests/registry/test_iti61_register_on_demand_document_entry.py",
+        "tests/registry/test_iti62_remove_metadata.py",
+        "tests/registry/test_iti8_merge.py",
         "tests/registry/test_actor.py",
     ),
     REPOSITORY: (

@@ -1,5 +1,7 @@
 """A registry on a real database for tests: patients are made known, then requests go through its actor."""
 
+import time
+
 from sqlalchemy import delete, func, select
 
 from atna.message import parse
@@ -120,12 +122,11 @@ class RegistryRoom:
         return element
 
 
-def feed_of(room, domain=None):
+def feed_of(room, domain=None, now=time.time):
     """The ITI-8 feed on the room's database."""
     domain = domain or AffinityDomainSettings()
-    return FeedActor(
-        room.engine, room.outbox, Recorder("test", None, "dossier-registry", "localhost"), domain, RegistrySettings()
-    )
+    recorder = Recorder("test", None, "dossier-registry", "localhost")
+    return FeedActor(room.engine, room.outbox, recorder, domain, RegistrySettings(), now)
 
 
 def codes_of(response):

@@ -10,7 +10,19 @@ from ihe import vocabulary as v
 from ihe.registry_objects import Kind, Slot, SubmittedObjects
 from tests.builders import association, changed, document_entry, folder, having, submission_set, without_slot
 
-__all__ = ["CONTENTS", "Link", "New", "Register", "Remove", "Status", "Update", "Version", "objects_of"]
+__all__ = [
+    "CONTENTS",
+    "Link",
+    "Merge",
+    "New",
+    "Register",
+    "Remove",
+    "Status",
+    "Unmerge",
+    "Update",
+    "Version",
+    "objects_of",
+]
 
 CONTENTS = (b"aaaa", b"bbbb", b"cccccc")
 """Bytes of documents: of the first two only the hash differs, of the third the size, too."""
@@ -94,6 +106,22 @@ class Remove:
     """ITI-62."""
 
     ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """ADT^A40."""
+
+    subsumed: str
+    surviving: str
+
+
+@dataclass(frozen=True)
+class Unmerge:
+    """ADT^A37 of the two, in either order."""
+
+    one: str
+    other: str
 
 
 def objects_of(request):

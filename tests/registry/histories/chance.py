@@ -5,7 +5,18 @@ All choices come from one ``rng`` (as ``random.Random``), so that a failing hist
 
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
-from tests.registry.histories.asking import CONTENTS, Link, New, Register, Remove, Status, Update, Version
+from tests.registry.histories.asking import (
+    CONTENTS,
+    Link,
+    Merge,
+    New,
+    Register,
+    Remove,
+    Status,
+    Unmerge,
+    Update,
+    Version,
+)
 from tests.registry.histories.model import RELATIONSHIPS
 
 __all__ = ["Chance"]
@@ -23,6 +34,8 @@ class Chance:
     def request(self):
         if not self.model.of(ENTRY):
             return self.register()
+        if self._one_in(10):
+            return self.merging()
         draw = self.rng.randrange(20)
         if draw < 9:
             return self.register()
@@ -37,12 +50,16 @@ class Chance:
 
     def _patient(self):
         draw = self.rng.randrange(30)
-        return self.patients[2] if draw == 29 else self.patients[1 if draw > 24 else 0]
+        one = self.patients[-1] if draw == 29 else self.patients[0 if draw < 22 else 1 if draw < 26 else 2]
+        return one if self._one_in(15) else self.model.who(one)
+
+    def _of(self, uuid):
+        return self.model.who(self.model.things[uuid].patient)
 
     def _known(self, *kinds, patient=None):
         """The id of an object, mostly one that will do: Approved, of the patient; often one with a past."""
         found = self.model.of(*kinds)
-        fitting = [one for one in found if one.approved and patient in (None, one.patient)]
+        fitting = [one for one in found if one.approved and patient in (None, self.model.who(one.patient))]
         if fitting and not self._one_in(10):
             found = fitting
         known = self._with_past(found) if self._one_in(2) else []
@@ -163,8 +180,8 @@ class Chance:
 
     def _updating(self, versions, statuses=(), links=(), *, restricted=False):
         ends = [one.patient for one in versions]
-        ends += [self.model.things[o.target].patient for o in statuses if o.target in self.model.things]
-        ends += [self.model.things[o.source].patient for o in links if o.source in self.model.things]
+        ends += [self._of(o.target) for o in statuses if o.target in self.model.things]
+        ends += [self._of(o.source) for o in links if o.source in self.model.things]
         patient = ends[0] if ends and not self._one_in(20) else self._patient()
         unique_id = self._unique_id(SET, FOLDER, ENTRY)
         return Update(self.new_uuid(), unique_id, patient, tuple(versions), tuple(statuses), tuple(links), restricted)
@@ -189,7 +206,7 @@ class Chance:
             old.kind,
             own,
             lid,
-            moves or latest.patient,
+            moves or self.model.who(latest.patient),
             latest.unique_id if not self._one_in(25) else self._unique_id(ENTRY, FOLDER),
             number,
             latest.on_demand,
@@ -211,7 +228,7 @@ class Chance:
     def _submitted(self):
         kind = self.rng.choice([v.HAS_MEMBER, v.HAS_MEMBER, *RELATIONSHIPS])
         source = self._known(FOLDER if kind == v.HAS_MEMBER else ENTRY) or self._any()
-        patient = self.model.things[source].patient if source in self.model.things else None
+        patient = self._of(source) if source in self.model.things else None
         target = self._known(ENTRY, patient=patient) or self._any()
         if self._one_in(15):
             source = self._any()
@@ -249,3 +266,14 @@ class Chance:
             if more == ids:
                 return ids
             ids = more
+
+    # -------------------------------------------------------------------------------------------------- patients
+
+    def merging(self):
+        """Ids become one, or what was merged becomes two again; some that are nobody's, or were merged before."""
+        merged = list(self.model.merged.items())
+        if merged and not self._one_in(3):
+            pair = self.rng.choice(merged)
+            return Unmerge(*(pair if self._one_in(2) else reversed(pair)))
+        pair = self.rng.sample(self.patients, 2)
+        return Unmerge(*pair) if self._one_in(8) else Merge(*pair)

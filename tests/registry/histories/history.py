@@ -11,13 +11,15 @@ from ihe import ebrs
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
 from ihe.transactions import ITI_42, ITI_57, ITI_61, ITI_62, ITI_92
+from ihe.xua import Caller
 from tests.builders import AUTHORITY
+from tests.feed_server import adt, msa
 from tests.registry.histories.answers import Answers, questions
-from tests.registry.histories.asking import Register, Remove, objects_of
+from tests.registry.histories.asking import Merge, Register, Remove, Unmerge, objects_of
 from tests.registry.histories.chance import Chance
 from tests.registry.histories.judging import judge
 from tests.registry.histories.model import Model
-from tests.registry.rooms import codes_of
+from tests.registry.rooms import codes_of, feed_of
 
 __all__ = ["History"]
 
@@ -37,14 +39,15 @@ class History:
 
     def __init__(self, room, rng):
         self.number = next(_numbers)
-        self.patients = tuple(f"H{self.number}-{one}^^^&{AUTHORITY}&ISO" for one in "ABX")
+        self.patients = tuple(f"H{self.number}-{one}^^^&{AUTHORITY}&ISO" for one in "ABCX")
         self.room, self.rng = room, rng
-        room.know(*self.patients[:2])
-        self.model = Model(self.patients[:2])
+        room.know(*self.patients[:-1])
+        self.model = Model(self.patients[:-1])
         self._counter = itertools.count(1)
         self.chance = Chance(rng, self.model, self.patients, self._new_uuid, self._new_oid)
         self._seconds = 1_800_000_000 + self.number
         room.actor = replace(room.actor, now=lambda: self._seconds)
+        self.feed = feed_of(room, now=lambda: self._seconds)
         self.told = []
 
     def _new_uuid(self):
@@ -58,16 +61,33 @@ class History:
         self._seconds += 60
         request = self.chance.request()
         verdict = self.model.take(request, self.room.actor.today(), judge)
-        response = self._send(request)
-        got = codes_of(response)
+        got = self._send(request)
         self.told.append(f"{request}\n    -> {sorted(got) or 'Success'}")
         assert verdict.required <= got <= verdict.required | verdict.optional, self._story(
             f"codes {sorted(got)}, by the model {sorted(verdict.required)} (and {sorted(verdict.optional)})"
         )
-        assert response.status.endswith("Failure" if got else "Success"), self._story(response.status)
         self._look(request)
 
     def _send(self, request):
+        """The codes of the answer, none where it is a success."""
+        if isinstance(request, (Merge, Unmerge)):
+            return self._fed(request)
+        response = self._submitted(request)
+        got = codes_of(response)
+        assert response.status.endswith("Failure" if got else "Success"), self._story(response.status)
+        return got
+
+    def _fed(self, request):
+        control = f"H{self.number}-{next(self._counter)}"
+        if isinstance(request, Merge):
+            more = f"MRG|{request.subsumed}\r"
+            message = adt("A40", pid3=request.surviving, control=control, extra=more).replace(b"PV1||I\r", b"")
+        else:
+            message = adt("A37", pid3=request.one, control=control, extra=f"PID|||{request.other}\r")
+        said = msa(self.feed.handle(message, Caller("127.0.0.1")))[0]
+        return set() if said == "AA" else {said}
+
+    def _submitted(self, request):
         if isinstance(request, Remove):
             return self.room.send(ebrs.remove_objects_request(request.ids), transaction=ITI_62)
         if isinstance(request, Register):
@@ -97,7 +117,7 @@ class History:
         asked = [
             question
             for level, links in LEVELS
-            for question in questions(Answers(self.model, level, links), self.patients[:2], chosen)
+            for question in questions(Answers(self.model, level, links), self.patients[:-1], chosen)
         ]
         for question in self.rng.sample(asked, min(ASKED, len(asked))):
             self._ask(question)
@@ -106,7 +126,7 @@ class History:
         """Every object of both patients by its entryUUID, whole."""
         answers = Answers(self.model, 2, (True, False))
         found = {}
-        for patient in self.patients[:2]:
+        for patient in self.patients[:-1]:
             question = answers.get_all(patient)
             response = self.room.query(f"urn:uuid:{question.query}", **question.parameters)
             assert response.status == v.SUCCESS, self._story(f"GetAll: {response.errors}")
@@ -130,7 +150,7 @@ class History:
         return {
             one.id: (
                 one.kind,
-                one.patient if one.kind is not Kind.ASSOCIATION else None,
+                self.model.who(one.patient) if one.kind is not Kind.ASSOCIATION else None,
                 one.approved,
                 one.lid,
                 one.version,
@@ -157,8 +177,8 @@ class History:
             there = self.model.of(kind)
             if there:
                 found.append(self.rng.choice(there))
-        new = [] if isinstance(request, Remove) else [request.set_id]
-        return found + [self.model.things[one] for one in new if one in self.model.things]
+        new = getattr(request, "set_id", None)
+        return found + ([self.model.things[new]] if new in self.model.things else [])
 
     def _ask(self, question):
         """By ids; and whole, where that is refused for objects of several patients."""

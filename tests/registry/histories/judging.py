@@ -6,7 +6,7 @@ the rest a matter of taste (an unknown patient is of nobody, so what is of anoth
 
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
-from tests.registry.histories.asking import CONTENTS, Register, Remove
+from tests.registry.histories.asking import CONTENTS, Merge, Register, Remove, Unmerge
 from tests.registry.histories.model import RELATIONSHIPS, REPLACEMENTS, Verdict
 
 __all__ = ["judge"]
@@ -25,11 +25,16 @@ IDENTIFIER, INVALID, UNMODIFIABLE = (
     "UnmodifiableMetadataError",
 )
 REFERENCED, UNREFERENCED = "ReferencesExistException", "XDSUnreferencedObjectException"
+NOT_TAKEN = "AE"
 
 
 def judge(model, request):
     if isinstance(request, Remove):
         return _removal(model, request)
+    if isinstance(request, Merge):
+        return _merge(model, request)
+    if isinstance(request, Unmerge):
+        return _unmerge(model, request)
     verdict = _Registration(model, request) if isinstance(request, Register) else _Updating(model, request)
     return verdict.spoken()
 
@@ -51,7 +56,9 @@ class _Judge:
 
     def common(self):
         ids = [self.request.set_id, *(one.id for one in (*self.things, *self.request.links))]
-        if any(one in self.model.things for one in ids):
+        # The logical id of what has later versions is taken although the first one may have been removed.
+        taken = self.model.things.keys() | {one.lid for one in self.model.things.values()}
+        if any(one in taken for one in ids):
             self.required.add(METADATA)
         unique_ids = [self.request.unique_id, *(one.unique_id for one in self.things)]
         if len(set(unique_ids)) < len(unique_ids):
@@ -67,7 +74,7 @@ class _Judge:
         """An object that is not of the patient of the submission."""
         if self.patient is None:
             self.optional.add(code)
-        elif one.patient != self.patient:
+        elif self.model.who(one.patient) != self.patient:
             self.required.add(code)
 
 
@@ -201,7 +208,7 @@ class _Updating(_Judge):
             self.required.add("XDSMetadataAnnotationError")
         if one.lid == one.id:
             self.required.add(INVALID if restricted else OPERATION)
-            self.optional |= {VERSION, UPDATE}
+            self.optional |= {VERSION, UPDATE, RECONCILIATION}
             return
         latest = self.model.latest(one.lid)
         if latest is None or latest.kind is not one.kind:
@@ -219,7 +226,7 @@ class _Updating(_Judge):
             self.optional.add(RECONCILIATION)
 
     def _changes_patient(self, latest):
-        return self.patient is not None and latest.patient != self.patient
+        return self.patient is not None and self.model.who(latest.patient) != self.patient
 
     def _kept(self, one, latest, restricted):
         """UniqueId, objectType and bytes are those of the version before."""
@@ -248,8 +255,15 @@ class _Updating(_Judge):
         if not self.model.is_latest(target) or target.approved != one.was_approved:
             self.required.add(UPDATE)
         self.of_another(target, RECONCILIATION)
+        if one.approved and self._is_said_already(target):
+            self.required.add(UPDATE)
         if self.request.restricted:
             self.required.add(INVALID)
+
+    def _is_said_already(self, one):
+        """Another association in force that joins the same ends: the registry's choice, as with a new one."""
+        same = self.model.links(source=one.source, target=one.target, types=(one.type,)) if one.type else []
+        return any(other is not one for other in same)
 
     def _link(self, one):
         source, target = self.model.things.get(one.source), self.model.things.get(one.target)
@@ -286,3 +300,21 @@ def _removal(model, request):
     if touched - {end for one in kept for end in (one.source, one.target)}:
         verdict.required.add(UNREFERENCED)
     return verdict
+
+
+def _merge(model, request):
+    """Both ids stand, and are two."""
+    wrong = request.subsumed == request.surviving or not {request.subsumed, request.surviving} <= model.known
+    return Verdict({NOT_TAKEN} if wrong else set())
+
+
+def _unmerge(model, request):
+    """The two are merged, and no object has versions of both: each patient would keep a part of it."""
+    subsumed = model.subsumed_of(request)
+    if subsumed is None:
+        return Verdict({NOT_TAKEN})
+    parted = model.below(subsumed)
+    sides = {}
+    for one in model.of(ENTRY, FOLDER):
+        sides.setdefault(one.lid, set()).add(one.patient in parted)
+    return Verdict({NOT_TAKEN} if any(len(both) > 1 for both in sides.values()) else set())

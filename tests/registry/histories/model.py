@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
-from tests.registry.histories.asking import Register, Remove, Update
+from tests.registry.histories.asking import Merge, Register, Remove, Unmerge, Update
 
 __all__ = ["RELATIONSHIPS", "REPLACEMENTS", "Model", "Thing", "Verdict"]
 
@@ -45,14 +45,33 @@ class Verdict:
 
 
 class Model:
-    """``known``: patients a feed has announced."""
+    """``announced``: patients a feed has told of; ``merged``: whose id was merged into whose, while that holds."""
 
-    def __init__(self, known):
-        self.known = set(known)
+    def __init__(self, announced):
+        self.announced = set(announced)
+        self.merged = {}
         self.things = {}
         self._made = 0
 
     # ------------------------------------------------------------------------------------------------- looking
+
+    @property
+    def known(self):
+        """Who may be named: nobody whose id was merged into another."""
+        return self.announced - self.merged.keys()
+
+    def who(self, patient):
+        """The id that survives of one."""
+        while patient in self.merged:
+            patient = self.merged[patient]
+        return patient
+
+    def below(self, patient):
+        """An id and all that were merged into it."""
+        chain = {patient}
+        while more := {one for one, into in self.merged.items() if into in chain} - chain:
+            chain |= more
+        return chain
 
     def of(self, *kinds):
         return [one for one in self.things.values() if one.kind in kinds]
@@ -104,8 +123,9 @@ class Model:
     def take(self, request, now, judge):
         verdict = judge(self, request)
         if not verdict.required:
-            change = {Register: self._register, Update: self._update, Remove: self._remove}[type(request)]
-            change(request, now)
+            changes = {Register: self._register, Update: self._update, Remove: self._remove}
+            changes |= {Merge: self._merge, Unmerge: self._unmerge}
+            changes[type(request)](request, now)
         return verdict
 
     def _add(self, one):
@@ -221,3 +241,23 @@ class Model:
     def _remove(self, request, now):
         for one in request.ids:
             del self.things[one]
+
+    def _merge(self, request, now):
+        """TF-2: 3.8.4.2.3: nothing changes but who is meant by the id."""
+        self.merged[request.subsumed] = request.surviving
+
+    def _unmerge(self, request, now):
+        """The framework has no way back: what leads from one patient to the other ends, the registry's choice."""
+        subsumed = self.subsumed_of(request)
+        parted = self.below(subsumed)
+        del self.merged[subsumed]
+        for link in self.links(types=(v.HAS_MEMBER, v.APND, v.XFRM, v.SIGNS, v.IS_SNAPSHOT_OF)):
+            source, target = self.things[link.source], self.things[link.target]
+            if source.kind in _VERSIONED and (source.patient in parted) != (target.patient in parted):
+                link.approved = False
+                self._touch([link], now)
+
+    def subsumed_of(self, request):
+        """Which of two ids is merged into the other, None: neither."""
+        pairs = ((request.one, request.other), (request.other, request.one))
+        return next((one for one, other in pairs if self.merged.get(one) == other), None)
