@@ -115,7 +115,9 @@ def _in_pieces(element: Any, schema: etree.XMLSchema) -> Iterator[str]:
     objects = next(element.iter(*_LISTS), None)
     frame = _frame(element, objects)
     yield from _piece(frame, frame, schema)
-    for listed in () if objects is None else objects.iterchildren("*"):
+    if objects is None:
+        return
+    for listed in objects.iterchildren("*"):
         if listed.tag in _LISTS[objects.tag]:
             yield from _piece(listed, element, schema)
         else:
