@@ -44,7 +44,7 @@ def message_of(resource: Resource) -> AuditMessage:
             type_codes=tuple(_coded(one) for one in resource.get("subtype", ())),
             outcome_description=resource.get("outcomeDesc"),
             purposes_of_use=tuple(dict.fromkeys(_codes(purposes))),
-            date_time=resource["recorded"],
+            date_time=resource.get("recorded"),
         ),
         tuple(_participant(agent) for agent in agents),
         tuple(_object(entity) for entity in resource.get("entity", ())),

@@ -133,7 +133,7 @@ def _opened(found: dict[str, Any], body: bytes) -> tuple[str, list[tuple[Any, by
     if len(entries) > MAX_ENTRIES:
         raise ResourceRefused("too-costly", f"more than {MAX_ENTRIES} entries", "Bundle.entry")
     check({name: value for name, value in found.items() if name != "entry"}, ("Bundle",))
-    if found["type"] not in {"batch", "transaction"}:
+    if found.get("type") not in {"batch", "transaction"}:
         raise ResourceRefused("value", "should be batch or transaction", "Bundle.type")
     return found["type"], list(zip(entries, raw, strict=True))
 

@@ -8,8 +8,9 @@ from atna.fhir_reading import read_resource
 from atna.fhir_writing import as_json, as_xml
 from atna.record_repository import fhir
 from atna.record_repository.fhir import resource_of
-from atna.record_repository.indexing import index
+from atna.record_repository.indexing import index, read
 from atna.record_repository.store.protocol import Stored
+from tests.atna.fhir_samples import balp
 
 RECEIVED = 1_772_359_200_000_000  # 2026-03-01T10:00:00Z
 
@@ -35,6 +36,18 @@ def test_a_record_without_a_time_is_shown_at_the_time_it_came(writer):
     message = at(writer, b"").replace(b"<85>1 2026-03-01T10:00:00.000000Z", b"<85>1 -")
     shown = resource_of(stored(message))
     assert (shown["recorded"], shown["type"]["code"]) == ("2026-03-01T10:00:00.000000Z", "110112")
+
+
+def test_an_event_whose_time_is_an_extension_alone_is_kept_as_one_without_a_time():
+    said = {
+        "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
+    }
+    event = {name: value for name, value in balp().items() if name != "recorded"} | {"_recorded": said}
+    item = index(as_json(event))
+    assert (item.readable, item.event_at, item.action) == (True, 0, "R")
+    shown = resource_of(stored(as_json(event)))
+    assert (shown["_recorded"], shown["type"]["code"]) == (said, "rest")
+    assert read(as_json(event)).event.date_time is None
 
 
 def test_a_record_that_cannot_be_shown_is_told_and_hides_no_other(writer, monkeypatch, caplog):

@@ -60,6 +60,22 @@ def test_it_is_kept_as_it_came_and_given_back(http, store, media_type, sample):
     assert store.verify_chain().holds
 
 
+@ONE
+def test_an_event_that_has_no_time_is_found_at_the_time_it_came(http, store):
+    absent = {
+        "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
+    }
+    event = {**balp(), "_recorded": absent}
+    del event["recorded"]
+    answer = post(http, as_json(event))
+    assert (answer.status_code, answer.json()["_recorded"]) == (201, absent)
+    (kept,) = store.find(Criteria(), limit=9)
+    came = answer.json()["meta"]["lastUpdated"]
+    shown = http.get("/fhir/AuditEvent", params={"date": came, "patient": "17"}).json()["entry"]
+    assert [entry["resource"]["id"] for entry in shown] == [str(kept.number)]
+    assert store.verify_chain().holds
+
+
 def test_equal_bytes_are_one_record_with_one_address(http, store):
     first = post(http, as_json(balp()))
     again = post(http, as_json(balp()))
@@ -260,6 +276,7 @@ def test_of_a_batch_the_good_are_kept_of_a_transaction_none(http, store):
     [
         (b'{"resourceType":"Bundle","type":"batch"}', 200),
         (b'{"resourceType":"Bundle","type":"history"}', 422),
+        (b'{"resourceType":"Bundle","_type":{"extension":[{"url":"http://example.org/x","valueCode":"c"}]}}', 422),
         (b'{"resourceType":"Bundle","type":"batch","entry":{}}', 422),
         (b'{"resourceType":"Bundle","type":"batch","other":[]}', 422),
         (b'{"resourceType":"Bundle","type":"batch","entry":[' + b"{}," * 1000 + b"{}]}", 422),
