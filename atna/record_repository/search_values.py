@@ -23,9 +23,11 @@ class ParameterError(ValueError):
 
 _DATE: Final = re.compile(
     r"(?P<prefix>[a-z]{2})?(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
-    r"(?P<time>T\d\d:\d\d(?P<second>:\d\d(?P<fraction>\.\d{1,6})?)?(?:Z|[+ -]\d\d:\d\d)?)?)?)?",
+    r"(?P<time>T\d\d:\d\d(?P<second>:\d\d(?P<fraction>\.\d{1,9})?)?(?:Z|[+ -]\d\d:\d\d)?)?)?)?",
     re.ASCII,
 )
+# Two days into the year 10000: the last hours of 9999 in a zone west of Greenwich are in it.
+_BEHIND_ALL: Final = (microseconds("9999-12-31T00:00:00Z") or 0) + 3 * 86_400_000_000
 
 
 def date_bounds(name: str, value: str) -> tuple[int | None, int | None]:
@@ -56,16 +58,25 @@ def _period(found: re.Match[str]) -> tuple[int, int]:
         low = microseconds(text)
         if low is None:
             raise ValueError("no such time")
-        digits = len(found["fraction"] or ".") - 1
+        # Some clients write more digits than we count; an AuditEvent may, too.
+        digits = min(6, len(found["fraction"] or ".") - 1)
         width = 60_000_000 if found["second"] is None else 10 ** (6 - digits)
         return low, low + width
-    if found["day"] is not None:
-        end = start + timedelta(days=1)
-    elif found["month"] is not None:
-        end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
-    else:
-        end = start.replace(year=start.year + 1)
-    return microseconds(start.isoformat()) or 0, microseconds(end.isoformat()) or 0
+    return microseconds(start.isoformat()) or 0, _end(start, found)
+
+
+def _end(start: datetime, found: re.Match[str]) -> int:
+    """First microsecond after the day, month or year that begins there."""
+    try:
+        if found["day"] is not None:
+            end = start + timedelta(days=1)
+        elif found["month"] is not None:
+            end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+        else:
+            end = start.replace(year=start.year + 1)
+    except (ValueError, OverflowError):  # the year 10000: up to 9999-12-31 is how many ask for everything
+        return _BEHIND_ALL
+    return microseconds(end.isoformat()) or 0
 
 
 def _split(text: str, separator: str) -> list[str]:

@@ -44,6 +44,8 @@ def criteria(*pairs):
         ("2026-03-01T10:00:00+02:00", at(2026, 3, 1, 8), at(2026, 3, 1, 8, 0, 1)),
         ("2026-03-01T10:00:00 02:00", at(2026, 3, 1, 8), at(2026, 3, 1, 8, 0, 1)),
         ("2026-03-01T10:00:00", at(2026, 3, 1, 10), at(2026, 3, 1, 10, 0, 1)),
+        ("2026-03-01T10:00:00.2500000Z", at(2026, 3, 1, 10) + 250_000, at(2026, 3, 1, 10) + 250_001),
+        ("ge2026-03-01T10:00:00.250000999+00:00", at(2026, 3, 1, 10) + 250_000, None),
         ("ge2026-03-01", at(2026, 3, 1), None),
         ("gt2026-03-01", at(2026, 3, 2), None),
         ("sa2026-03-01", at(2026, 3, 2), None),
@@ -55,6 +57,18 @@ def criteria(*pairs):
 def test_dates_with_their_precision_and_prefix(value, since, before):
     found = parse_search([("date", value)], max_count=10).criteria
     assert (found.since, found.before) == (since, before)
+
+
+@pytest.mark.parametrize("value", ["9999", "9999-12", "9999-12-31"])
+def test_the_last_year_has_an_end(value):
+    end = at(9999, 12, 31) + 3 * 86_400_000_000  # a time of 9999 west of Greenwich is in it
+    for prefix, since, before in (("le", None, end), ("lt", None, at(9999, *_first(value))), ("gt", end, None)):
+        found = parse_search([("date", prefix + value)], max_count=10).criteria
+        assert (found.since, found.before) == (since, before)
+
+
+def _first(value):
+    return {"9999": (1, 1), "9999-12": (12, 1), "9999-12-31": (12, 31)}[value]
 
 
 def test_two_dates_bound_an_interval():
@@ -189,7 +203,7 @@ def test_no_search_does_worse_than_be_refused(pairs, lenient):
         ("date", [("date", "yesterday")]),
         ("date", [("date", "2026-13")]),
         ("date", [("date", "2026-02-30")]),
-        ("date", [("date", "ge9999")]),
+        ("date", [("date", "ge0000")]),
         ("date", [("date", "2026-02-01T25:00Z")]),
         ("date", [("date", "ne2026")]),
         ("date", [("date", "2026,2027")]),
