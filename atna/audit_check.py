@@ -164,8 +164,12 @@ def follows(before: Partition | None, one: Partition) -> str | None:
 
 
 def instant(microseconds: int) -> str:
-    """A time in words, UTC."""
-    return f"{_EPOCH + timedelta(microseconds=microseconds):%Y-%m-%dT%H:%M:%S.%f}Z"
+    """A time in words, UTC; one that no calendar holds stands as its number, and nobody has signed it."""
+    try:
+        moment = _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return str(microseconds)
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 # ------------------------------------------------------------------------------------------- keys and signatures

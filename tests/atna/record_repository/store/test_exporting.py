@@ -135,6 +135,13 @@ def test_no_bit_of_the_file_is_without_meaning(export, place, bit):
         checked(bytes(changed), keys)
 
 
+def test_a_time_that_no_calendar_holds_is_a_fault_like_another(export):
+    octets, keys = export
+    changed = re.sub(rb"(?m)^(checkpoint (?:\S+ ){4})\d+", rb"\g<1>999999999999999999", octets, count=1)
+    with pytest.raises(Fault, match="has a signature that does not hold"):
+        checked(changed, keys)
+
+
 @settings(max_examples=40, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True))
 def test_a_file_cut_off_anywhere_is_found(export, place):
