@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 DEFAULT_COUNT: Final = 100
+MOST_COMMAS: Final = 300
+"""In all values of a search: SQLite takes no more than 1000 levels in an expression, and each "or" makes two."""
 LARGEST_ROLE: Final = 30
 """Of entity-type and entity-role: a bit each in the database."""
 
@@ -65,7 +67,7 @@ class Parameter:
 def parse_search(pairs: Iterable[tuple[str, str]], *, max_count: int, lenient: bool = False) -> Search:
     """Parse decoded (name, value) pairs; raises ParameterError. ``_count`` above ``max_count`` is cut to it."""
     search = Search(Criteria(), min(DEFAULT_COUNT, max_count))
-    dated, seen = False, set()
+    dated, seen, commas = False, set(), 0
     for name, value in pairs:
         if name not in PARAMETERS and name not in RESULT_PARAMETERS:
             refusal = _unknown(name)
@@ -75,6 +77,10 @@ def parse_search(pairs: Iterable[tuple[str, str]], *, max_count: int, lenient: b
             continue
         if not value.strip():
             raise ParameterError(name, "has no value")
+        commas += value.count(",")
+        if commas > MOST_COMMAS:
+            text = f"with it the search has more than {MOST_COMMAS} alternatives; search for some at a time"
+            raise ParameterError(name, text, "too-costly")
         search = replace(search, pairs=(*search.pairs, (name, value)))
         if name in RESULT_PARAMETERS:
             if name in seen:

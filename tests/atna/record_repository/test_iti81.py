@@ -96,6 +96,33 @@ def test_every_kind_of_record_is_valid_fhir_in_both_forms(service, http, writer)
         assert (one.headers["etag"], resource["meta"]["versionId"]) == ('W/"1"', "1")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "subtype",
+        "type",
+        "user",
+        "patient.identifier",
+        "patient",
+        "address",
+        "agent-role",
+        "purpose",
+        "entity",
+        "policy",
+        "_id",
+    ],
+)
+def test_a_search_has_as_many_alternatives_as_a_database_takes(service, http, name):
+    most = ",".join(map(str, range(1000, 1301)))
+    others = {one: [str(n) for n in range(30)] for one in ("user", "subtype", "site")}
+    form = {**DAY, **others, name: most}
+    answer = http.post("/fhir/AuditEvent/_search", data=form)
+    assert (answer.status_code, resources(answer.json())) == (200, [])
+    again = http.post("/fhir/AuditEvent/_search", data={**form, "altid": "a,b"})
+    (told,) = again.json()["issue"]
+    assert (again.status_code, told["code"], told["expression"]) == (400, "too-costly", ["http.altid"])
+
+
 def test_what_a_record_says_stands_where_fhir_has_it(service, http, writer):
     service.feed(frames(rich(writer)))
     (event,) = resources(http.get("/fhir/AuditEvent", params=DAY).json())
