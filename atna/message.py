@@ -37,6 +37,7 @@ __all__ = [
     "read_code",
     "read_number",
     "read_root",
+    "read_token",
 ]
 
 
@@ -313,7 +314,13 @@ def read_code(element: Any) -> str:
 
 def _read_coded(element: Any) -> CodedValue:
     get = element.get
-    return CodedValue(read_code(element), get("codeSystemName"), get("originalText"), get("displayName"))
+    code, system = read_token(read_code(element)) or "", read_token(get("codeSystemName"))
+    return CodedValue(code, system, get("originalText"), get("displayName"))
+
+
+def read_token(text: str | None) -> str | None:
+    """An attribute that is a token in the schema: blanks around it are no part of its value."""
+    return None if text is None else text.strip(_BLANKS)
 
 
 _NUMBER: Final = re.compile(r"[ \t\r\n]*([0-9]{1,4})[ \t\r\n]*")
@@ -329,7 +336,7 @@ def _read_event(element: Any) -> EventIdentification:
     descriptions = [child.text or "" for child in element.iterchildren("EventOutcomeDescription")]
     return EventIdentification(
         event_id=_read_coded(element.find("EventID")),
-        action=element.get("EventActionCode"),
+        action=read_token(element.get("EventActionCode")),
         outcome=read_number(element.get("EventOutcomeIndicator")),
         type_codes=_codes(element, "EventTypeCode"),
         outcome_description=descriptions[0] if descriptions else None,

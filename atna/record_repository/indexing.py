@@ -21,7 +21,7 @@ from typing import Any, Final
 from atna.fhir_audit_event import Patient, parse_patient
 from atna.fhir_reading import Form, ResourceRefused, form_of, read_resource
 from atna.iti20_record_audit_event import SyslogError, decode_message
-from atna.message import AuditMessage, CodedValue, UnreadableError, parse, read_code, read_number, read_root
+from atna.message import AuditMessage, CodedValue, UnreadableError, parse, read_code, read_number, read_root, read_token
 from atna.record_repository.fhir_records import agent_patients, message_of, patient_of, policies, texts_of
 from atna.vocabulary import PERSON, ROLE_PATIENT
 
@@ -123,7 +123,7 @@ def _of_element(message: bytes, digest: bytes, sent_at: int, root: Any) -> Index
     """Straight from the elements: whole values of every record would cost more than its place in the database."""
     event = root.find("EventIdentification")
     event_id = event.find("EventID")
-    action, outcome = event.get("EventActionCode"), read_number(event.get("EventOutcomeIndicator"))
+    action, outcome = read_token(event.get("EventActionCode")), read_number(event.get("EventOutcomeIndicator"))
     source = root.find("AuditSourceIdentification")
     users, agent_roles, texts = _agents(root.iterchildren("ActiveParticipant"))
     objects: set[str] = set()

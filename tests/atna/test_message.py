@@ -209,6 +209,15 @@ def test_the_older_names_of_rfc_3881_are_read():
     assert read.objects[0].details[0].value == b"not base64!"
 
 
+def test_blanks_around_a_token_are_no_part_of_it():
+    data = (
+        b"<AuditMessage><EventIdentification EventActionCode=' R '>"
+        b"<EventID csd-code=' 110112&#10;' codeSystemName=' DCM ' originalText=' Query '/></EventIdentification></AuditMessage>"
+    )
+    event = parse(data).event
+    assert (event.action, event.event_id) == ("R", CodedValue("110112", "DCM", " Query "))
+
+
 def test_bom_and_namespace_are_tolerated():
     data = encode(message()).replace(b"<AuditMessage>", b'<AuditMessage xmlns="urn:x">')
     assert parse(b"\xef\xbb\xbf" + data) == message()

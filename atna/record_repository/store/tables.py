@@ -29,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-metadata: Final = MetaData(info={"room": "audit", "version": 3})
+metadata: Final = MetaData(info={"room": "audit", "version": 4})
 
 INDEXED: Final = 256
 """Characters of a searched text that count: an index entry of PostgreSQL holds 2,700 bytes."""

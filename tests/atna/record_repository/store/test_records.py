@@ -8,7 +8,14 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.schema import DropTable
 
 from atna.fhir_writing import as_json
-from atna.message import Outcome
+from atna.message import (
+    AuditMessage,
+    CodedValue,
+    EventIdentification,
+    Outcome,
+    Participant,
+    ParticipantObject,
+)
 from atna.record_repository.indexing import Patient, index, read
 from atna.record_repository.store.protocol import Criteria, Kept, StoreUnavailable
 from atna.record_repository.store.records import RecordStore
@@ -137,6 +144,41 @@ def test_organisations_by_source_site_and_name(store, writer):
     assert found(store, organisations=("urn:oid:1.2.3",)) == [registration, query]
     assert found(store, organisations=("CN=repository", "x")) == [registration]
     assert found(store, organisations=("elsewhere",)) == []
+
+
+def padded(writer):
+    """A message with blanks around all that it is found by, as programs with columns of a fixed width write them."""
+    record = AuditMessage(
+        EventIdentification(
+            CodedValue("110112 ", " DCM", None), "R", 0, (CodedValue(" ITI-18", "IHE Transactions ", None),)
+        ),
+        (Participant("weber   ", True, (CodedValue("110153 ", " DCM", None),), " 47 ", " Weber", " 10.0.0.9 "),),
+        (ParticipantObject(" 1.2.9 ", None, 2, 3, name=" Blood"),),
+    )
+    message = writer.recorder.record(record).replace(b'EventActionCode="R"', b'EventActionCode=" R "')
+    return message.replace(b'SourceID="registry@host"', b'SourceID=" ward "').replace(b'"urn:oid:1.2.3"', b'" house "')
+
+
+PADDED = {
+    "events": (("110112", "DCM"),), "types": (("ITI-18", "IHE Transactions"),), "actions": ("R",), "users": ("weber",),
+    "roles": (("110153", "DCM"),), "alternative_ids": ("47",), "agent_names": ("weber",), "addresses": ("10.0.0.9",),
+    "objects": ("1.2.9",), "entity_names": ("blood",), "sources": ("ward",), "sites": ("house",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_blanks_around_a_value_hide_no_record(store, writer, name):
+    message = padded(writer)
+    keep(store, message)
+    assert found(store, **{name: PADDED[name]}) == [message]
+    assert store.verify_chain().holds
+
+
+def test_blanks_around_the_identifier_of_a_patient_hide_nothing(store):
+    event = balp()
+    event["entity"][0]["what"] = {"identifier": {"system": "urn:oid:1.2.3", "value": " P-9 "}}
+    keep(store, as_json(event))
+    assert found(store, patients=(Patient("P-9", "1.2.3"),)) == [as_json(event)]
 
 
 def test_beginnings_are_compared_byte_by_byte(store):

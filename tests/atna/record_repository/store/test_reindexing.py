@@ -84,6 +84,27 @@ def test_an_older_log_is_found_by_everything_new(database_url, writer, few_at_on
     store.close()
 
 
+def test_a_log_of_version_3_is_found_without_the_blanks(database_url, writer):
+    message = writer.query().replace(b'AuditSourceID="', b'AuditSourceID="  ')
+    message = message.replace(b'ParticipantObjectID="urn:uuid', b'ParticipantObjectID=" urn:uuid')
+    old_log(database_url, [message])
+    upgrade(database_url, MetaData(info={"room": "audit", "version": 3}), migrations.FOLDER)
+    engine = new_engine(database_url)
+    with begin_write(engine) as connection:  # as if it had been indexed as version 3 did
+        connection.execute(tables.index_state.delete())
+    engine.dispose()
+    led_up(database_url)
+    with pytest.raises(DatabaseRefused, match="dossier db upgrade"):
+        RecordStore.open(database_url)
+    assert reindexing.reindex(database_url) == 1
+    store = RecordStore.open(database_url)
+    query = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+    for criteria in (Criteria(sources=("registry@host",)), Criteria(objects=(query,))):
+        assert [one.message for one in store.find(criteria, limit=9)] == [message]
+    assert store.verify_chain().holds
+    store.close()
+
+
 def test_it_is_not_opened_before_it_is_indexed_and_goes_on_where_it_stopped(
     database_url, writer, few_at_once, monkeypatch
 ):
