@@ -14,6 +14,7 @@ __all__ = [
     "CONTENTS",
     "Link",
     "Merge",
+    "Move",
     "New",
     "Register",
     "Remove",
@@ -122,6 +123,14 @@ class Unmerge:
 
     one: str
     other: str
+
+
+@dataclass(frozen=True)
+class Move:
+    """ADT^A43: all that ``previous`` has is of ``new``; every entry here has one and the same local id."""
+
+    previous: str
+    new: str
 
 
 def objects_of(request):

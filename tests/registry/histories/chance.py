@@ -9,6 +9,7 @@ from tests.registry.histories.asking import (
     CONTENTS,
     Link,
     Merge,
+    Move,
     New,
     Register,
     Remove,
@@ -35,7 +36,7 @@ class Chance:
         if not self.model.of(ENTRY):
             return self.register()
         if self._one_in(10):
-            return self.merging()
+            return self.moving() if self._one_in(4) else self.merging()
         draw = self.rng.randrange(20)
         if draw < 9:
             return self.register()
@@ -268,6 +269,10 @@ class Chance:
             ids = more
 
     # -------------------------------------------------------------------------------------------------- patients
+
+    def moving(self):
+        """The documents of one patient turn out to be another's."""
+        return Move(*self.rng.sample(self.patients, 2))
 
     def merging(self):
         """Ids become one, or what was merged becomes two again; some that are nobody's, or were merged before."""

@@ -6,6 +6,7 @@ Histories share a database and never meet: each has patients, entryUUIDs and uni
 import itertools
 import re
 from dataclasses import replace
+from typing import NamedTuple
 
 from ihe import ebrs
 from ihe import vocabulary as v
@@ -15,7 +16,7 @@ from ihe.xua import Caller
 from tests.builders import AUTHORITY
 from tests.feed_server import adt, msa
 from tests.registry.histories.answers import Answers, questions
-from tests.registry.histories.asking import Merge, Register, Remove, Unmerge, objects_of
+from tests.registry.histories.asking import Merge, Move, Register, Remove, Unmerge, objects_of
 from tests.registry.histories.chance import Chance
 from tests.registry.histories.judging import judge
 from tests.registry.histories.model import Model
@@ -31,6 +32,8 @@ _UNIQUE[Kind.SUBMISSION_SET] = v.SUBMISSION_SET_UNIQUE_ID
 _NAMES = re.compile(r"urn:ihe:iti:\d+:AssociationType:(\w+)|<Kind\.(\w+): '\w+'>")
 ASKED = 5
 """Questions after each request, of all that could be asked."""
+LOCAL = "89765a87b^^^&1.3.4.5&ISO"
+"""sourcePatientId of every entry made here."""
 LEVELS = ((2, (True, False)), (2, (True,)), (1, (True,)))
 
 
@@ -66,11 +69,11 @@ class History:
         assert verdict.required <= got <= verdict.required | verdict.optional, self._story(
             f"codes {sorted(got)}, by the model {sorted(verdict.required)} (and {sorted(verdict.optional)})"
         )
-        self._look(request)
+        self._look(request, refused=bool(got))
 
     def _send(self, request):
         """The codes of the answer, none where it is a success."""
-        if isinstance(request, (Merge, Unmerge)):
+        if isinstance(request, (Merge, Move, Unmerge)):
             return self._fed(request)
         response = self._submitted(request)
         got = codes_of(response)
@@ -82,6 +85,9 @@ class History:
         if isinstance(request, Merge):
             more = f"MRG|{request.subsumed}\r"
             message = adt("A40", pid3=request.surviving, control=control, extra=more).replace(b"PV1||I\r", b"")
+        elif isinstance(request, Move):
+            ids, more = f"{request.new}~{LOCAL}", f"MRG|{request.previous}\r"
+            message = adt("A43", pid3=ids, control=control, version="2.5", extra=more)
         else:
             message = adt("A37", pid3=request.one, control=control, extra=f"PID|||{request.other}\r")
         said = msa(self.feed.handle(message, Caller("127.0.0.1")))[0]
@@ -109,10 +115,29 @@ class History:
 
     # ------------------------------------------------------------------------------------------------- looking
 
-    def _look(self, request):
+    def _moved(self, request, shown):
+        """Each Approved entry has one more version, of the other patient; whatever else is there is taken as it is."""
+        olds = self.model.to_move(request)
+        for old in olds:
+            (new,) = (o for o in shown.values() if (o.lid, o.version) == (old.lid, old.version + 1))
+            assert (new.patient, new.approved, new.unique_id) == (request.new, True, old.unique_id), self._story(
+                "moved"
+            )
+            assert not shown[old.id].approved, self._story("what moved is Approved twice")
+        gone = self.model.things.keys() - shown.keys()
+        assert not gone, self._story(f"a link change took away {gone}")
+        for one in self.model.of(Kind.DOCUMENT_ENTRY, Kind.SUBMISSION_SET):
+            assert one in olds or shown[one.id].approved == one.approved, self._story(f"{one.id} was not to change")
+        assert olds or self.model.things.keys() == shown.keys(), self._story("nothing was to move")
+        self.model.reread(shown, request.new)
+
+    def _look(self, request, *, refused):
         stored = self._stored()
         self._bind(stored)
-        self._same({uuid: _seen(one) for uuid, one in stored.items()}, self._modelled(), "what is stored")
+        shown = {uuid: _seen(one) for uuid, one in stored.items()}
+        if isinstance(request, Move) and not refused:
+            self._moved(request, shown)
+        self._same(shown, self._modelled(), "what is stored")
         chosen = self._chosen(request)
         asked = [
             question
@@ -148,7 +173,7 @@ class History:
 
     def _modelled(self):
         return {
-            one.id: (
+            one.id: Seen(
                 one.kind,
                 self.model.who(one.patient) if one.kind is not Kind.ASSOCIATION else None,
                 one.approved,
@@ -194,9 +219,22 @@ class History:
             assert codes_of(whole) == {"XDSResultNotSinglePatient"}, self._story(f"{question} shows several patients")
 
 
+class Seen(NamedTuple):
+    """What is compared of an object."""
+
+    kind: Kind
+    patient: str | None
+    approved: bool
+    lid: str
+    version: int
+    unique_id: str | None
+    updated: str | None
+    link: tuple
+
+
 def _seen(one):
     updated = one.slot("lastUpdateTime")
-    return (
+    return Seen(
         one.kind,
         one.identifier(_PATIENT[one.kind]) if one.kind in _PATIENT else None,
         one.status == v.APPROVED,

@@ -6,7 +6,7 @@ the rest a matter of taste (an unknown patient is of nobody, so what is of anoth
 
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
-from tests.registry.histories.asking import CONTENTS, Merge, Register, Remove, Unmerge
+from tests.registry.histories.asking import CONTENTS, Merge, Move, Register, Remove, Unmerge
 from tests.registry.histories.model import RELATIONSHIPS, REPLACEMENTS, Verdict
 
 __all__ = ["judge"]
@@ -33,6 +33,8 @@ def judge(model, request):
         return _removal(model, request)
     if isinstance(request, Merge):
         return _merge(model, request)
+    if isinstance(request, Move):
+        return Verdict(set() if {request.previous, request.new} <= model.known else {NOT_TAKEN})
     if isinstance(request, Unmerge):
         return _unmerge(model, request)
     verdict = _Registration(model, request) if isinstance(request, Register) else _Updating(model, request)

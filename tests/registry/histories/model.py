@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ihe import vocabulary as v
 from ihe.registry_objects import Kind
-from tests.registry.histories.asking import Merge, Register, Remove, Unmerge, Update
+from tests.registry.histories.asking import Merge, Move, Register, Remove, Unmerge, Update
 
 __all__ = ["RELATIONSHIPS", "REPLACEMENTS", "Model", "Thing", "Verdict"]
 
@@ -124,7 +124,7 @@ class Model:
         verdict = judge(self, request)
         if not verdict.required:
             changes = {Register: self._register, Update: self._update, Remove: self._remove}
-            changes |= {Merge: self._merge, Unmerge: self._unmerge}
+            changes |= {Merge: self._merge, Unmerge: self._unmerge, Move: self._move}
             changes[type(request)](request, now)
         return verdict
 
@@ -256,6 +256,25 @@ class Model:
             if source.kind in _VERSIONED and (source.patient in parted) != (target.patient in parted):
                 link.approved = False
                 self._touch([link], now)
+
+    def _move(self, request, now):
+        """What comes of it is read from the registry (``reread``); ``to_move`` says what has to move."""
+
+    def to_move(self, request):
+        """Entries of the patient that are Approved (TF-2: 3.64.4.1.3.1)."""
+        entries = self.of(Kind.DOCUMENT_ENTRY)
+        return [one for one in entries if one.approved and self.who(one.patient) == request.previous]
+
+    def reread(self, shown, patient):
+        """Take over statuses and what is new, which is of ``patient``; ``shown``: what is seen of each object."""
+        for uuid, seen in shown.items():
+            known = self.things.get(uuid)
+            if known is None:
+                before = self.latest(seen.lid) or Thing(uuid, seen.kind, patient, unique_id=seen.unique_id)
+                known = replace(before, id=uuid, patient=patient, lid=seen.lid, version=seen.version)
+                known.type, known.source, known.target = seen.link
+                self._add(known)
+            known.approved, known.updated = seen.approved, seen.updated
 
     def subsumed_of(self, request):
         """Which of two ids is merged into the other, None: neither."""
