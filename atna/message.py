@@ -309,13 +309,12 @@ def _codes(element: Any, name: str) -> tuple[CodedValue, ...]:
 
 def read_code(element: Any) -> str:
     """The code of a coded value; RFC 3881 calls it ``code``."""
-    return element.get("csd-code") or element.get("code") or ""
+    return read_token(element.get("csd-code") or element.get("code")) or ""
 
 
 def _read_coded(element: Any) -> CodedValue:
     get = element.get
-    code, system = read_token(read_code(element)) or "", read_token(get("codeSystemName"))
-    return CodedValue(code, system, get("originalText"), get("displayName"))
+    return CodedValue(read_code(element), read_token(get("codeSystemName")), get("originalText"), get("displayName"))
 
 
 def read_token(text: str | None) -> str | None:

@@ -1,18 +1,18 @@
 """Records of an older version, indexed anew: what a step of the schema leaves to be done outside of its transaction.
 
-The step leaves a row in ``index_state``. ``reindex`` reads the records in the order of the chain, writes what ``index``
-says of each, and moves the mark with it, some hundred records in one transaction: it may be broken off at any moment
-and started again. Until it has come to the end the log is not opened, since a search would overlook what is not indexed
-yet. Needs no other writer: the services are stopped for ``dossier db upgrade``.
+The step empties the tables that records are found by and leaves a row in ``index_state``. ``reindex`` reads the records
+in the order of the chain, writes what ``index`` says of each, and moves the mark with it, some hundred records in one
+transaction: it may be broken off at any moment and started again. Until it has come to the end the log is not opened,
+since a search would overlook what is not indexed yet. Needs no other writer: the services are stopped for
+``dossier db upgrade``.
 """
 
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from atna.record_repository.indexing import Indexed, index
-from atna.record_repository.store.rows import columns_of, side_rows
+from atna.record_repository.store.rows import columns_of, insert_rows, side_rows
 from atna.record_repository.store.tables import index_state, record
 from atna.store.engine import DatabaseRefused, new_engine, reading, write
 
@@ -74,11 +74,8 @@ def _some(connection: Connection) -> int | None:
         connection.execute(update(record).where(record.c.number == row.number).values(**_values(item)))
         for table, values in side_rows(item, row.number):
             sides.setdefault(table, []).extend(values)
-    # What version 1 found records by is there already; both engines have the same words for it.
-    new_rows = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for table, values in sides.items():
-        if values:
-            connection.execute(new_rows(table).on_conflict_do_nothing(), values)
+        insert_rows(connection, table, values)
     connection.execute(update(index_state).values(number=rows[-1].number))
     return len(rows)
 

@@ -1,6 +1,6 @@
 """One record as rows: what goes into ``record`` and into each of the tables it is found by."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -55,9 +55,9 @@ def columns_of(item: Indexed) -> dict[str, Any]:
 def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]]]]:
     """(table, rows) for each of ``SIDE_TABLES``, in that order; keys in the order of the columns."""
     common = {"event_at": item.event_at, "record": number}
-    patients = _found_by((patient.id, patient.authority or "") for patient in item.patients)
-    types = _found_by((code, system or "") for code, system in item.types)
-    texts = _found_by(item.texts)
+    patients = {(cut(patient.id), cut(patient.authority or "")) for patient in item.patients}
+    types = {(cut(code), cut(system or "")) for code, system in item.types}
+    texts = {(kind, cut(text), cut(system)) for kind, text, system in item.texts}
     return [
         (record_patient, [{"id": id_, "authority": authority, **common} for id_, authority in patients]),
         (record_participant, [{"user_id": user, **common} for user in cut_all(item.users)]),
@@ -65,15 +65,6 @@ def side_rows(item: Indexed, number: int) -> list[tuple[Any, list[dict[str, Any]
         (record_type, [{"code": code, "system": system, **common} for code, system in types]),
         (record_text, [{"kind": kind, "text": text, "system": system, **common} for kind, text, system in texts]),
     ]
-
-
-def _found_by(rows: Iterable[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
-    """Each as it came, and without the blanks around its texts: nobody sees them, and no search has them."""
-    found: set[tuple[Any, ...]] = set()
-    for row in rows:
-        found.add(tuple([part[:INDEXED] if isinstance(part, str) else part for part in row]))
-        found.add(tuple([part.strip()[:INDEXED] if isinstance(part, str) else part for part in row]))
-    return found
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -106,10 +97,10 @@ def _copy_statement(table: Table, names: tuple[str, ...]) -> str:
 
 
 def cut(text: str | None) -> str | None:
-    """A searched text as far as it is kept, without the blanks around it."""
+    """A searched text as far as it is kept, without the blanks around it: nobody sees them, and no search has them."""
     return None if text is None else text.strip()[:INDEXED]
 
 
 def cut_all(texts: frozenset[str]) -> set[str]:
-    """Several of them, also as they came."""
-    return {text[:INDEXED] for text in texts} | {text.strip()[:INDEXED] for text in texts}
+    """Several of them."""
+    return {text.strip()[:INDEXED] for text in texts}

@@ -207,7 +207,7 @@ def _coded(code_column: Any, system_column: Any, code: str, system: str | None) 
 
 
 def _is_patient(patient: Patient) -> Any:
-    same_id = record_patient.c.id == patient.id[:INDEXED]
+    same_id = record_patient.c.id == cut(patient.id)
     if patient.authority is None:
         return same_id
-    return and_(same_id, record_patient.c.authority == patient.authority[:INDEXED])
+    return and_(same_id, record_patient.c.authority == cut(patient.authority))
