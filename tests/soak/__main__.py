@@ -25,10 +25,9 @@ from tests.soak import contending
 from tests.soak.deliveries import DeliveriesPlan, deliver
 from tests.soak.documents import DocumentsPlan, submit
 from tests.soak.hostile import HostilePlan, feed
+from tests.soak.server import databases
 from tests.soak.soaking import Plan, soak
 
-KEEPING = ("registry", "repository", "gateway", "audit")
-"""Services with a database."""
 MODES = ("kills", "writers", "documents", "hostile", "deliveries")
 
 
@@ -55,9 +54,7 @@ def main():
     print(f"python -m tests.soak {sizes} --seconds {seconds:g} --seed {seed}{where}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="dossier-soak-", dir=arguments.folder))
     with postgresql() if arguments.postgres else nullcontext() as server:
-        settings = (
-            {} if server is None else {f"{name.upper()}__DATABASE_URL": server.database(name) for name in KEEPING}
-        )
+        settings = {} if server is None else databases(server.database)
         if writers:
             settings |= {"REGISTRY__WORKERS": "2"}
             plan = contending.Plan(seed, threads, seconds, settings)

@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dossier.demo import free_base_port
+from dossier.services import SERVICES
 
-__all__ = ["CHILDREN", "KINDS", "Server", "serving"]
+__all__ = ["CHILDREN", "KINDS", "Server", "databases", "serving"]
 
 CHILDREN = ("registry-1", "registry-single", "repository-1", "repository-single", "audit-1", "audit-single")
 SUPERVISOR, EVERYTHING = "supervisor", "everything"
@@ -33,6 +34,11 @@ PROGRAM = (
     "[{child!r} if one == 'dossier.worker' else one for one in command], **more); "
     "import sys; sys.argv[0] = 'dossier'; main()"
 )
+
+
+def databases(new):
+    """Settings that give each service a database of its own; ``new(name)`` makes one and gives its URL."""
+    return {f"{name.upper()}__DATABASE_URL": new(name) for name in SERVICES}
 
 
 class Server:

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.postgres import new_database, postgres_server  # noqa: F401 - a fixture
+from tests.soak.server import databases
 from tests.soak.soaking import Plan, soak
 
-KEEPING = ("registry", "repository", "gateway", "audit")
 SETTINGS = {
     # How long a "no" of the registry is no answer yet follows from this, and with it how long a sweep has to wait.
     "REGISTRY__MAX_REGISTRATION_S": "3",
@@ -16,14 +16,12 @@ SETTINGS = {
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_nothing_acknowledged_is_lost_when_processes_are_killed(tmp_path, engine, request):
-    databases = {}
+    settings = dict(SETTINGS)
     if engine == "postgresql":
         server = request.getfixturevalue("postgres_server")
-        databases = {f"{name.upper()}__DATABASE_URL": new_database(server) for name in KEEPING}
+        settings |= databases(lambda _name: new_database(server))
     kinds = ("registry-1", "repository-1", "audit-1", "everything")
-    report = soak(
-        Plan(seed=7, kills=1, seconds=8, kinds=kinds, large_bytes=2**21, settings=SETTINGS | databases), tmp_path
-    )
+    report = soak(Plan(seed=7, kills=1, seconds=8, kinds=kinds, large_bytes=2**21, settings=settings), tmp_path)
     told = "\n".join(report.lines())
     assert report.violations == [], told
     assert all(report.kills[kind] == 1 for kind in kinds), told

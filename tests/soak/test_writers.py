@@ -2,15 +2,17 @@
 
 import pytest
 
-from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
+from tests.postgres import new_database, postgres_server  # noqa: F401 - a fixture
 from tests.soak.contending import Plan, contend
+from tests.soak.server import databases
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_nothing_is_lost_or_doubled_among_many_writers(tmp_path, engine, request):
     settings = {"REGISTRY__WORKERS": "2"}
     if engine == "postgresql":
-        settings["REGISTRY__DATABASE_URL"] = request.getfixturevalue("postgres_url")
+        server = request.getfixturevalue("postgres_server")
+        settings |= databases(lambda _name: new_database(server))
     report = contend(Plan(seed=3, threads=16, seconds=5, settings=settings), tmp_path)
     told = "\n".join(report.lines())
     assert report.violations == [], told
