@@ -102,3 +102,21 @@ def adt(
         "PV1||I",
     ]
     return ("\r".join(lines) + "\r" + extra).encode(encoding)
+
+
+def merge(survivor, *subsumed, control="M40", groups=()):
+    """An A40; ``groups`` are further (survivor, subsumed) pairs."""
+    segments = "".join(f"MRG|{one}\r" for one in subsumed)
+    segments += "".join(f"PID|||{pid}\rMRG|{mrg}\r" for pid, mrg in groups)
+    return adt("A40", pid3=survivor, control=control, extra=segments).replace(b"PV1||I\r", b"")
+
+
+def unlink(one, other, control="M37"):
+    """An A37 of the two."""
+    return adt("A37", pid3=one, control=control, extra=f"PID|||{other}\r")
+
+
+def link_change(new, local, previous, subsumed=None, control="M43"):
+    """An A43: what ``previous`` has with the local id is of ``new``."""
+    prior = f"{previous}~{subsumed}" if subsumed else previous
+    return adt("A43", pid3=f"{new}~{local}", control=control, version="2.5", extra=f"MRG|{prior}\r")

@@ -13,7 +13,7 @@ from registry.iti8_merge import HANDLINGS, Merges, Unmerge, judge_merge, judge_u
 from registry.iti8_patient_identity_feed import FeedRules, Refused, judge
 from registry.store.tables import patient_merge
 from tests.builders import AUTHORITY, has_member, submission
-from tests.feed_server import adt, msa
+from tests.feed_server import adt, merge, msa, unlink
 from tests.registry.rooms import APPROVED, GET_DOCUMENTS, RegistryRoom, codes_of, feed_of
 from wire.settings import AffinityDomainSettings, PartnerSettings
 
@@ -28,17 +28,6 @@ FIND_FOLDERS = "urn:uuid:958f3006-baad-4929-a4de-ff1114824431"
 OK = f"({APPROVED})"
 A, B, C, D = (f"{name}^^^&{AUTHORITY}&ISO" for name in "ABCD")
 NODE = "CN=adt,O=Hospital A"
-
-
-def merge(survivor, *subsumed, control="M40", groups=()):
-    """An A40; ``groups`` are further (survivor, subsumed) pairs."""
-    segments = "".join(f"MRG|{one}\r" for one in subsumed)
-    segments += "".join(f"PID|||{pid}\rMRG|{mrg}\r" for pid, mrg in groups)
-    return adt("A40", pid3=survivor, control=control, extra=segments).replace(b"PV1||I\r", b"")
-
-
-def unlink(one, other, control="M37"):
-    return adt("A37", pid3=one, control=control, extra=f"PID|||{other}\r")
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class Answers:
         return {one.id for one in self._links() if one.source in ids or one.target in ids}
 
     def _question(self, query, parameters, ids, *, of=()):
-        patients = frozenset(self.model.who(self.model.things[one].patient) for one in of)
+        patients = frozenset(self.model.owner(self.model.things[one]) for one in of)
         return Question(query, {**parameters, **self.common}, frozenset(ids), patients)
 
     def _members(self, uuid, kind):
@@ -60,11 +60,7 @@ class Answers:
     # -------------------------------------------------------------------------------------------- of a patient
 
     def find_documents(self, patient, chosen, *, on_demand):
-        found = [
-            o
-            for o in self._current(self.model.of(ENTRY))
-            if self.model.who(o.patient) == patient and o.approved in chosen
-        ]
+        found = [o for o in self._current(self.model.of_patient(patient, ENTRY)) if o.approved in chosen]
         parameters = {"XDSDocumentEntryPatientId": f"'{patient}'", "XDSDocumentEntryStatus": statuses(chosen)}
         if on_demand:
             parameters["XDSDocumentEntryType"] = TYPES
@@ -72,11 +68,7 @@ class Answers:
         return self._question("14d4debf-8f97-4251-9a74-a90016b0af0d", parameters, ids)
 
     def find_folders(self, patient, chosen):
-        found = [
-            o.id
-            for o in self._current(self.model.of(FOLDER))
-            if self.model.who(o.patient) == patient and o.approved in chosen
-        ]
+        found = [o.id for o in self._current(self.model.of_patient(patient, FOLDER)) if o.approved in chosen]
         parameters = {"XDSFolderPatientId": f"'{patient}'", "XDSFolderStatus": statuses(chosen)}
         return self._question("958f3006-baad-4929-a4de-ff1114824431", parameters, found)
 
@@ -84,12 +76,12 @@ class Answers:
         kinds = ("XDSDocumentEntryStatus", "XDSSubmissionSetStatus", "XDSFolderStatus")
         parameters = {"patientId": f"'{patient}'", "XDSDocumentEntryType": TYPES}
         parameters |= dict.fromkeys(kinds, statuses(chosen))
-        found = self._current(o for o in self.model.of(ENTRY, FOLDER, SET) if self.model.who(o.patient) == patient)
+        found = self._current(self.model.of_patient(patient, ENTRY, FOLDER, SET))
         ids = {one.id for one in found if one.approved in chosen}
         return self._question("10b545ea-725c-446d-9b95-8aeb444eddf3", parameters, ids | self._touching(ids))
 
     def find_submission_sets(self, patient):
-        found = [one.id for one in self.model.of(SET) if self.model.who(one.patient) == patient]
+        found = [one.id for one in self.model.of_patient(patient, SET)]
         parameters = {"XDSSubmissionSetPatientId": f"'{patient}'", "XDSSubmissionSetStatus": statuses((True, False))}
         return self._question("f26abbcb-ac74-4422-8a30-edb644bbc1a9", parameters, found)
 

@@ -54,13 +54,10 @@ class Chance:
         one = self.patients[-1] if draw == 29 else self.patients[0 if draw < 22 else 1 if draw < 26 else 2]
         return one if self._one_in(15) else self.model.who(one)
 
-    def _of(self, uuid):
-        return self.model.who(self.model.things[uuid].patient)
-
     def _known(self, *kinds, patient=None):
         """The id of an object, mostly one that will do: Approved, of the patient; often one with a past."""
         found = self.model.of(*kinds)
-        fitting = [one for one in found if one.approved and patient in (None, self.model.who(one.patient))]
+        fitting = [one for one in found if one.approved and patient in (None, self.model.owner(one))]
         if fitting and not self._one_in(10):
             found = fitting
         known = self._with_past(found) if self._one_in(2) else []
@@ -181,8 +178,8 @@ class Chance:
 
     def _updating(self, versions, statuses=(), links=(), *, restricted=False):
         ends = [one.patient for one in versions]
-        ends += [self._of(o.target) for o in statuses if o.target in self.model.things]
-        ends += [self._of(o.source) for o in links if o.source in self.model.things]
+        ends += [self.model.owner(self.model.things[o.target]) for o in statuses if o.target in self.model.things]
+        ends += [self.model.owner(self.model.things[o.source]) for o in links if o.source in self.model.things]
         patient = ends[0] if ends and not self._one_in(20) else self._patient()
         unique_id = self._unique_id(SET, FOLDER, ENTRY)
         return Update(self.new_uuid(), unique_id, patient, tuple(versions), tuple(statuses), tuple(links), restricted)
@@ -207,7 +204,7 @@ class Chance:
             old.kind,
             own,
             lid,
-            moves or self.model.who(latest.patient),
+            moves or self.model.owner(latest),
             latest.unique_id if not self._one_in(25) else self._unique_id(ENTRY, FOLDER),
             number,
             latest.on_demand,
@@ -229,7 +226,7 @@ class Chance:
     def _submitted(self):
         kind = self.rng.choice([v.HAS_MEMBER, v.HAS_MEMBER, *RELATIONSHIPS])
         source = self._known(FOLDER if kind == v.HAS_MEMBER else ENTRY) or self._any()
-        patient = self._of(source) if source in self.model.things else None
+        patient = self.model.owner(self.model.things[source]) if source in self.model.things else None
         target = self._known(ENTRY, patient=patient) or self._any()
         if self._one_in(15):
             source = self._any()

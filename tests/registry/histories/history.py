@@ -14,7 +14,7 @@ from ihe.registry_objects import Kind
 from ihe.transactions import ITI_42, ITI_57, ITI_61, ITI_62, ITI_92
 from ihe.xua import Caller
 from tests.builders import AUTHORITY
-from tests.feed_server import adt, msa
+from tests.feed_server import link_change, merge, msa, unlink
 from tests.registry.histories.answers import Answers, questions
 from tests.registry.histories.asking import Merge, Move, Register, Remove, Unmerge, objects_of
 from tests.registry.histories.chance import Chance
@@ -83,13 +83,11 @@ class History:
     def _fed(self, request):
         control = f"H{self.number}-{next(self._counter)}"
         if isinstance(request, Merge):
-            more = f"MRG|{request.subsumed}\r"
-            message = adt("A40", pid3=request.surviving, control=control, extra=more).replace(b"PV1||I\r", b"")
+            message = merge(request.surviving, request.subsumed, control=control)
         elif isinstance(request, Move):
-            ids, more = f"{request.new}~{LOCAL}", f"MRG|{request.previous}\r"
-            message = adt("A43", pid3=ids, control=control, version="2.5", extra=more)
+            message = link_change(request.new, LOCAL, request.previous, control=control)
         else:
-            message = adt("A37", pid3=request.one, control=control, extra=f"PID|||{request.other}\r")
+            message = unlink(request.one, request.other, control=control)
         said = msa(self.feed.handle(message, Caller("127.0.0.1")))[0]
         return set() if said == "AA" else {said}
 
@@ -175,7 +173,7 @@ class History:
         return {
             one.id: Seen(
                 one.kind,
-                self.model.who(one.patient) if one.kind is not Kind.ASSOCIATION else None,
+                self.model.owner(one) if one.kind is not Kind.ASSOCIATION else None,
                 one.approved,
                 one.lid,
                 one.version,

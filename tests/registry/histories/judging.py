@@ -76,7 +76,7 @@ class _Judge:
         """An object that is not of the patient of the submission."""
         if self.patient is None:
             self.optional.add(code)
-        elif self.model.who(one.patient) != self.patient:
+        elif self.model.owner(one) != self.patient:
             self.required.add(code)
 
 
@@ -228,7 +228,7 @@ class _Updating(_Judge):
             self.optional.add(RECONCILIATION)
 
     def _changes_patient(self, latest):
-        return self.patient is not None and self.model.who(latest.patient) != self.patient
+        return self.patient is not None and self.model.owner(latest) != self.patient
 
     def _kept(self, one, latest, restricted):
         """UniqueId, objectType and bytes are those of the version before."""

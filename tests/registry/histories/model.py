@@ -66,6 +66,13 @@ class Model:
             patient = self.merged[patient]
         return patient
 
+    def owner(self, one):
+        """Whose an object is shown as."""
+        return self.who(one.patient)
+
+    def of_patient(self, patient, *kinds):
+        return [one for one in self.of(*kinds) if self.owner(one) == patient]
+
     def below(self, patient):
         """An id and all that were merged into it."""
         chain = {patient}
@@ -123,8 +130,14 @@ class Model:
     def take(self, request, now, judge):
         verdict = judge(self, request)
         if not verdict.required:
-            changes = {Register: self._register, Update: self._update, Remove: self._remove}
-            changes |= {Merge: self._merge, Unmerge: self._unmerge, Move: self._move}
+            changes = {
+                Register: self._register,
+                Update: self._update,
+                Remove: self._remove,
+                Merge: self._merge,
+                Unmerge: self._unmerge,
+                Move: self._move,
+            }
             changes[type(request)](request, now)
         return verdict
 
@@ -262,8 +275,7 @@ class Model:
 
     def to_move(self, request):
         """Entries of the patient that are Approved (TF-2: 3.64.4.1.3.1)."""
-        entries = self.of(Kind.DOCUMENT_ENTRY)
-        return [one for one in entries if one.approved and self.who(one.patient) == request.previous]
+        return [one for one in self.of_patient(request.previous, Kind.DOCUMENT_ENTRY) if one.approved]
 
     def reread(self, shown, patient):
         """Take over statuses and what is new, which is of ``patient``; ``shown``: what is seen of each object."""
