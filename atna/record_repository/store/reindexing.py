@@ -10,9 +10,10 @@ since a search would overlook what is not indexed yet. Needs no other writer: th
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from atna.record_repository.indexing import Indexed, index
-from atna.record_repository.store.rows import columns_of, insert_rows, side_rows
+from atna.record_repository.store.rows import columns_of, side_rows
 from atna.record_repository.store.tables import index_state, record
 from atna.store.engine import DatabaseRefused, new_engine, reading, write
 
@@ -74,8 +75,11 @@ def _some(connection: Connection) -> int | None:
         connection.execute(update(record).where(record.c.number == row.number).values(**_values(item)))
         for table, values in side_rows(item, row.number):
             sides.setdefault(table, []).extend(values)
+    # A service nobody stopped may have written some of them since the step; both engines have the same words for it.
+    new_rows = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for table, values in sides.items():
-        insert_rows(connection, table, values)
+        if values:
+            connection.execute(new_rows(table).on_conflict_do_nothing(), values)
     connection.execute(update(index_state).values(number=rows[-1].number))
     return len(rows)
 
