@@ -130,7 +130,8 @@ def _patient(name: str, value: str) -> Changes:
 def _one_patient(system: str | None, text: str) -> Patient:
     if "^" in text:
         return parse_patient(text)
-    return Patient(text, code_system(system).removeprefix(OID_PREFIX) if system else None)
+    # "" is a system as well: the id of no authority, as FHIR says of a bar with nothing before it.
+    return Patient(text, code_system(system).removeprefix(OID_PREFIX) if system is not None else None)
 
 
 def _patient_reference(name: str, value: str) -> Changes:

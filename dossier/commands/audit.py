@@ -53,6 +53,7 @@ def audit(
         return
     check_texts({"--patient": patient, "--user": user, "--since": since, "--event": event})
     check_address("--audit-url", audit_url)
+    _check_time("--since", since)
     peers = Peers.find(config, base_port)
     query = {"date": f"ge{since}"}
     if patient is not None:
@@ -70,6 +71,17 @@ def audit(
         print_json(rows)
     else:
         print_table(COLUMNS, rows)
+
+
+def _check_time(option: str, text: str) -> None:
+    """CommandError for what the search of ITI-81 would refuse."""
+    # Not at the top: lxml and what comes with it would make every other command slower to start.
+    from atna.record_repository.search_values import ParameterError, date_bounds
+
+    try:
+        date_bounds(option, f"ge{text.strip()}")
+    except ParameterError as error:
+        raise CommandError(f"{option} should be a day or time that exists, e.g. 2026-03-12", status=2) from error
 
 
 def _patient(text: str) -> str:

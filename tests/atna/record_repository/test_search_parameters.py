@@ -80,7 +80,7 @@ def test_a_patient_in_every_spelling():
     assert criteria(("patient.identifier", "p1")).patients == (Patient("p1", None),)
     assert criteria(("patient.identifier", "urn:oid:1.2|p1")).patients == (Patient("p1", "1.2"),)
     assert criteria(("patient.identifier", "1.2|p1")).patients == (Patient("p1", "1.2"),)
-    assert criteria(("patient.identifier", "|p1")).patients == (Patient("p1", None),)
+    assert criteria(("patient.identifier", "|p1")).patients == (Patient("p1", ""),)
     assert criteria(("patient.identifier", "p1^^^&1.2&ISO")).patients == (Patient("p1", "1.2"),)
     assert criteria(("patient.identifier", "p1^^^NS&1.2&ISO,p2")).patients == (
         Patient("p1", "1.2"),

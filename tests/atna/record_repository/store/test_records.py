@@ -107,6 +107,7 @@ def test_each_criterion_finds_its_records(store, writer):
     assert found(store, patients=(Patient("p1", None),)) == [registration, query]
     assert found(store, patients=(Patient("p1", AUTHORITY),)) == [registration, query]
     assert found(store, patients=(Patient("p1", "9.9"),)) == []
+    assert found(store, patients=(Patient("p1", ""),)) == []
     assert found(store, patients=(Patient("p1", None), Patient("p2", None))) == [registration, failed, query]
     assert found(store, users=("10.9.9.9",)) == [failed]
     assert found(store, users=("CN=repository",)) == [registration]
@@ -179,6 +180,18 @@ def test_blanks_around_the_identifier_of_a_patient_hide_nothing(store):
     event["entity"][0]["what"] = {"identifier": {"system": "urn:oid:1.2.3", "value": " P-9 "}}
     keep(store, as_json(event))
     assert found(store, patients=(Patient("P-9", "1.2.3"),)) == [as_json(event)]
+
+
+def test_a_patient_of_no_authority_is_another(store):
+    event = balp()
+    event["entity"][0]["what"] = {"identifier": {"value": "P-9"}}
+    keep(store, as_json(event))
+    assert (
+        found(store, patients=(Patient("P-9", ""),))
+        == found(store, patients=(Patient("P-9", None),))
+        == [as_json(event)]
+    )
+    assert found(store, patients=(Patient("P-9", "1.2.3"),)) == []
 
 
 def test_beginnings_are_compared_byte_by_byte(store):
