@@ -3,7 +3,8 @@
 message  ``<85>1 TIMESTAMP HOSTNAME APP-NAME PROCID IHE+RFC-3881 - `` and the XML of the record, UTF-8
 frame    decimal count of octets without leading zero, a blank, the message; many frames follow each other
 
-Read as senders in the field write: any MSGID, any structured data, a BOM before the XML. Bytes in, values out.
+Read as senders in the field write: any MSGID, any structured data, a BOM before the XML, no blank before it, the NUL of
+a text in C behind it; and the older header of RFC 3164, where XML follows. Bytes in, values out.
 """
 
 import re
@@ -37,7 +38,10 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SyslogMessage:
-    """RFC 5424: 6; ``None`` where the sender wrote "-". ``message`` is MSG without its BOM."""
+    """RFC 5424: 6; ``None`` where the sender wrote "-". ``message`` is MSG without its BOM.
+
+    Of a header of RFC 3164 the priority and the host alone: its time has no year, and its tag no rule.
+    """
 
     priority: int
     timestamp: str | None
@@ -62,22 +66,40 @@ _HEADER: Final = re.compile(
     rb"<(\d{1,3})>[1-9]\d{0,2} ([!-~]+) ([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([!-~]{1,32}) "
 )
 # SD-ELEMENT: inside a quoted value `"`, `\` and `]` are escaped by `\` (RFC 5424: 6.3.3).
-_STRUCTURED: Final = re.compile(rb'(?:-|(?:\[(?:[^\]"\\]|"(?:[^"\\]|\\.)*+")*+\])+)(?: |$)', re.DOTALL)
+_STRUCTURED: Final = re.compile(
+    rb'(?:-|(?:\[(?:[^\]"\\]|"(?:[^"\\]|\\.)*+")*+\])+)(?: |$|(?=\xef\xbb\xbf|<))', re.DOTALL
+)
+# RFC 3164: 4.1: "<85>Mar  1 10:00:00 host tag: "; whatever stands as a tag, the record begins with the next "<".
+_OLDER: Final = re.compile(
+    rb"<(\d{1,3})>[A-Z][a-z]{2} [ 0-3]\d [0-2]\d:[0-5]\d:[0-6]\d ([!-;=-~]{1,255})? ?[^<]{0,256}(?=<)"
+)
 
 
 def decode_message(data: bytes) -> SyslogMessage:
-    """Read one RFC 5424 message. Raises SyslogError."""
+    """Read one message. Raises SyslogError."""
     header = _HEADER.match(data)
     if header is None:
-        raise SyslogError("the RFC 5424 header cannot be read")
+        return _decode_older(data)
     structured = _STRUCTURED.match(data, header.end())
     if structured is None:
         raise SyslogError("the structured data cannot be read")
     timestamp, host, app_name, process_id, message_id = (
         None if field == b"-" else field.decode("ascii") for field in header.groups()[1:]
     )
-    message = data[structured.end() :].removeprefix(BOM)
+    message = _msg(data, structured.end())
     return SyslogMessage(int(header[1]), timestamp, host, app_name, process_id, message_id, message)
+
+
+def _decode_older(data: bytes) -> SyslogMessage:
+    header = _OLDER.match(data)
+    if header is None:
+        raise SyslogError("the RFC 5424 header cannot be read")
+    host = header[2].decode("ascii") if header[2] else None
+    return SyslogMessage(int(header[1]), None, host, None, None, None, _msg(data, header.end()))
+
+
+def _msg(data: bytes, start: int) -> bytes:
+    return data[start:].removeprefix(BOM).rstrip(b"\0")
 
 
 def encode_frame(message: bytes) -> bytes:

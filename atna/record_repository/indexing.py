@@ -12,6 +12,7 @@ record anew, in a step of the schema (``store/reindexing.py``).
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,8 @@ DCM_ROLES: Final = {str(110150 + bit): bit for bit in range(6)}
 MOST_BITS: Final = 31
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_DAY: Final = 86_400_000_000
+_END_OF_DAY: Final = re.compile(r"(\d{4}-\d\d-\d\d)T24:00(?::00(?:\.0+)?)?(|Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Kind(IntEnum):
@@ -270,13 +273,12 @@ def microseconds(text: str | None) -> int | None:
     """An xs:dateTime as microseconds since 1970; without zone it counts as UTC; ``None`` if it is none."""
     if not text:
         return None
+    # The end of a day is a time of XML Schema; not every version of Python takes it.
+    day = _END_OF_DAY.fullmatch(text.strip())
     try:
-        moment = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(f"{day[1]}T00:00{day[2]}" if day else text.strip())
     except ValueError:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    try:
-        return max(0, (moment - _EPOCH) // _MICROSECOND)
-    except OverflowError:
-        return None
+    return max(0, (moment - _EPOCH) // _MICROSECOND + (_DAY if day else 0))

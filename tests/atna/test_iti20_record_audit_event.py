@@ -37,12 +37,37 @@ def test_what_senders_in_the_field_write(message_id, structured, bom):
     assert read.message_id == (None if message_id == "-" else message_id)
 
 
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("structured", [b"-", b'[a@1 x="y"]'])
+def test_no_blank_before_the_record_and_a_nul_behind_it(structured, bom):
+    assert decode_message(b"<85>1 - - - - - " + structured + bom + b"<a/>\0\0").message == b"<a/>"
+
+
+@pytest.mark.parametrize(
+    ("header", "host"),
+    [
+        (b"Mar  1 10:00:00 lab ", "lab"),
+        (b"Oct 11 22:14:15 10.0.0.9 atna[12]: ", "10.0.0.9"),
+        (b"Oct 11 22:14:15 lab atna: \xef\xbb\xbf", "lab"),
+        (b"Oct 11 22:14:15 ", None),
+    ],
+)
+def test_the_older_header_before_a_record(header, host):
+    read = decode_message(b"<85>" + header + b"<AuditMessage/>\n\0")
+    assert (read.priority, read.host, read.timestamp) == (85, host, None)
+    assert read.message == b"<AuditMessage/>\n"
+
+
 def test_a_message_without_msg():
     assert decode_message(b"<85>1 - - - - - -").message == b""
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"<85>", b"<a>1 - - - - - - x", b"<85>1 - - - - - x", b"<85>1 - - - - - [a", b"\xff" * 20]
+    "data",
+    [
+        *(b"", b"<85>", b"<a>1 - - - - - - x", b"<85>1 - - - - - x", b"<85>1 - - - - - [a", b"\xff" * 20),
+        b"<13>Oct 11 22:14:15 mymachine su: 'su root' failed for lonvick on /dev/pts/8",
+    ],
 )
 def test_what_is_no_syslog_is_refused(data):
     with pytest.raises(SyslogError):

@@ -1,6 +1,7 @@
 """Kept once, found by everything, and no change goes unnoticed; on both databases."""
 
 import hashlib
+import re
 import threading
 
 import pytest
@@ -180,6 +181,22 @@ def test_blanks_around_the_identifier_of_a_patient_hide_nothing(store):
     event["entity"][0]["what"] = {"identifier": {"system": "urn:oid:1.2.3", "value": " P-9 "}}
     keep(store, as_json(event))
     assert found(store, patients=(Patient("P-9", "1.2.3"),)) == [as_json(event)]
+
+
+def test_what_older_senders_write_is_read(store, writer):
+    """The header of RFC 3164, the NUL of a text in C, no blank before the record, the end of a day as its time."""
+    _header, found_xml, record = writer.query().partition(b"<AuditMessage")
+    record = found_xml + record
+    midnight = re.sub(rb'EventDateTime="[^"]*"', b'EventDateTime="2026-03-01T24:00:00Z"', record)
+    messages = [
+        b"<85>Mar  1 10:00:00 lab " + record,
+        b"<85>1 - - - - - -" + record + b"\0",
+        b"<85>1 - - - - - - " + midnight,
+    ]
+    assert keep(store, *messages) == keep_result(3, 0, 0)
+    assert sorted(found(store, patients=(Patient("p1", AUTHORITY),))) == sorted(messages)
+    assert found(store, since=1_772_409_600_000_000, before=1_772_409_600_000_001) == [messages[2]]
+    assert store.verify_chain().holds
 
 
 def test_a_patient_of_no_authority_is_another(store):
