@@ -248,7 +248,7 @@ def _check(value: Any, type_: str, place: str, depth: int) -> None:
         element = known.get(name.removeprefix("_"))
         if name == "resourceType" and type_ in RESOURCES:
             continue
-        if element is None or (name.startswith("_") and not element.primitive):
+        if element is None or (name.startswith("_") and (element.attribute or not element.primitive)):
             raise ResourceRefused("structure", f"has an element unknown to {type_} of FHIR R4", place)
         present[element.name] = element
     if not present.keys() - {"id"}:

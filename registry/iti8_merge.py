@@ -82,7 +82,7 @@ class Unmerge:
 def judge_merge(message: FeedMessage, rules: FeedRules) -> Merges:
     """What an A40 is to merge. Raises Refused."""
     if not any(group.prior_identifiers for group in message.groups):
-        raise _refused("MRG-1 is required: the id that is merged into that of PID-3", "MRG^1^1", missing=True)
+        raise _refused("MRG-1 needs an id: the one that is merged into that of PID-3", "MRG^1^1", missing=True)
     if len(message.groups) > MAX_GROUPS:
         raise _refused(f"more than {MAX_GROUPS} patients in one message", "PID^1^3")
     pairs: dict[tuple[PatientId, PatientId], None] = {}

@@ -138,6 +138,8 @@ def put(value, *path):
         (put("Patient", "resourceType"), "resourceType", "structure"),
         (put([{"url": "u", "valueCode": "a", "valueString": "b"}], "extension"), "AuditEvent.extension[0]", "structure"),
         (put([{"valueCode": "a"}], "extension"), "AuditEvent.extension[0].url", "required"),
+        (put([{"_url": {"id": "x"}, "valueCode": "a"}], "extension"), "AuditEvent.extension[0]", "structure"),
+        (put([{"url": "u", "_id": {"id": "x"}, "valueCode": "a"}], "extension"), "AuditEvent.extension[0]", "structure"),
         (put([{"type": "t"}], "entity", 1, "detail"), "AuditEvent.entity[1].detail[0]", "structure"),
         (put({"status": "generated", "div": "<p/>"}, "text"), "AuditEvent.text.div", "value"),
     ],
