@@ -52,6 +52,14 @@ def _only(texts: Sequence[str], several: str) -> str:
     return texts[0]
 
 
+def _no_list(texts: Sequence[str], several: str) -> str:
+    """The Value of a time or number: a list of them is too many, whatever it holds; an empty list is no value."""
+    text = _only(texts, several)
+    if text.strip().startswith("(") and text.strip(" '()"):
+        raise TooManyError(several)
+    return text
+
+
 def _unquoted(text: str, lenient: bool) -> tuple[str, bool]:
     match = _QUOTED.fullmatch(text)
     if match:
@@ -208,7 +216,7 @@ def _among(known: Container[str], read: Reading) -> Reading:
 
 def time(texts: Sequence[str], lenient: bool) -> Reading:
     """A DTM, bare or in single quotes; becomes the first instant it names, 14 digits. Leniency reads a zone too."""
-    only = _only(texts, "one time only")
+    only = _no_list(texts, "one time only, without parentheses: YYYY[MM[DD[hh[mm[ss]]]]]")
     match = _QUOTED.fullmatch(only)
     text = (match.group(1) if match else only).strip()
     try:
@@ -228,7 +236,7 @@ def _loose_time(text: str) -> str | None:
 
 def metadata_level(texts: Sequence[str], lenient: bool) -> Reading:  # noqa: ARG001 - one signature for every coding
     """Bare 1 or 2 (XDS Metadata Update); quotes around it do no harm."""
-    text = _only(texts, "one number only").strip().strip("'").strip()
+    text = _no_list(texts, "one number only, without parentheses: 1 or 2").strip().strip("'").strip()
     if text not in ("1", "2"):
         raise BadValueError("write 1 for the latest versions, 2 for all versions")
     return Reading((text,))

@@ -181,14 +181,20 @@ def test_times_of_any_precision_are_compared_by_their_first_second(registry, sin
     assert len(found(registry, *slots)) == hits
 
 
-@pytest.mark.parametrize("bad", ["('2024')", "''", "", "20241301", "2024-01-01", "20240229120000+0100"])
+@pytest.mark.parametrize("bad", ["()", "''", "", "20241301", "2024-01-01", "20240229120000+0100"])
 def test_what_is_no_time_is_refused(registry, bad):
     response = asked(registry, FIND_DOCUMENTS, *NEEDED, (E + "CreationTimeFrom", bad))
     assert codes_of(response) == {"XDSRegistryError"}
 
 
-def test_two_times_are_one_too_many(registry):
-    response = asked(registry, FIND_DOCUMENTS, *NEEDED, (E + "CreationTimeFrom", "2024", "2025"))
+@pytest.mark.parametrize("values", [("2024", "2025"), ("('2024','2025')",), ("('2024')",), ("(2024,2025)",)])
+def test_a_list_of_times_is_one_too_many(registry, values):
+    response = asked(registry, FIND_DOCUMENTS, *NEEDED, (E + "CreationTimeFrom", *values))
+    assert codes_of(response) == {"XDSStoredQueryParamNumber"}
+
+
+def test_a_list_of_metadata_levels_is_one_too_many(registry):
+    response = asked(registry, FIND_DOCUMENTS, *NEEDED, ("MetadataLevel", "('1','2')"))
     assert codes_of(response) == {"XDSStoredQueryParamNumber"}
 
 

@@ -157,7 +157,10 @@ def test_a_slot_without_a_value_and_an_empty_value_are_refused() -> None:
         (q.one_text, []),
         (q.one_text, ["' '"]),
         (q.time, []),
+        (q.time, ["()"]),
+        (q.time, ["('')"]),
         (q.metadata_level, []),
+        (q.metadata_level, ["()"]),
     ):
         with pytest.raises(q.BadValueError) as refused:
             read(texts, False)
@@ -165,9 +168,16 @@ def test_a_slot_without_a_value_and_an_empty_value_are_refused() -> None:
 
 
 def test_times_and_numbers_stand_alone() -> None:
-    for read, texts in ((q.time, ["2024", "2025"]), (q.metadata_level, ["1", "2"])):
-        with pytest.raises(q.TooManyError):
-            read(texts, True)
+    for read, texts in (
+        (q.time, ["2024", "2025"]),
+        (q.time, ["('2024')"]),
+        (q.time, [" ('2024','2025') "]),
+        (q.metadata_level, ["1", "2"]),
+        (q.metadata_level, ["(1,2)"]),
+    ):
+        for lenient in (True, False):
+            with pytest.raises(q.TooManyError):
+                read(texts, lenient)
 
 
 def test_a_list_of_one_is_one_text() -> None:
