@@ -175,6 +175,16 @@ def submission_set_status_is_right(case: Case) -> Iterator[Finding]:
             yield finding(named(one), "SubmissionSetStatus", wrong, "submission_set_status_is_right")
 
 
+def nothing_is_appended_to_a_transformation(case: Case) -> Iterator[Finding]:
+    """What is made from another document in this very request is no target of APND (ITI TF-3: 4.2.2.2)."""
+    associations = case.objects.of(_ASSOCIATION)
+    made = {one.source for one in associations if one.type == v.XFRM and one.source}
+    for one in associations:
+        if one.type == v.APND and one.target in made:
+            wrong = f"{shortened(one.target)!r} is a transformation (XFRM); append to the document that it is made from"
+            yield finding(named(one), "targetObject", wrong, "nothing_is_appended_to_a_transformation")
+
+
 def memberships_carry_no_documentation(case: Case) -> Iterator[Finding]:
     """Documentation codes say why documents are related; a HasMember relates none (ITI TF-3: 4.2.2.2)."""
     for one in case.objects.of(_ASSOCIATION):

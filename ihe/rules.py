@@ -67,6 +67,7 @@ _ANY_SUBMISSION: Final = (
     s.patient_ids_agree,
     s.matricules_are_right,
     a.memberships_carry_no_documentation,
+    a.nothing_is_appended_to_a_transformation,
 )
 
 RULES: Final = RuleBook(

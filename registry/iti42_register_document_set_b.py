@@ -271,6 +271,14 @@ def _relationship_errors(
     if obj.type == v.IS_SNAPSHOT_OF and target.object_type is not EntryType.ON_DEMAND:
         text = f"{obj.target}: targetObject of IsSnapshotOf must be an On-Demand entry"
         yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
+    yield from appended_to_transformation(obj, target)
+
+
+def appended_to_transformation(obj: RegistryObject, target: KnownObject) -> Iterator[RegistryError]:
+    """What a transformation lacks is appended to the document that it was made from (ITI TF-3: 4.2.2.2)."""
+    if obj.type == v.APND and target.transformation:
+        text = f"{obj.target}: targetObject of Association {obj.id} is a transformation (XFRM)"
+        yield RegistryError(ErrorCode.REGISTRY_METADATA, f"{text}; append to the document that it was made from")
 
 
 def _across_patients(obj: RegistryObject, known: KnownObject, patient: int | None) -> Iterator[RegistryError]:

@@ -29,6 +29,7 @@ from registry.iti42_register_document_set_b import (
     RELATIONSHIPS,
     REPLACEMENTS,
     Submission,
+    appended_to_transformation,
     fallen,
     patient_errors,
     patient_key,
@@ -285,3 +286,4 @@ def _kinds(one: RegistryObject, source: KnownObject, target: KnownObject) -> Ite
     elif one.type == v.IS_SNAPSHOT_OF and (source.object_type, target.object_type) != _SNAPSHOT:
         text = f"Association {one.id}: IsSnapshotOf leads from a Stable entry to an On-Demand one"
         yield RegistryError(ErrorCode.REGISTRY_METADATA, text)
+    yield from appended_to_transformation(one, target)

@@ -93,6 +93,7 @@ class KnownObject:
     ``patient_key`` is that of the patient it counts as: the one who survives where patients were merged.
     ``superseded``: a later version exists. ``of_set``: an association whose source is a SubmissionSet; ``source`` is
     that of an association, and it is ``doubled`` where another one of its type joins the same ends and is Approved.
+    ``transformation``: an entry that was made from another one, by an XFRM that is Approved.
     """
 
     kind: Kind
@@ -103,6 +104,7 @@ class KnownObject:
     of_set: bool = False
     source: str | None = None
     doubled: bool = False
+    transformation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,8 +221,10 @@ class SqlUnitOfWork:
         if kind is Kind.ASSOCIATION:
             of_set = exists().where(t.submission_set.c.entry_uuid == table.c.source)
             more = [of_set.label("of_set"), table.c.source, _doubled().label("doubled")]
+        elif kind is Kind.DOCUMENT_ENTRY:
+            more = [table.c.superseded, table.c.object_type, _transformation().label("transformation")]
         else:
-            more = [table.c.superseded, *([table.c.object_type] if kind is Kind.DOCUMENT_ENTRY else [])]
+            more = [table.c.superseded]
         rows = self._connection.execute(
             # Locked in one order, so that of two replacements of one document the second waits and then sees the first.
             select(table.c.entry_uuid, table.c.status, *more)
@@ -240,6 +242,7 @@ class SqlUnitOfWork:
                 of_set=bool(getattr(row, "of_set", False)),
                 source=getattr(row, "source", None),
                 doubled=bool(getattr(row, "doubled", False)),
+                transformation=bool(getattr(row, "transformation", False)),
             )
             for row in rows
         }
@@ -289,6 +292,13 @@ def _doubled() -> ColumnElement[bool]:
     a, other = t.association.c, t.association.alias("other").c
     alike = (other.source == a.source, other.target == a.target, other.type == a.type)
     return exists().where(*alike, other.entry_uuid != a.entry_uuid, other.status == c.APPROVED)
+
+
+def _transformation() -> ColumnElement[bool]:
+    """Whether the entry of a row was made from another one."""
+    a = t.association.c
+    made_from = (a.source == t.entry.c.entry_uuid, a.type == c.ASSOCIATION[v.XFRM], a.status == c.APPROVED)
+    return exists().where(*made_from)
 
 
 def _defect_rows(let_pass: LetPass) -> list[dict[str, Any]]:

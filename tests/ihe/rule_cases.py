@@ -240,6 +240,11 @@ ASSOCIATIONS = (
     whole(KINDS, linked(b.has_member(UUID, "SubmissionSet01")), "a registered object to SubmissionSet"),
     whole(KINDS, linked(b.association(v.APND, "Document01", "Document01")), "nothing is associated with itself"),
     whole(KINDS, linked(b.association(v.RPLC, "Document01", UUID, "r"), b.has_member("SubmissionSet01", "r")), "of a folder with an entry"),
+    whole(
+        "nothing_is_appended_to_a_transformation",
+        linked(b.association(v.XFRM, "Document02", "Document01"), b.association(v.APND, "Document03", "Document02"), entries=3),
+        "APND from Document03", "'Document02'", "transformation",
+    ),
     whole(FOUND, linked(b.association(v.RPLC, "Document01", "Document99")), "targetObject", "'Document99'", code=UNRESOLVED),
     whole(FOUND, linked(b.association(v.APND, "Document99", UUID)), "sourceObject", "'Document99'", code=UNRESOLVED),
     whole(FOUND, linked(b.association(v.APND, UUID, "Document01")), "sourceObject", "must be in this submission", code=UNRESOLVED),

@@ -224,6 +224,25 @@ def test_other_relationships_leave_their_target_approved(registry, kind):
     assert status_of(registry, original.id) == ["Approved"]
 
 
+def test_nothing_is_appended_to_a_transformation(registry):
+    original = registered_entry(registry)
+    transform = registered_entry(registry, relations=((v.XFRM, original.id),))
+    (error,) = registry.submit(relate(v.APND, transform.id)).errors
+    assert error.code == "XDSRegistryMetadataError"
+    what = f"{transform.id}: targetObject of Association APND from Document01 is a transformation (XFRM)"
+    assert error.context == f"{what}; append to the document that it was made from"
+    both = registered_entry(registry, relations=((v.XFRM_RPLC, original.id),))
+    addendum = registered_entry(registry, relations=((v.APND, both.id),))  # what took its place is a document again
+    registered_entry(registry, relations=((v.APND, addendum.id),))
+
+
+@pytest.mark.parametrize("kind", [v.XFRM, v.RPLC, v.XFRM_RPLC, v.SIGNS])
+def test_a_transformation_takes_part_in_other_relationships(registry, kind):
+    original = registered_entry(registry)
+    transform = registered_entry(registry, relations=((v.XFRM, original.id),))
+    registry.accept(relate(kind, transform.id))
+
+
 @pytest.mark.parametrize("kind", [v.APND, v.XFRM, v.RPLC, v.XFRM_RPLC, v.SIGNS])
 def test_a_deprecated_document_is_no_target(registry, kind):
     original = registered_entry(registry)

@@ -576,6 +576,18 @@ def test_kinds_at_the_ends(registry):
     assert refused(registry, objects) == {"XDSRegistryMetadataError"}
 
 
+def test_nothing_is_appended_to_a_transformation(registry):
+    one, two, three = registered(registry, entries=3)
+    made, appended = (v.XFRM, two.id, one.id, "Made"), (v.APND, three.id, two.id, "Appended")
+    both = update(*new_association(*made), *new_association(*appended))
+    assert refused(registry, both) == {"XDSRegistryMetadataError"}
+    registry.accept(update(*new_association(*made)), ITI_57)
+    assert refused(registry, update(*new_association(*appended))) == {"XDSRegistryMetadataError"}
+    (made_from,) = [o for o in associations(registry, two.id) if o.type == v.XFRM]
+    registry.accept(update(new_status(made_from.id)), ITI_57)
+    registry.accept(update(*new_association(*appended)), ITI_57)
+
+
 # ------------------------------------------------------------------------------------------- whole requests
 
 

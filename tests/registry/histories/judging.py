@@ -72,6 +72,12 @@ class _Judge:
         if len(self.patients) > 1:
             self.required.add(MISMATCH)
 
+    def appended(self, one):
+        """Nothing is appended to what was made from another document (TF-3: 4.2.2.2)."""
+        made = any(other.type == v.XFRM and other.source == one.target for other in self.request.links)
+        if one.type == v.APND and (made or self.model.links(source=one.target, types=(v.XFRM,))):
+            self.required.add(METADATA)
+
     def of_another(self, one, code):
         """An object that is not of the patient of the submission."""
         if self.patient is None:
@@ -131,6 +137,7 @@ class _Registration(_Judge):
         self._target(one)
 
     def _target(self, one):
+        self.appended(one)
         source = next((o for o in self.request.things if o.id == one.source), None)
         if one.type == v.IS_SNAPSHOT_OF and source is not None and source.on_demand:
             self.required.add(METADATA)
@@ -268,6 +275,7 @@ class _Updating(_Judge):
         return any(other is not one for other in same)
 
     def _link(self, one):
+        self.appended(one)
         source, target = self.model.things.get(one.source), self.model.things.get(one.target)
         if source is None or target is None:
             self.required.add(UNRESOLVED)
