@@ -64,7 +64,6 @@ _ANY_SUBMISSION: Final = (
     s.extra_slots_are_urns,
     s.service_starts_before_it_stops,
     s.unique_ids_are_used_once,
-    s.patient_ids_agree,
     s.matricules_are_right,
     a.memberships_carry_no_documentation,
     a.nothing_is_appended_to_a_transformation,
@@ -75,6 +74,7 @@ RULES: Final = RuleBook(
     AUTHOR,
     (
         *_ANY_SUBMISSION,
+        s.patient_ids_agree,
         s.entries_are_of_the_right_type,
         s.nothing_is_updated,
         a.associations_are_of_a_known_type,

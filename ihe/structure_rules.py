@@ -146,19 +146,28 @@ def unique_ids_are_used_once(case: Case) -> Iterator[Finding]:
         seen.setdefault(unique_id, obj)
 
 
-def patient_ids_agree(case: Case) -> Iterator[Finding]:
-    """SubmissionSet, entries and folders of a request are of one patient. The context holds the ids: it must."""
+Patient = tuple[RegistryObject, str]
+"""An object and its patientId."""
+
+
+def other_patients(case: Case) -> Iterator[tuple[Patient, Patient]]:
+    """What is not of the patient of the SubmissionSet (of the first object where there is none), with what is."""
     with_patient = [
         (obj, patient)
         for obj in sorted(case.objects.objects, key=lambda one: one.kind is not Kind.SUBMISSION_SET)
         if obj.kind in PATIENT_ID and (patient := obj.identifier(PATIENT_ID[obj.kind]))
     ]
-    for obj, patient in with_patient[1:]:
-        first, expected = with_patient[0]
-        if patient != expected:
-            wrong = f"{shortened(patient)!r} is not {shortened(expected)!r}, the patientId of {named(first)}"
-            code = ErrorCode.PATIENT_ID_DOES_NOT_MATCH
-            yield finding(named(obj), "patientId", wrong, "patient_ids_agree", code=code)
+    for one in with_patient[1:]:
+        if one[1] != with_patient[0][1]:
+            yield one, with_patient[0]
+
+
+def patient_ids_agree(case: Case) -> Iterator[Finding]:
+    """SubmissionSet, entries and folders of a request are of one patient. The context holds the ids: it must."""
+    for (obj, patient), (first, expected) in other_patients(case):
+        wrong = f"{shortened(patient)!r} is not {shortened(expected)!r}, the patientId of {named(first)}"
+        code = ErrorCode.PATIENT_ID_DOES_NOT_MATCH
+        yield finding(named(obj), "patientId", wrong, "patient_ids_agree", code=code)
 
 
 def matricules_are_right(case: Case) -> Iterator[Finding]:

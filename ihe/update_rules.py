@@ -15,7 +15,7 @@ from ihe.datatypes import is_symbolic
 from ihe.errors import ErrorCode
 from ihe.findings import Finding, finding, named, shortened
 from ihe.registry_objects import Kind, RegistryObject, SubmittedObjects
-from ihe.structure_rules import Case
+from ihe.structure_rules import Case, other_patients
 
 _ENTRY, _SET, _FOLDER, _ASSOCIATION = Kind.DOCUMENT_ENTRY, Kind.SUBMISSION_SET, Kind.FOLDER, Kind.ASSOCIATION
 _OPERATION: Final = ErrorCode.METADATA_UPDATE_OPERATION
@@ -225,6 +225,14 @@ def objects_are_updated_once(case: Case) -> Iterator[Finding]:
             yield finding("the submission", "UpdateAvailabilityStatus", wrong, rule, code=_OPERATION)
 
 
+def patient_ids_reconcile(case: Case) -> Iterator[Finding]:
+    """What is updated is of the patient of the SubmissionSet; updates have a code of their own for that."""
+    code = ErrorCode.PATIENT_ID_RECONCILIATION
+    for (obj, _), (first, _) in other_patients(case):
+        wrong = f"is not that of {named(first)}; all of a request are of one patient"
+        yield finding(named(obj), "patientId", wrong, "patient_ids_reconcile", code=code)
+
+
 # ------------------------------------------------------------------------------------------- restricted (ITI-92)
 
 
@@ -277,6 +285,7 @@ UPDATE_FUNCTIONS: Final[tuple[Rule, ...]] = (
     submitted_associations_are_registered_once,
     association_types_can_be_updated,
     objects_are_updated_once,
+    patient_ids_reconcile,
 )
 """ITI-57, beside the rules every submission obeys."""
 
@@ -288,5 +297,6 @@ RESTRICTED_FUNCTIONS: Final[tuple[Rule, ...]] = (
     associations_carry_their_own_slots,
     association_types_can_be_updated,
     objects_are_updated_once,
+    patient_ids_reconcile,
 )
 """ITI-92, likewise."""

@@ -44,7 +44,11 @@ def restricted(rule, objects, code, *, alone=True):
     return Fault(rule, objects, code, RESTRICTED_UPDATE_RULES, alone)
 
 
+WHOSE = b.with_identifier(v.ENTRY_PATIENT_ID, f"P-0815^^^&{b.AUTHORITY}&ISO")
+RECONCILIATION = "XDSPatientIDReconciliationError"
 FAULTS = [
+    Fault("patient_ids_reconcile", update(entry("New01", LID, WHOSE), brings("New01")), RECONCILIATION),
+    restricted("patient_ids_reconcile", update(entry("New01", LID, WHOSE), brings("New01")), RECONCILIATION),
     Fault("something_is_updated", update()),
     Fault("nothing_is_left_over", update(new_status(OTHER), entry())),
     Fault("nothing_is_left_over", update(new_status(OTHER), b.association(v.APND, LID, OTHER, "A"))),

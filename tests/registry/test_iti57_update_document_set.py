@@ -10,7 +10,7 @@ from atna.store.engine import begin_write, reading
 from ihe import vocabulary as v
 from ihe.datatypes import parse_cx
 from ihe.registry_objects import Slot
-from ihe.transactions import ITI_57
+from ihe.transactions import ITI_57, ITI_92
 from registry.store import tables
 from registry.store.merges import merge, unmerge
 from registry.store.patient_protocol import MergeRefused
@@ -347,6 +347,17 @@ def test_a_patient_changes_only_where_nothing_stays_behind(registry):
     registry.accept(new_version(entry, moved, patient=OTHER, propagation="no"), ITI_57)
     assert [o.version_name for o in registry.find(OTHER).objects] == ["2"]
     assert registry.find().objects == ()
+
+
+@pytest.mark.parametrize("transaction", [ITI_57, ITI_92])
+def test_what_is_updated_is_of_the_patient_of_the_submission_set(registry, transaction):
+    registry.know(OTHER)
+    (entry,) = registered(registry)
+    moved = with_identifier(v.ENTRY_PATIENT_ID, OTHER)
+    (error,) = registry.submit(new_version(entry, moved), transaction=transaction).errors
+    assert error.code == "XDSPatientIDReconciliationError"
+    where = "DocumentEntry New01, patientId: is not that of SubmissionSet SubmissionSet01"
+    assert error.context == f"{where}; all of a request are of one patient"
 
 
 # ------------------------------------------------------------------------------------------- status

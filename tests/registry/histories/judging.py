@@ -44,6 +44,8 @@ def judge(model, request):
 class _Judge:
     """What holds for any submission (TF-2: 3.42.4.1.3; TF-3: 4.2.3.1)."""
 
+    mismatch = MISMATCH
+
     def __init__(self, model, request, things):
         self.model, self.request, self.things = model, request, things
         self.required, self.optional = set(), set()
@@ -70,7 +72,7 @@ class _Judge:
         if not self.patients <= self.model.known:
             self.required.add(UNKNOWN_PATIENT)
         if len(self.patients) > 1:
-            self.required.add(MISMATCH)
+            self.required.add(self.mismatch)
 
     def appended(self, one):
         """Nothing is appended to what was made from another document (TF-3: 4.2.2.2)."""
@@ -188,6 +190,8 @@ class _Registration(_Judge):
 
 class _Updating(_Judge):
     """ITI-57 and ITI-92."""
+
+    mismatch = RECONCILIATION
 
     def __init__(self, model, request):
         super().__init__(model, request, request.versions)
