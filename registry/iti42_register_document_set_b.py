@@ -230,10 +230,25 @@ def patient_errors(submission: Submission, facts: Facts) -> Iterator[RegistryErr
             yield RegistryError(ErrorCode.UNKNOWN_PATIENT_ID, f"{text} was never announced by a patient identity feed")
 
 
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """Whose submission it is: the key that counts, and the id as it was sent."""
+
+    key: int
+    id: str
+
+
+def _patient(submission: Submission, facts: Facts) -> _Patient | None:
+    """None while it cannot be told whose it is."""
+    key = patient_key(submission.patient_id)
+    if key is None or key not in facts.patients:
+        return None
+    return _Patient(facts.patients[key], submission.patient_id or "")
+
+
 def _association_errors(submission: Submission, facts: Facts) -> Iterator[RegistryError]:
     own = {o.id: o for o in submission.objects.objects if o.id is not None}
-    keys = {patient_key(patient_of(o)) for o in submission.objects.of(Kind.SUBMISSION_SET)}
-    patient = next((facts.patients[k] for k in keys if k is not None and k in facts.patients), None)
+    patient = _patient(submission, facts)
     for obj in submission.objects.of(Kind.ASSOCIATION):
         if obj.type in RELATIONSHIPS:
             yield from _relationship_errors(obj, own, facts, patient)
@@ -248,7 +263,7 @@ def unresolved(obj: RegistryObject, end: str | None, what: str) -> RegistryError
 
 
 def _relationship_errors(
-    obj: RegistryObject, own: dict[str, RegistryObject], facts: Facts, patient: int | None
+    obj: RegistryObject, own: dict[str, RegistryObject], facts: Facts, patient: _Patient | None
 ) -> Iterator[RegistryError]:
     source = own.get(obj.source or "")
     if obj.type == v.IS_SNAPSHOT_OF and source is not None and source.object_type == v.ON_DEMAND:
@@ -281,14 +296,15 @@ def appended_to_transformation(obj: RegistryObject, target: KnownObject) -> Iter
         yield RegistryError(ErrorCode.REGISTRY_METADATA, f"{text}; append to the document that it was made from")
 
 
-def _across_patients(obj: RegistryObject, known: KnownObject, patient: int | None) -> Iterator[RegistryError]:
-    if patient is not None and known.patient_key != patient:
-        text = f"Association {obj.id} connects this submission with a {known.kind} of another patient"
+def _across_patients(obj: RegistryObject, known: KnownObject, patient: _Patient | None) -> Iterator[RegistryError]:
+    """The context holds the id of this submission's patient, as it must; the other one is nobody's business."""
+    if patient is not None and known.patient_key != patient.key:
+        text = f"Association {obj.id} connects this submission, of {patient.id}, with a {known.kind} of another patient"
         yield RegistryError(ErrorCode.PATIENT_ID_DOES_NOT_MATCH, text)
 
 
 def _membership_errors(
-    obj: RegistryObject, own: dict[str, RegistryObject], facts: Facts, patient: int | None
+    obj: RegistryObject, own: dict[str, RegistryObject], facts: Facts, patient: _Patient | None
 ) -> Iterator[RegistryError]:
     ends = ((obj.source, "sourceObject"), (obj.target, "targetObject"))
     known = {what: facts.objects.get(end or "") for end, what in ends if is_uuid(end) and end not in own}
@@ -315,7 +331,7 @@ def _membership_errors(
 
 
 def _folder_errors(
-    obj: RegistryObject, kinds: dict[str, Kind], known: dict[str, KnownObject | None], patient: int | None
+    obj: RegistryObject, kinds: dict[str, Kind], known: dict[str, KnownObject | None], patient: _Patient | None
 ) -> Iterator[RegistryError]:
     """Folder membership: both Approved, both of one patient (ITI TF-3: 4.2.2.1.3)."""
     if "targetObject" in known and kinds["targetObject"] is not Kind.DOCUMENT_ENTRY:

@@ -140,6 +140,8 @@ def test_a_relationship_across_patients_does_not_match(registry, kind):
     entry = registered_entry(registry)
     response = registry.submit(relate(kind, entry.id, patient=OTHER))
     assert codes_of(response) == {"XDSPatientIdDoesNotMatch"}
+    assert OTHER in response.errors[0].context  # the id that was sent, not the one it should have been
+    assert PATIENT not in response.errors[0].context
     assert status_of(registry, entry.id) == ["Approved"]
 
 

@@ -199,7 +199,7 @@ def test_relationships_to_what_is_not_there_or_not_meant(strict, known, patients
     unchanged(strict, relate(nowhere), "UnresolvedReferenceException", "targetObject", nowhere)
     unchanged(strict, relate(folder.id), "XDSRegistryMetadataError", "targetObject", "Folder")
     unchanged(strict, relate(submission_set.id), "XDSRegistryMetadataError", "targetObject", "SubmissionSet")
-    unchanged(strict, relate(entry.id, theirs), "XDSPatientIdDoesNotMatch", "another patient")
+    unchanged(strict, relate(entry.id, theirs), "XDSPatientIdDoesNotMatch", theirs, "another patient")
     assert strict.register(b.submission(patient=mine, relations=((v.RPLC, entry.id),))).status == "Success"
     unchanged(strict, relate(entry.id), "XDSRegistryDeprecatedDocumentError", "targetObject", entry.id)
 
@@ -220,7 +220,7 @@ def test_memberships_of_what_is_not_there_or_not_meant(strict, known, patients):
     nowhere = b.new_uuid()
     unchanged(strict, into(nowhere), "UnresolvedReferenceException", "sourceObject", nowhere)
     unchanged(strict, into(entry.id), "XDSRegistryMetadataError", "sourceObject", "DocumentEntry")
-    unchanged(strict, into(folder.id, theirs), "XDSPatientIdDoesNotMatch", "Folder")
+    unchanged(strict, into(folder.id, theirs), "XDSPatientIdDoesNotMatch", theirs, "Folder")
     assert strict.register(into(folder.id)).status == "Success"
     added = b.submission(patient=mine, extra=(b.has_member(submission_set.id, "Document01", status="Original"),))
     answer = strict.register(added)
