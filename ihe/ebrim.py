@@ -162,7 +162,13 @@ def _classification(element: Any) -> Classification:
         name=name,
         description=description,
         slots=tuple(slots),
+        strange_type=_strange(get("objectType"), v.TYPE_CLASSIFICATION),
     )
+
+
+def _strange(object_type: str | None, fixed: str) -> str | None:
+    """What stands where one value is allowed, unless it is that or nothing."""
+    return object_type if object_type and object_type.strip() not in {"", fixed} else None
 
 
 def _identifier(element: Any) -> ExternalIdentifier:
@@ -173,6 +179,7 @@ def _identifier(element: Any) -> ExternalIdentifier:
         registry_object=element.get("registryObject"),
         value=element.get("value", ""),
         name=name,
+        strange_type=_strange(element.get("objectType"), v.TYPE_EXTERNAL_IDENTIFIER),
     )
 
 

@@ -82,13 +82,14 @@ def _classification(one: Classification, owner: str | None) -> Classification:
     slots = _slots(one.slots, _CODE_SLOTS if code else _AUTHOR_SLOTS)
     if told == (one.id, one.scheme, one.node, one.classified_object, one.node_representation) and slots is one.slots:
         return one
-    return Classification(*told, one.name, one.description, slots)
+    return Classification(*told, one.name, one.description, slots, one.strange_type)
 
 
 def _identifier(one: ExternalIdentifier, owner: str | None, types: Mapping[str, Datatype]) -> ExternalIdentifier:
     scheme = _id(one.scheme)
     value = _typed(one.value, types.get(scheme or "")) or ""
-    return ExternalIdentifier(_id(one.id), scheme, _id(one.registry_object) or owner, value, one.name)
+    owner = _id(one.registry_object) or owner
+    return ExternalIdentifier(_id(one.id), scheme, owner, value, one.name, one.strange_type)
 
 
 def _slots(slots: tuple[Slot, ...], types: Mapping[str, Datatype]) -> tuple[Slot, ...]:

@@ -37,7 +37,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """rim:Classification: a code or author (``scheme`` set) or a marker (``node`` set)."""
+    """rim:Classification: a code or author (``scheme`` set) or a marker (``node`` set).
+
+    ``strange_type`` is an objectType that is not the one ebRIM fixes, which goes without saying; so in the next.
+    """
 
     id: str | None
     scheme: str | None
@@ -47,6 +50,7 @@ class Classification:
     name: tuple[LocalizedString, ...] = ()
     description: tuple[LocalizedString, ...] = ()
     slots: tuple[Slot, ...] = ()
+    strange_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class ExternalIdentifier:
     registry_object: str | None
     value: str
     name: tuple[LocalizedString, ...] = ()
+    strange_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

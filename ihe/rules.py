@@ -54,6 +54,7 @@ _ANY_SUBMISSION: Final = (
     s.ids_are_used_once,
     s.classifications_have_a_scheme,
     s.parts_name_their_owner,
+    s.parts_are_of_the_right_type,
     s.metadata_is_not_limited,
     s.slots_are_named_once,
     s.slots_hold_values,

@@ -113,6 +113,22 @@ def parts_name_their_owner(case: Case) -> Iterator[Finding]:
                 yield finding(named(obj), "ExternalIdentifier", "registryObject must be the id of this object", rule)
 
 
+def parts_are_of_the_right_type(case: Case) -> Iterator[Finding]:
+    """ObjectType of a Classification or ExternalIdentifier is the one ebRIM fixes, or is left out (ITI TF-3: 4.2.1)."""
+    for obj in case.objects.objects:
+        for classification in obj.classifications:
+            if classification.strange_type is not None:
+                yield _of_strange_type(obj, "Classification", classification.strange_type, v.TYPE_CLASSIFICATION)
+        for identifier in obj.external_identifiers:
+            if identifier.strange_type is not None:
+                yield _of_strange_type(obj, "ExternalIdentifier", identifier.strange_type, v.TYPE_EXTERNAL_IDENTIFIER)
+
+
+def _of_strange_type(obj: RegistryObject, what: str, found: str, fixed: str) -> Finding:
+    wrong = f"{shortened(found)!r} is not {fixed}; allowed is this, or none"
+    return finding(named(obj), f"objectType of {what}", wrong, "parts_are_of_the_right_type", lenient=True)
+
+
 def entries_are_of_the_right_type(case: Case) -> Iterator[Finding]:
     """Stable entries in ITI-42, on-demand entries in ITI-61."""
     expected, forbidden, transaction = (

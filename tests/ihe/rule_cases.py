@@ -192,6 +192,8 @@ STRUCTURE = (
     whole("parts_name_their_owner", b.submission(entry=b.each_identifier(v.ENTRY_UNIQUE_ID, registry_object="x")), "registryObject"),
     whole("entries_are_of_the_right_type", on_demand(b.with_slot("creationTime", "2024"), b.with_slot("hash", "0" * 40), b.with_slot("size", "1")), "ITI-42", v.STABLE),
     whole("entries_are_of_the_right_type", on_demand(b.having(object_type=v.STABLE)), "ITI-61", v.ON_DEMAND, on_demand=True),
+    whole("parts_are_of_the_right_type", b.submission(entry=FIRST(v.ENTRY_TYPE, strange_type="urn:x")), "Document01", "objectType of Classification", "'urn:x'", v.TYPE_CLASSIFICATION, lenient=True),
+    whole("parts_are_of_the_right_type", b.submission(submission_set=b.each_identifier(v.SUBMISSION_SET_SOURCE_ID, strange_type="urn:x")), "SubmissionSet01", "objectType of ExternalIdentifier", v.TYPE_EXTERNAL_IDENTIFIER, lenient=True),
     whole("metadata_is_not_limited", b.submission(entry=b.with_classification(b.marker(v.NODE_LIMITED_ENTRY))), "limitedMetadata"),
     whole("slots_are_named_once", b.submission(entry=b.more_slots(Slot("size", ("22",)), Slot("size", ("22",))), contents=[b"x" * 22]), "'size'", lenient=True),
     whole("slots_are_named_once", b.submission(entry=FIRST(v.ENTRY_TYPE, slots=(Slot("codingScheme", (b.LOINC,)),) * 2)), "Classification", "'codingScheme'", lenient=True),

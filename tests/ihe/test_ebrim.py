@@ -93,6 +93,22 @@ def test_object_refs_are_left_out_of_the_objects_and_can_be_listed() -> None:
     assert read_object_refs(element) == ("urn:uuid:1",)
 
 
+def test_the_type_of_a_part_is_kept_where_it_is_not_the_one_it_must_be() -> None:
+    parts = "".join(
+        f'<rim:{tag} objectType="{written}"/>'
+        for tag, fixed in (
+            ("Classification", v.TYPE_CLASSIFICATION),
+            ("ExternalIdentifier", v.TYPE_EXTERNAL_IDENTIFIER),
+        )
+        for written in (fixed, f" {fixed} ", "", "urn:x")
+    )
+    (obj,) = read_submitted_objects(
+        parse_xml(_list(f'<rim:ExtrinsicObject id="a">{parts}</rim:ExtrinsicObject>'.encode()))
+    ).objects
+    for found in (obj.classifications, obj.external_identifiers):
+        assert [one.strange_type for one in found] == [None, None, None, "urn:x"]
+
+
 def test_a_language_is_read_as_senders_write_it() -> None:
     tags = ("en_US", " fr-LU ", "", "deutsch!")
     strings = "".join(f'<rim:LocalizedString xml:lang="{tag}" value="x"/>' for tag in tags)

@@ -146,11 +146,19 @@ def written(objects):
 
 
 def _as_it_is(obj):
-    data = write_object(obj)
+    data = _parts_as_they_are("Classification", v.TYPE_CLASSIFICATION, obj.classifications, write_object(obj))
+    data = _parts_as_they_are("ExternalIdentifier", v.TYPE_EXTERNAL_IDENTIFIER, obj.external_identifiers, data)
     if obj.object_type is None or b"objectType=" not in data.partition(b">")[0]:
         return data
     before, _, rest = data.partition(b'objectType="')
     return before + b'objectType="' + obj.object_type.encode() + b'"' + rest.partition(b'"')[2]
+
+
+def _parts_as_they_are(tag, fixed, parts, data):
+    before, *written = data.split(f"<rim:{tag} ".encode())
+    for number, part in enumerate(parts):
+        written[number] = written[number].replace(fixed.encode(), (part.strange_type or fixed).encode(), 1)
+    return f"<rim:{tag} ".encode().join([before, *written])
 
 
 def answer_names(answer, code, *words):
