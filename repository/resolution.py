@@ -63,7 +63,7 @@ def resolve(room: Room, standing: Submission) -> Resolution:
     if not standing.told:  # nobody lived to write what became of the request
         messages.append(_provided_later(room, standing, Outcome.SERIOUS_FAILURE))
         messages.append(registered(room, standing, Outcome.SERIOUS_FAILURE))
-    keys = [d.object_key for d in room.index.documents_of(standing.unique_id) if d.state is State.PENDING]
+    keys = [document.object_key for document in _waiting(room, standing)]
     if not room.index.release(standing, messages):
         return Resolution.UNKNOWN
     if room.remove(keys):
@@ -86,7 +86,7 @@ def finish(room: Room, standing: Submission, messages: Sequence[bytes]) -> Submi
 
 def _whole_attempt(room: Room, standing: Submission) -> str | None:
     attempts: dict[str, list[Document]] = {standing.attempt: []}
-    for document in room.index.documents_of(standing.unique_id):
+    for document in _waiting(room, standing):
         attempts.setdefault(document.attempt, []).append(document)
     most = max(len(rows) for rows in attempts.values())
     for attempt, rows in attempts.items():
@@ -114,8 +114,18 @@ def is_ours(room: Room, standing: Submission, objects: Sequence[RegistryObject])
         for o in objects
         if o.kind is Kind.DOCUMENT_ENTRY
     }
-    rows = room.index.documents_of(standing.unique_id)
+    rows = _waiting(room, standing)
     return all((row.unique_id, row.hash, room.settings.unique_id) in held for row in rows)
+
+
+def _waiting(room: Room, standing: Submission) -> tuple[Document, ...]:
+    """Documents of a PENDING submission, of every attempt.
+
+    Under the same set id others may be AVAILABLE: what ITI-86 left of a submission whose metadata is gone since, and
+    the registry need not know them any more.
+    """
+    rows = room.index.documents_of(standing.unique_id)
+    return tuple(document for document in rows if document.state is State.PENDING)
 
 
 def _provided_later(room: Room, standing: Submission, outcome: Outcome) -> bytes:

@@ -20,6 +20,7 @@ from tests.builders import PATIENT, REPOSITORY, submission, with_identifier, wit
 from tests.repository.doomed import REMOVAL_STEPS
 from tests.repository.dying import WINDOW_S
 from tests.repository.stand import (
+    Act,
     ScriptedRegistry,
     envelope,
     multipart,
@@ -331,6 +332,28 @@ def test_once_its_metadata_is_removed_too_the_submission_is_judged_anew(house, p
     assert len(house.retrieve(*unique_ids(objects)).documents()) == 2
     assert house.provide(objects, documents).status == "Success"
     assert len(house.registry.received) == 2
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["asked at once", "asked by the sweep"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_left_of_a_submission_does_not_hide_that_the_next_one_was_registered(house, count, at_once):
+    objects = stored(house, b"one", b"two", b"three", unique_id="1.2.3")
+    forgotten(house, objects)
+    assert remove(house.address, unique_ids(objects)[0]).status == "Success"
+    another = submission(entries=count, entry=STRIPPED, unique_id="1.2.3")
+    # The registry takes it and its answer is lost; where it is not asked at once it is silent for a while.
+    house.registry.script.append(Act(answer=None, before=None if at_once else fallen_silent(house)))
+    answer = house.provide(another)
+    assert answer.codes == ([] if at_once else ["XDSRegistryNotAvailable"])
+    house.registry.silent = False
+    house.room.clock.forward(WINDOW_S)
+    assert sweep.run_once(house.room).completed == (0 if at_once else 1)
+    assert len(house.retrieve(*unique_ids(another)).documents()) == count
+    assert len(house.retrieve(*unique_ids(objects)[1:]).documents()) == 2
+
+
+def fallen_silent(house):
+    return lambda: setattr(house.registry, "silent", True)
 
 
 def test_what_the_registry_refuses_to_take_again_stays_gone(house):
