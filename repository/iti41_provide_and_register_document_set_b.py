@@ -21,6 +21,7 @@ from consent.policy import Decision, decide
 from ihe import vocabulary as v
 from ihe.ebrs import registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected, SoapFault
+from ihe.findings import shortened
 from ihe.named import submission_named
 from repository.records import origin_of
 from repository.registration import Filing, Incoming, out_of_room, register
@@ -37,6 +38,9 @@ __all__ = ["handle", "judge"]
 
 SHOWN_CHARACTERS: Final = 20
 """A longer size is told by its length: what is cut off it is a number that nobody sent."""
+LONGEST_ID: Final = 256
+"""A unique id is found by an index of the database, which takes no long texts; no registry takes longer ones either
+(ebRIM LongName)."""
 HASH_DIGITS = {64: "SHA-256", 96: "SHA-384", 128: "SHA-512", 32: "MD5"}
 
 
@@ -72,13 +76,21 @@ def _identity_errors(provided: Provided) -> Iterator[RegistryError]:
     """The set and each entry need a uniqueId; no two entries the same (ITI TF-3: 4.2.3.2.26, 4.2.3.3.12)."""
     if provided.unique_id is None:
         yield _metadata_error("the submission must hold exactly one SubmissionSet, with a uniqueId")
+    elif len(provided.unique_id) > LONGEST_ID:
+        yield _metadata_error(f"SubmissionSet.uniqueId {_too_long(provided.unique_id)}")
     for entry in provided.entries:
         if not entry.unique_id:
-            yield _metadata_error(f"DocumentEntry {entry.object.id}: uniqueId is missing")
+            yield _metadata_error(f"{entry.name}: uniqueId is missing")
+        elif len(entry.unique_id) > LONGEST_ID:
+            yield _metadata_error(f"{entry.name}: uniqueId {_too_long(entry.unique_id)}")
     for unique_id, count in Counter(entry.unique_id for entry in provided.entries if entry.unique_id).items():
         if count > 1:
-            text = f"DocumentEntry.uniqueId {unique_id} stands {count} times in the submission"
+            text = f"DocumentEntry.uniqueId {shortened(unique_id)} stands {count} times in the submission"
             yield RegistryError(ErrorCode.REPOSITORY_DUPLICATE_UNIQUE_ID_IN_MESSAGE, text)
+
+
+def _too_long(identifier: str) -> str:
+    return f"has {len(identifier)} characters; allowed are at most {LONGEST_ID}"
 
 
 def _pairing_errors(provided: Provided) -> Iterator[RegistryError]:
@@ -87,30 +99,32 @@ def _pairing_errors(provided: Provided) -> Iterator[RegistryError]:
     documents = Counter(key for key, _ in provided.documents)
     for entry in provided.entries:
         if entry.key not in documents:
-            text = f"DocumentEntry {entry.object.id} (uniqueId {entry.unique_id or 'missing'}) has no Document"
+            text = f"{entry.name} (uniqueId {entry.shown}) has no Document"
             yield RegistryError(ErrorCode.MISSING_DOCUMENT, text)
     for key, count in documents.items():
+        shown = shortened(key) or "missing"
         if key not in entries:
-            text = f"Document with id {key or 'missing'} has no DocumentEntry"
+            text = f"Document with id {shown} has no DocumentEntry"
             yield RegistryError(ErrorCode.MISSING_DOCUMENT_METADATA, text)
         if count > 1:
-            yield _metadata_error(f"Document id {key or 'missing'} stands {count} times in the message")
+            yield _metadata_error(f"Document id {shown} stands {count} times in the message")
     for key, count in entries.items():
         if count > 1:
-            yield _metadata_error(f"DocumentEntry id {key or 'missing'} stands {count} times in the submission")
+            shown = shortened(key) or "missing"
+            yield _metadata_error(f"DocumentEntry id {shown} stands {count} times in the submission")
 
 
 def _hash_errors(entry: Entry, content: Content) -> Iterator[RegistryError]:
     """DocumentEntry.hash is SHA-1 in hex, its case does not count (ITI TF-3: 4.2.3.2.10)."""
     said = entry.said("hash")
     if len(said) > 1:
-        yield _metadata_error(f"DocumentEntry {entry.unique_id}: hash has {len(said)} different values")
+        yield _metadata_error(f"DocumentEntry {entry.shown}: hash has {len(said)} different values")
     elif said and said[0].lower() != content.sha1:
         digits = len(said[0])
         kind = f", which looks like {HASH_DIGITS[digits]}" if digits in HASH_DIGITS else ""
         wanted = "; a SHA-1 of 40 hexadecimal digits is wanted" if digits != len(content.sha1) else ""
         text = (
-            f"DocumentEntry {entry.unique_id}: the hash sent ({digits} digits{kind}) is not that of the document, "
+            f"DocumentEntry {entry.shown}: the hash sent ({digits} digits{kind}) is not that of the document, "
             f"which has {content.size} bytes and a SHA-1 of {len(content.sha1)} digits{wanted}"
         )
         yield _metadata_error(text)
@@ -120,10 +134,10 @@ def _size_errors(entry: Entry, content: Content) -> Iterator[RegistryError]:
     """DocumentEntry.size is the number of bytes (ITI TF-3: 4.2.3.2.22)."""
     said = entry.said("size")
     if len(said) > 1:
-        yield _metadata_error(f"DocumentEntry {entry.unique_id}: size has {len(said)} different values")
+        yield _metadata_error(f"DocumentEntry {entry.shown}: size has {len(said)} different values")
     elif said and (said[0].lstrip("0") or "0") != str(content.size):
         shown = said[0] if len(said[0]) <= SHOWN_CHARACTERS else f"of {len(said[0])} characters"
-        text = f"DocumentEntry {entry.unique_id}: size {shown} was sent, the document has {content.size} bytes"
+        text = f"DocumentEntry {entry.shown}: size {shown} was sent, the document has {content.size} bytes"
         yield _metadata_error(text)
 
 

@@ -16,6 +16,7 @@ from lxml import etree
 from ihe import vocabulary as v
 from ihe.datatypes import loose_dtm, normalise_oid
 from ihe.ebrim import read_submitted_objects
+from ihe.findings import named, shortened
 from ihe.registry_objects import Classification, Kind, LocalizedString, RegistryObject, Slot, SubmittedObjects
 
 __all__ = ["Content", "Entry", "Provided", "complete_entry", "digest", "id_key", "read_provided", "written"]
@@ -25,6 +26,8 @@ _DOCUMENT: Final = f"{{{v.XDSB}}}Document"
 _LIST: Final = f"{{{v.RIM}}}RegistryObjectList"
 _EXTRINSIC: Final = f"{{{v.RIM}}}ExtrinsicObject"
 _SLOT, _VALUE_LIST, _VALUE = f"{{{v.RIM}}}Slot", f"{{{v.RIM}}}ValueList", f"{{{v.RIM}}}Value"
+LONGEST_CODE: Final = 512
+"""Code and scheme together (ebRIM LongName, twice): an index of the database holds them, which takes no long texts."""
 OWN_SLOTS: Final = frozenset({"hash", "size", "repositoryUniqueId"})
 """Slots of a DocumentEntry that this repository fills in."""
 
@@ -55,6 +58,16 @@ class Entry:
         return (self.object.identifier(v.ENTRY_UNIQUE_ID) or "").strip()
 
     @property
+    def name(self) -> str:
+        """What it is called in a message: by its id, as sent."""
+        return named(self.object)
+
+    @property
+    def shown(self) -> str:
+        """Its uniqueId for a message."""
+        return shortened(self.unique_id) or "missing"
+
+    @property
     def patient_id(self) -> str | None:
         """DocumentEntry.patientId as sent."""
         return (self.object.identifier(v.ENTRY_PATIENT_ID) or "").strip() or None
@@ -67,7 +80,9 @@ class Entry:
             return None
         schemes = [value.strip() for s in found[0].slots if s.name.strip() == "codingScheme" for value in s.values]
         code = (found[0].node_representation or "").strip()
-        return f"{code}^^{normalise_oid(schemes[0])}" if code and len(schemes) == 1 and schemes[0] else None
+        if not code or len(schemes) != 1 or not schemes[0] or len(code) + len(schemes[0]) > LONGEST_CODE:
+            return None
+        return f"{code}^^{normalise_oid(schemes[0])}"
 
     @property
     def created(self) -> int | None:
