@@ -68,11 +68,11 @@ class RegistryClient:
         except NotSent as error:
             raise Unreachable(str(error)) from error
         except OutcomeUnknown as error:
-            raise AnswerLost(str(error)) from error
+            raise AnswerLost(for_log(error)) from error
         except PeerFault as error:
             if error.fault.code in _CERTAIN:
                 raise Refused(error.fault.reason) from error
-            raise AnswerLost(error.fault.reason) from error
+            raise AnswerLost(for_log(error)) from error
         if response.status not in _STATUSES:
             raise AnswerLost("the registry's answer has no known status")
         return response

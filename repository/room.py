@@ -52,7 +52,7 @@ class Unreachable(Exception):  # noqa: N818 - an outcome
 
 
 class AnswerLost(Exception):  # noqa: N818 - an outcome
-    """The registry may have done what it was asked, or not: no answer that can be read."""
+    """The registry may have done what it was asked, or not: no answer that can be read. Its text is for the log."""
 
 
 class Refused(Exception):  # noqa: N818 - an outcome

@@ -3,6 +3,7 @@
 import pytest
 
 from ihe import vocabulary as v
+from ihe.errors import FaultCode, SoapFault
 from repository import registry_client
 from tests.builders import PATIENT, REPOSITORY, submission, submit_objects_request_xml, with_identifier, without_slot
 from tests.repository.stand import Act, stand, unique_ids
@@ -22,6 +23,14 @@ def test_an_answer_without_a_known_status_is_no_answer(tmp_path):
         house.registry.script.append(Act(answer=body))
         assert house.provide(submission()).status == "Success"
         assert [row[0] for row in house.records()] == ["ITI-18", "ITI-41", "ITI-42"]
+
+
+def test_what_the_registry_says_of_a_person_stays_out_of_the_log(tmp_path, caplog):
+    with stand(tmp_path) as house:
+        house.registry.script.append(Act(answer=SoapFault(FaultCode.RECEIVER, "no room for Jeanne Muster, 1970-01-31")))
+        assert house.provide(submission(unique_id="1.2.3")).status == "Success"
+    assert "registration of 1.2.3: answer lost: SOAP fault Receiver" in caplog.messages
+    assert "Muster" not in caplog.text
 
 
 # ------------------------------------------------------------------------------------ what is still registered
