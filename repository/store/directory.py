@@ -33,6 +33,16 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(reason, full=full) from error
 
 
+def _remove(*paths: Path) -> None:
+    with _translated():
+        for path in paths:
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            _sync_folder(path.parent)
+
+
 def _sync_folder(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -95,13 +105,7 @@ class DirectoryStore:
 
     def delete(self, key: str) -> None:
         """Remove object and unfinished upload."""
-        with _translated():
-            for path in (self._incoming / _checked(key), self._object(key)):
-                try:
-                    path.unlink()
-                except FileNotFoundError:
-                    continue
-                _sync_folder(path.parent)
+        _remove(self._incoming / _checked(key), self._object(key))
 
     def objects(self) -> Iterator[StoredObject]:
         """Everything that lies in the store."""
@@ -131,6 +135,7 @@ class _FileUpload:
         self._incoming = incoming
         self._target = target
         self._finished = False
+        self._foreign = False
         self._handle: int | None = os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     def write(self, block: bytes) -> None:
@@ -154,14 +159,19 @@ class _FileUpload:
                 # After a failed fsync the kernel calls the pages clean: asking again would say yes without a reason.
                 self._close()
             if self._target.exists():
+                self._foreign = True
                 raise StoreUnavailable("object key is already in use")
             self._incoming.rename(self._target)
             _sync_folder(self._target.parent)
         self._finished = True
 
     def abort(self) -> None:
+        """Durable: its row will be forgotten next. An object of somebody else under this key stays."""
         self._close()
-        self._store.delete(self._target.name)  # durable: its row will be forgotten next
+        if self._foreign:
+            _remove(self._incoming)
+        else:
+            self._store.delete(self._target.name)
 
     def _close(self) -> None:
         handle, self._handle = getattr(self, "_handle", None), None

@@ -109,7 +109,10 @@ class Keyring(Protocol):
 
 
 class Upload(Protocol):
-    """An object on its way in. ``finish`` makes it durable and visible, ``abort`` removes it; both may be repeated."""
+    """An object on its way in. ``finish`` makes it durable and visible, ``abort`` removes it; both may be repeated.
+
+    Where ``finish`` found an object under the key already, ``abort`` leaves that alone.
+    """
 
     def write(self, block: bytes) -> None: ...
     def finish(self) -> None: ...

@@ -119,6 +119,19 @@ def test_an_object_is_never_overwritten(store, size):
     assert b"".join(store.open(KEY)) == b"first"
 
 
+def test_taking_back_what_was_refused_leaves_the_object_that_is_there(store):
+    put(store, KEY, b"first")
+    uploads = []
+    with pytest.raises(StoreUnavailable):
+        uploads.append(store.begin(KEY))  # refused already by a store in memory
+        uploads[0].write(b"second")
+        uploads[0].finish()
+    for upload in uploads:
+        upload.abort()
+    assert b"".join(store.open(KEY)) == b"first"
+    assert [(one.key, one.complete) for one in store.objects()] == [(KEY, True)]
+
+
 def test_objects_know_their_age(store):
     put(store, KEY, b"x")
     (found,) = store.objects()

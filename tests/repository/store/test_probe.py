@@ -117,6 +117,7 @@ def test_a_directory_is_tried_too_and_left_as_it_was(tmp_path, small):
     root = tmp_path / "documents"
     rows = found(RepositorySettings(store=root.as_uri()))
     assert not [one for one in rows.values() if one.missing]
+    assert rows["no overwrite"].result == "a second object of the same name is refused"
     assert list(tmp_path.iterdir()) == []
     DirectoryStore(root)
     rows = found(RepositorySettings(store=root.as_uri()))
