@@ -23,6 +23,7 @@ from atna.store.engine import DatabaseRefused
 from dossier.logs import set_up_logging
 from dossier.settings import Settings, SettingsError, room_arguments
 from ihe.affinity_domain import CodeFileError
+from repository.store.protocol import StoreRefused
 from wire.processor import keep_to_one
 from wire.tls import TlsFault
 
@@ -80,7 +81,7 @@ def run(spec: Spec) -> int:
         arguments = _arguments(spec)
         room = _resolve(spec.target)
         room(**arguments, sockets=sockets, started=_started(spec.ready), stop=stop)
-    except (SettingsError, DatabaseRefused, CodeFileError, TlsFault) as error:
+    except (SettingsError, DatabaseRefused, StoreRefused, CodeFileError, TlsFault) as error:
         _log.error("settings cannot work: %s", error)
         return 2
     except Exception:  # noqa: BLE001 - the process boundary: told with its trace to our own log, then it ends

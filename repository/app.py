@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,32 +62,31 @@ def _joined(
     repository: RepositorySettings, domain: AffinityDomainSettings, audit: AuditSettings, tls: TlsSettings
 ) -> Iterator[_Joined]:
     writer = recorder("repository", domain, unique_id=repository.unique_id)
-    store = open_store(repository)
-    index = open_index(repository.database_url, audit.sinks, audit.max_outbox_rows)
-    records = Records(writer, repository.registry_url)
-    alerts = Alerts(writer, index.record_alone)
-    client = SoapClient(tls, timeout_s=repository.registry_timeout_s, handshake_failed=alerts.handshake_failed)
-    room = Room(
-        settings=repository,
-        store=store,
-        index=index,
-        registry=RegistryClient(
-            client, repository.registry_url, records, max_registration_s=repository.max_registration_s
-        ),
-        records=records,
-        clock=lambda: time.time_ns() // 1000,
-        new_key=lambda: secrets.token_hex(16),
-        keyring=_keyring(repository),
-        sealing=repository.encryption != "off",
-        granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
-        scanner=scanner_for(repository),
-    )
-    try:
-        yield _Joined(room, index, writer, alerts)
-    finally:
-        client.close()
-        alerts.close()
-        index.close()
+    with closing(open_index(repository.database_url, audit.sinks, audit.max_outbox_rows)) as index:
+        store = open_store(repository, awaited=lambda: bool(ScrubBook(index).next("", 1)))
+        records = Records(writer, repository.registry_url)
+        alerts = Alerts(writer, index.record_alone)
+        client = SoapClient(tls, timeout_s=repository.registry_timeout_s, handshake_failed=alerts.handshake_failed)
+        room = Room(
+            settings=repository,
+            store=store,
+            index=index,
+            registry=RegistryClient(
+                client, repository.registry_url, records, max_registration_s=repository.max_registration_s
+            ),
+            records=records,
+            clock=lambda: time.time_ns() // 1000,
+            new_key=lambda: secrets.token_hex(16),
+            keyring=_keyring(repository),
+            sealing=repository.encryption != "off",
+            granted=lambda caller: domain.granted(caller.node, caller.fingerprint),
+            scanner=scanner_for(repository),
+        )
+        try:
+            yield _Joined(room, index, writer, alerts)
+        finally:
+            client.close()
+            alerts.close()
 
 
 def worker(

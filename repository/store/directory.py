@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from repository.store.protocol import ObjectMissing, StoredObject, StoreUnavailable
+from repository.store.protocol import ObjectMissing, StoredObject, StoreRefused, StoreUnavailable
 
 __all__ = ["DirectoryStore"]
 
@@ -39,8 +39,15 @@ def _remove(*paths: Path) -> None:
             try:
                 path.unlink()
             except FileNotFoundError:
+                _must_be_there(path.parent)
                 continue
             _sync_folder(path.parent)
+
+
+def _must_be_there(folder: Path) -> None:
+    """A folder that is gone, with the disk that was mounted there, must not look like a document that is gone."""
+    if not folder.is_dir():
+        raise StoreUnavailable("document store: its folders are not there")
 
 
 def _sync_folder(path: Path) -> None:
@@ -55,14 +62,25 @@ class DirectoryStore:
     """``repository.store.protocol.DocumentStore`` on a directory.
 
     ``min_free_bytes`` of room are left alone, so that a database on the same disk can still write what happened.
+    Folders that are not there are made; raises ``StoreRefused`` where that is not possible.
     """
 
     def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
         self._incoming = root / "incoming"
         self._objects = root / "objects"
         self._min_free_bytes = min_free_bytes
-        with _translated():
+        try:
             self._prepare(root)
+        except OSError as error:
+            raise StoreRefused(f"document store {error.filename or root}: {error.strerror}") from error
+
+    @staticmethod
+    def is_made(root: Path) -> bool:
+        """Whether there is a store already, or something that only opening it can tell."""
+        try:
+            return (root / "objects").is_dir()
+        except OSError:
+            return True
 
     def _prepare(self, root: Path) -> None:
         for folder in (root, self._incoming, self._objects):
@@ -90,6 +108,7 @@ class DirectoryStore:
             try:
                 handle = self._object(key).open("rb", buffering=0)
             except FileNotFoundError as error:
+                _must_be_there(self._object(key).parent)
                 raise ObjectMissing(key) from error
             with handle:
                 while block := handle.read(BLOCK_BYTES):
@@ -101,6 +120,7 @@ class DirectoryStore:
             try:
                 return self._object(key).stat().st_size
             except FileNotFoundError:
+                _must_be_there(self._object(key).parent)
                 return None
 
     def delete(self, key: str) -> None:

@@ -1,11 +1,12 @@
 """The document store that the settings name."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from repository.settings import Bucket, RepositorySettings, store_bucket, store_directory
 from repository.store.directory import DirectoryStore
-from repository.store.protocol import DocumentStore
+from repository.store.protocol import DocumentStore, StoreRefused
 from repository.store.s3 import S3Store
 from repository.store.s3_client import S3Client, S3Options
 
@@ -15,14 +16,22 @@ NO_KEY: Final = "0" * 32
 """A key that is asked for and never used."""
 
 
-def open_store(settings: RepositorySettings) -> DocumentStore:
+def open_store(settings: RepositorySettings, *, awaited: Callable[[], bool] = lambda: False) -> DocumentStore:
     """A directory or a bucket. An object store is not asked for anything yet; a directory is prepared.
 
+    ``awaited`` tells whether there are documents that should lie there: then a directory that is not there is not made.
+    The disk it lies on is not mounted, and what was stored below the mount point would vanish once it is.
     Raises ``StoreUnavailable``.
     """
     bucket = store_bucket(settings.store)
     if bucket is None:
-        return DirectoryStore(store_directory(settings.store), min_free_bytes=settings.min_free_bytes)
+        root = store_directory(settings.store)
+        if not DirectoryStore.is_made(root) and awaited():
+            raise StoreRefused(
+                f"document store {root}: there is none, but the database knows documents that lie in it: "
+                f"mount its disk, or mend repository.store; where they are lost, make the folder {root / 'objects'}"
+            )
+        return DirectoryStore(root, min_free_bytes=settings.min_free_bytes)
     return S3Store(bucket_client(settings, bucket), bucket.prefix, part_bytes=settings.upload_part_bytes)
 
 

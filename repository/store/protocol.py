@@ -25,6 +25,7 @@ __all__ = [
     "ObjectMissing",
     "Origin",
     "State",
+    "StoreRefused",
     "StoreUnavailable",
     "StoredObject",
     "Submission",
@@ -39,6 +40,10 @@ class StoreUnavailable(Exception):  # noqa: N818 - an outcome the actor names to
     def __init__(self, reason: str, *, full: bool = False) -> None:
         super().__init__(reason)
         self.full = full
+
+
+class StoreRefused(StoreUnavailable):
+    """What the settings name cannot be the place of the documents; worded for whoever wrote them."""
 
 
 class ObjectLocked(StoreUnavailable):

@@ -4,10 +4,13 @@ import http.client
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +20,8 @@ from repository import app
 from repository.settings import RepositorySettings
 from repository.store.directory import DirectoryStore
 from repository.store.keyring import new_line, open_keyring
-from repository.store.protocol import StoreUnavailable
+from repository.store.protocol import StoreRefused, StoreUnavailable
+from repository.store.scrub_book import Finding
 from repository.store.sql import SqlIndex, open_index
 from repository.sweep import Report
 from tests.builders import submission
@@ -33,6 +37,8 @@ from tests.repository.stand import (
     unique_ids,
 )
 from wire.settings import AffinityDomainSettings, LimitSettings, TlsSettings
+
+ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
@@ -236,3 +242,52 @@ def test_a_database_of_another_room_is_refused(tmp_path):
     settings = RepositorySettings(database_url=url, store=(tmp_path / "documents").as_uri())
     with pytest.raises(DatabaseRefused):
         app.sweep_once(settings, AffinityDomainSettings(), AuditSettings(), TlsSettings())
+
+
+# --------------------------------------------------------------------------------- a directory that is not there
+
+
+@pytest.fixture
+def unmounted(tmp_path):
+    """(settings, where the documents are): a repository with a document, and its folder of documents elsewhere."""
+    with served(ScriptedRegistry(), "/registry", name="registry") as registry:
+        settings = settings_for(tmp_path, registry)
+        with running(app.worker, "soap", settings) as port:
+            assert provide(f"http://127.0.0.1:{port}/repository", submission()).status == "Success"
+    (tmp_path / "documents").rename(tmp_path / "elsewhere")
+    return settings, tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("mount_point", [True, False])
+def test_a_folder_of_documents_that_is_not_there_is_not_made_anew(tmp_path, unmounted, mount_point, run_command):
+    settings, elsewhere = unmounted
+    if mount_point:
+        (tmp_path / "documents").mkdir()
+    with pytest.raises(StoreRefused, match=r"documents: there is none, but the database knows documents .* mount"):
+        app.sweep_once(settings, AffinityDomainSettings(), AuditSettings(), TlsSettings())
+    status, _out, err = run_command("store", "scrub", "--data", str(tmp_path))
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert not list(tmp_path.glob("documents/*"))
+    if mount_point:
+        (tmp_path / "documents").rmdir()
+    elsewhere.rename(tmp_path / "documents")
+    assert app.scrub_once(settings, AffinityDomainSettings(), AuditSettings(), TlsSettings()).right
+
+
+def test_documents_that_are_lost_are_told_once_the_operator_made_their_folder(tmp_path, unmounted):
+    settings, _ = unmounted
+    (tmp_path / "documents" / "objects").mkdir(parents=True)
+    report = app.scrub_once(settings, AffinityDomainSettings(), AuditSettings(), TlsSettings())
+    assert [one.finding for one in report.damaged] == [Finding.MISSING]
+
+
+def test_a_place_that_takes_no_folders_ends_the_start_with_one_line(tmp_path):
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "objects").write_text("no folder")
+    command = [sys.executable, "-m", "dossier", "serve", "repository", "--data", str(tmp_path)]
+    ended = subprocess.run(
+        [*command, "--base-port", str(free_port() - 20)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2
+    assert f"settings cannot work: document store {tmp_path}/documents/objects: File exists" in ended.stderr
+    assert "Traceback" not in ended.stderr

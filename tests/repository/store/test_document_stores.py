@@ -132,6 +132,21 @@ def test_taking_back_what_was_refused_leaves_the_object_that_is_there(store):
     assert [(one.key, one.complete) for one in store.objects()] == [(KEY, True)]
 
 
+def test_a_directory_that_is_gone_is_no_missing_object(tmp_path):
+    directory = DirectoryStore(tmp_path / "documents")
+    put(directory, KEY, b"kept")
+    (tmp_path / "documents").rename(tmp_path / "unmounted")
+    for asked in (directory.size, directory.delete, lambda key: next(directory.open(key)), directory.begin):
+        with pytest.raises(StoreUnavailable, match=r"folders are not there|No such file"):
+            asked(KEY)
+    with pytest.raises(StoreUnavailable):
+        list(directory.objects())
+    (tmp_path / "unmounted").rename(tmp_path / "documents")
+    assert b"".join(directory.open(KEY)) == b"kept"
+    assert directory.size(OTHER) is None
+    directory.delete(OTHER)
+
+
 def test_objects_know_their_age(store):
     put(store, KEY, b"x")
     (found,) = store.objects()
