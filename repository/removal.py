@@ -45,10 +45,10 @@ def take_away(room: Room, documents: Sequence[Document], messages: Sequence[byte
     nothing was removed (or, where a database died while it answered, everything was, with its records).
     """
     room.index.remove([document.object_key for document in documents], messages, room.clock())
-    gone = [document for document in documents if room.remove([document.object_key])]
+    gone = room.removed(document.object_key for document in documents)
     try:
-        room.index.forget([document.object_key for document in gone])
+        room.index.forget(gone)
     except StoreUnavailable as error:
         _log.warning("rows of removed documents are left to the sweep: %s", error)
-    deleted = {document.object_key for document in gone}
+    deleted = frozenset(gone)
     return tuple(one for one in documents if one.object_key not in deleted and one.envelope is None)

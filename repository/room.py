@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ from repository.store.protocol import (
     Envelope,
     KeyMissing,
     Keyring,
+    ObjectLocked,
     ObjectMissing,
     StoreUnavailable,
     Upload,
@@ -32,6 +32,7 @@ from wire.limit_reached import named
 __all__ = [
     "AnswerLost",
     "Asked",
+    "OfRequest",
     "Refused",
     "Registered",
     "Registry",
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 BLOCK_BYTES: Final = 256 * 1024
+MOST_UNANSWERED: Final = 3
+"""So many objects in a row without an answer: the store is away, and a request does not wait for each of a thousand."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +109,19 @@ class TooManyUploads(StoreUnavailable):
     """``max_uploads`` requests of this process are storing documents already."""
 
 
+@dataclass(slots=True)
+class OfRequest:
+    """What the documents of one request know of each other; they are stored and taken back one after the other.
+
+    ``fault`` is why one could not be stored: then no other is tried, for the request is refused anyway. ``unanswered``
+    counts those in a row that could not be taken back. A store that is away answers for none of a thousand.
+    """
+
+    documents: int = 0
+    fault: StoreUnavailable | None = None
+    unanswered: int = 0
+
+
 class Uploads:
     """The requests of this process that store documents while they arrive; at most ``most`` at once.
 
@@ -115,21 +131,24 @@ class Uploads:
     def __init__(self, most: int) -> None:
         self._most: Final = most
         self._lock: Final = threading.Lock()
-        self._open: Final[Counter[str]] = Counter()
+        self._open: Final[dict[str, OfRequest]] = {}
 
-    def enter(self, request_id: str) -> None:
+    def enter(self, request_id: str) -> OfRequest:
         """One more document of a request; raises TooManyUploads."""
         with self._lock:
             if request_id not in self._open and len(self._open) >= self._most:
                 text = f"{self._most} uploads are under way already, try again later"
                 raise TooManyUploads(named(text, "max_uploads"))
-            self._open[request_id] += 1
+            found = self._open.setdefault(request_id, OfRequest())
+            found.documents += 1
+            return found
 
     def leave(self, request_id: str) -> None:
         """One document of a request has ended."""
         with self._lock:
-            self._open[request_id] -= 1
-            if not self._open[request_id]:
+            found = self._open[request_id]
+            found.documents -= 1
+            if not found.documents:
                 del self._open[request_id]
 
 
@@ -185,15 +204,23 @@ class Room:
         except StoreUnavailable as error:
             _log.error("%s audit records of a refusal could not be written: %s", len(messages), error)
 
-    def remove(self, keys: Iterable[str]) -> bool:
+    def remove(self, keys: Collection[str]) -> bool:
         """Delete objects; False when one could not be deleted, then its row has to stay for the sweep."""
-        gone = True
+        return len(self.removed(keys)) == len(keys)
+
+    def removed(self, keys: Iterable[str]) -> list[str]:
+        """Delete objects; those that are gone now. A lock is an answer, too: it holds up no other object."""
+        gone, unanswered = list[str](), 0
         for key in keys:
             try:
                 self.store.delete(key)
+                gone.append(key)
+                unanswered = 0
             except StoreUnavailable as error:
                 _log.warning("object %s could not be deleted: %s", key, error)
-                gone = False
+                unanswered += not isinstance(error, ObjectLocked)
+            if unanswered == MOST_UNANSWERED:
+                break
         return gone
 
 
@@ -217,21 +244,29 @@ class StagedDocument:
         self.head = b""
         self._room = room
         self._upload: Upload | None = None
+        self._begun = False
         self._aborted = False
         self._leave: Callable[[], None] | None = None
+        self._siblings = OfRequest()
         try:
             if uploads is not None:
-                uploads.enter(request_id)
+                self._siblings = uploads.enter(request_id)
                 self._leave = partial(uploads.leave, request_id)
-            room.keep_room(wanted or 0)
-            self.envelope = room.vault.new_envelope(self.key)
-            room.index.stage(self.key, room.clock(), self.envelope)
-            self._upload = room.vault.begin(self.key, self.envelope)
+            self.fault = self._siblings.fault
+            if self.fault is None:
+                self._begin(wanted or 0)
         except StoreUnavailable as error:
-            self.fault = error
+            self.fault = self._siblings.fault = error
         except BaseException:
             self._end()  # nobody gets this object, so nobody could abort it
             raise
+
+    def _begin(self, wanted: int) -> None:
+        self._room.keep_room(wanted)
+        self.envelope = self._room.vault.new_envelope(self.key)
+        self._begun = True
+        self._room.index.stage(self.key, self._room.clock(), self.envelope)
+        self._upload = self._room.vault.begin(self.key, self.envelope)
 
     def _end(self) -> None:
         leave, self._leave = self._leave, None
@@ -259,16 +294,17 @@ class StagedDocument:
             self._fail(error)
 
     def _fail(self, error: StoreUnavailable) -> None:
-        self.fault = error
+        self.fault = self._siblings.fault = error
         self._drop()
 
     def abort(self) -> None:
         """Object first, then row; whatever can't be removed now is left to the sweep. The request is over."""
-        self._end()
-        if self.adopted or self._aborted:
-            return
-        self._aborted = True
-        self._drop()
+        try:
+            if self._begun and not self.adopted and not self._aborted:
+                self._aborted = True
+                self._drop()
+        finally:
+            self._end()
 
     def _drop(self) -> None:
         gone = self._remove()
@@ -283,11 +319,16 @@ class StagedDocument:
             _log.warning("upload %s is left to the sweep: %s", self.key, error)
 
     def _remove(self) -> bool:
-        if self._upload is None:
-            return self._room.remove([self.key])  # it may have begun without saying so
+        if self._siblings.unanswered >= MOST_UNANSWERED:
+            return False
         try:
-            self._upload.abort()
+            if self._upload is None:
+                self._room.store.delete(self.key)  # it may have begun without saying so
+            else:
+                self._upload.abort()
         except StoreUnavailable as error:
             _log.warning("upload %s could not be removed: %s", self.key, error)
+            self._siblings.unanswered += 1
             return False
+        self._siblings.unanswered = 0
         return True

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from repository import sweep
-from repository.store.protocol import StoreUnavailable
+from repository.store.protocol import ObjectLocked, StoreUnavailable
 from tests.builders import CONTENT, submission, with_slot
 from tests.repository.faulty_store import FAULTS, Fault, FaultyStore, Script
 from tests.repository.stand import Act, stand, unique_ids, unknown_patient
+from tests.repository.test_iti86_remove_documents import remove
 
 LARGE = os.urandom(2_500_000)
 WINDOW_S = 30
@@ -291,3 +292,79 @@ def test_a_store_that_is_away_is_not_asked_for_each_submission(house):
     assert house.faulty.injected["size", Fault.TIMEOUT] == sweep.MOST_UNANSWERED
     house.settle()
     assert len(house.objects()) == 12
+
+
+def away(house, *operations):
+    """The store does not answer from now on; each question would cost a real one some 15 s."""
+    house.faulty.choose = lambda operation: Fault.TIMEOUT if operation in operations else None
+
+
+@pytest.mark.parametrize("refused_by", ["store", "registry"])
+def test_a_store_that_is_away_is_not_asked_for_each_document_of_a_refused_submission(house, refused_by):
+    objects = submission(entries=12, entry=PLAIN)
+    documents = {f"Document{n:02}": b"%d" % n for n in range(1, 13)}
+    away(house, "delete", *(["finish", "abort"] if refused_by == "store" else []))
+    if refused_by == "registry":
+        house.registry.script.append(unknown_patient())
+    assert house.provide(objects, documents).status == "Failure"
+    assert house.faulty.injected["delete", Fault.TIMEOUT] == 3
+    house.settle()
+    house.assert_nothing_kept()
+
+
+def test_a_store_that_is_away_is_not_asked_for_each_large_document_of_a_message(house):
+    objects = submission(entries=6, entry=PLAIN)
+    documents = {f"Document{n:02}": LARGE for n in range(1, 7)}
+    away(house, "finish", "abort", "delete")
+    assert house.provide(objects, documents).codes == ["XDSRepositoryError"]
+    # The first is not written, and taken back at once and at the end.
+    assert house.faulty.injected == {("finish", Fault.TIMEOUT): 1, ("abort", Fault.TIMEOUT): 2}
+    house.settle()
+    house.assert_nothing_kept()
+    assert house.provide(objects, documents).status == "Success"
+
+
+def test_a_store_that_goes_away_is_not_asked_to_take_back_each_document_before(house):
+    objects = submission(entries=7, entry=PLAIN)
+    documents = {f"Document{n:02}": LARGE for n in range(1, 8)}
+    written = Script("finish", Fault.TIMEOUT, after=6)
+    house.faulty.choose = lambda operation: Fault.TIMEOUT if operation == "abort" else written(operation)
+    assert house.provide(objects, documents).codes == ["XDSRepositoryError"]
+    assert house.faulty.injected["abort", Fault.TIMEOUT] == 3
+    house.settle()
+    house.assert_nothing_kept()
+
+
+def test_a_store_that_is_away_is_not_asked_for_each_document_that_is_removed(house):
+    objects = submission(entries=12, entry=PLAIN)
+    assert house.provide(objects, {f"Document{n:02}": b"%d" % n for n in range(1, 13)}).status == "Success"
+    house.registry.held.clear()
+    away(house, "delete")
+    answer = remove(house.address, *unique_ids(objects))
+    assert answer.codes == ["XDSRemoveDocumentsError"] * 12
+    assert house.faulty.injected["delete", Fault.TIMEOUT] == 3
+    assert house.retrieve(*unique_ids(objects)).codes == ["XDSDocumentUniqueIdError"] * 12
+    house.settle()
+    house.assert_nothing_kept()
+
+
+def test_an_object_under_a_lock_is_an_answer_and_holds_up_no_other(house, monkeypatch):
+    objects = submission(entries=6, entry=PLAIN)
+    assert house.provide(objects, {f"Document{n:02}": b"%d" % n for n in range(1, 7)}).status == "Success"
+    house.registry.held.clear()
+    locked = unique_ids(objects)[:4]
+    keys = {key for key, row in house.rows().items() if row.unique_id in locked}
+    delete = house.store.delete
+
+    def kept(key):
+        if key in keys:
+            raise ObjectLocked("the object store keeps an object: locked")
+        delete(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "delete", kept)
+        answer = remove(house.address, *unique_ids(objects))
+    assert answer.status == "PartialSuccess"
+    assert len(answer.codes) == 4
+    assert set(house.objects()) == keys
+    house.settle()
