@@ -53,6 +53,8 @@ def test_defaults_are_those_of_the_contract():
         ("scanner", "clamav", "clamd://HOST:PORT"),
         ("media_check", "maybe", "refuse"),
         ("scan_timeout_s", 0, "greater than 0"),
+        ("staging_age_s", 1e13, "less than or equal to 3153600000"),
+        ("sweep_interval_s", 1e10, "less than or equal to 3153600000"),
         ("unknown", 1, "not permitted"),
     ],
 )

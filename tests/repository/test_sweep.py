@@ -13,6 +13,7 @@ from repository.store.protocol import ObjectLocked
 from repository.sweep import MOST_UNANSWERED, Report
 from tests.builders import submission, with_slot
 from tests.repository.stand import Act, stand, unique_ids
+from wire.settings import LONGEST_S
 
 WINDOW_S = 30
 
@@ -242,6 +243,20 @@ def test_a_process_that_holds_the_lease_and_died_is_followed_by_another(tmp_path
             time.sleep(0.3)
             assert len(house.index.unresolved(2**62)) == 1
             until(lambda: not house.index.unresolved(2**62))
+
+
+def test_the_longest_times_of_the_settings_can_be_waited_for_and_counted_with(tmp_path):
+    longest = dict.fromkeys(("sweep_interval_s", "staging_age_s", "orphan_interval_s", "max_registration_s"), LONGEST_S)
+    with stand(tmp_path, **longest) as house:
+        assert house.provide(submission()).status == "Success"
+        assert sweep.run_once(house.room).quiet
+        stop = threading.Event()
+        thread = threading.Thread(target=sweep.run, args=(house.room, stop))
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        stop.set()
+        thread.join()
 
 
 def test_a_sweep_ends_when_its_process_has_to(house):
