@@ -11,6 +11,7 @@ from typing import Final
 
 from atna.message import Outcome
 from ihe import vocabulary as v
+from ihe.datatypes import normalise_oid
 from ihe.ebrs import registry_response
 from ihe.registry_objects import Kind, RegistryObject
 from repository.reading import is_there
@@ -107,15 +108,20 @@ def is_ours(room: Room, standing: Submission, objects: Sequence[RegistryObject])
         return False
     held = {
         (
-            o.identifier(v.ENTRY_UNIQUE_ID),
-            "".join(o.slot("hash") or ()).lower(),
-            "".join(o.slot("repositoryUniqueId") or ()),
+            (o.identifier(v.ENTRY_UNIQUE_ID) or "").strip(),
+            _alike(o.slot("hash")).lower(),
+            normalise_oid(_alike(o.slot("repositoryUniqueId"))),
         )
         for o in objects
         if o.kind is Kind.DOCUMENT_ENTRY
     }
     rows = _waiting(room, standing)
     return all((row.unique_id, row.hash, room.settings.unique_id) in held for row in rows)
+
+
+def _alike(values: Sequence[str] | None) -> str:
+    """What stands in a slot, however a source wrote it (blanks, a value twice) and a registry left it."""
+    return " ".join(dict.fromkeys(value.strip() for value in values or () if value.strip()))
 
 
 def _waiting(room: Room, standing: Submission) -> tuple[Document, ...]:

@@ -1,5 +1,6 @@
 """The crash protocol: answers lost, registries away, disks full, sources that send again, deaths at every step."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from ihe import vocabulary as v
 from ihe.errors import FaultCode, SoapFault
 from repository import registration, sweep
 from repository.store.protocol import StoreUnavailable
-from tests.builders import CONTENT, submission, with_slot
+from tests.builders import CONTENT, submission, with_identifier, with_slot
 from tests.repository.doomed import STEPS, doomed
 from tests.repository.stand import (
     Act,
@@ -29,6 +31,7 @@ from tests.repository.stand import (
 ROOT = Path(__file__).parents[2]
 LARGE = os.urandom(2_500_000)
 IN_PARTS = os.urandom(6_000_000)
+SHA1 = hashlib.sha1(CONTENT + b"0").hexdigest()
 SEND_AGAIN = ("XDSRegistryNotAvailable", "outcome unknown, send the same submission again")
 WINDOW_S = 30
 
@@ -123,6 +126,26 @@ def test_an_answer_that_is_lost_though_registered_is_asked_for_at_once(house):
     assert house.provide(submission(entries=2)).status == "Success"
     house.assert_whole()
     assert house.records() == [("ITI-18", 0), ("ITI-41", 0), ("ITI-42", 0)]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        with_identifier(v.ENTRY_UNIQUE_ID, " 1.2.3\n"),
+        with_slot("hash", f" {SHA1} "),
+        with_slot("hash", SHA1, f"{SHA1}\n"),
+        with_slot("hash", SHA1.upper(), SHA1.upper()),
+    ],
+    ids=["blanks around an id", "around a hash", "a hash twice", "in capitals"],
+)
+def test_what_a_registry_keeps_as_it_was_written_is_found_again(house, written):
+    """Other registries keep blanks and repeats; what is not found is taken for refused and removed."""
+    house.registry.script.append(Act(answer=None))
+    objects = submission(entry=written)
+    assert house.provide(objects).status == "Success"
+    house.room.clock.forward(WINDOW_S)
+    assert sweep.run_once(house.room).quiet
+    assert len(house.retrieve(*(one.strip() for one in unique_ids(objects))).documents()) == 1
 
 
 def test_a_receiver_fault_though_registered_is_no_refusal(house):
