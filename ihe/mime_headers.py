@@ -16,9 +16,9 @@ from urllib.parse import unquote
 
 __all__ = [
     "ContentType",
+    "MimeBoundReached",
     "MimeError",
     "PartIds",
-    "TooManyParts",
     "TransferDecoder",
     "Truncated",
     "content_id",
@@ -33,8 +33,12 @@ class MimeError(ValueError):
     """The message cannot be read. The text is fit for a fault reason: it names what is wrong, never content."""
 
 
-class TooManyParts(MimeError):  # noqa: N818 - says what is wrong with the message
-    """More parts than ``MimeLimits.max_parts``."""
+class MimeBoundReached(MimeError):  # noqa: N818 - says what is wrong with the message
+    """The message is larger than the reader allows; ``limit`` is the field of its ``MimeLimits``."""
+
+    def __init__(self, limit: str, text: str) -> None:
+        super().__init__(text)
+        self.limit = limit
 
 
 class Truncated(MimeError):  # noqa: N818 - says what happened to the message

@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 from ihe.mime_headers import (
     ContentType,
+    MimeBoundReached,
     MimeError,
     PartIds,
-    TooManyParts,
     TransferDecoder,
     Truncated,
     content_id,
@@ -32,6 +32,7 @@ from ihe.vocabulary import XOP
 __all__ = [
     "ContentType",
     "Event",
+    "MimeBoundReached",
     "MimeError",
     "MimeLimits",
     "MultipartParser",
@@ -40,7 +41,6 @@ __all__ = [
     "PartData",
     "PartEnd",
     "PartIds",
-    "TooManyParts",
     "TransferDecoder",
     "Truncated",
     "content_id",
@@ -216,7 +216,7 @@ class MultipartParser:
             return after
         self._parts += 1
         if self._parts > self._limits.max_parts:
-            raise TooManyParts(f"more than {self._limits.max_parts} parts")
+            raise MimeBoundReached("max_parts", f"more than {self._limits.max_parts} parts")
         self._state = _State.HEADERS
         self._seen = 0
         self._lines = []
@@ -225,7 +225,8 @@ class MultipartParser:
     def _header_line(self, buffer: bytes, start: int, events: list[Event]) -> int:
         end = buffer.find(b"\n", start) + 1
         if self._seen + (end or len(buffer)) - start > self._limits.max_header_bytes:
-            raise MimeError(f"a part header of more than {self._limits.max_header_bytes} bytes")
+            text = f"a part header of more than {self._limits.max_header_bytes} bytes"
+            raise MimeBoundReached("max_header_bytes", text)
         if not end:
             return start
         self._seen += end - start
@@ -237,7 +238,8 @@ class MultipartParser:
         elif line[0] in b" \t" and self._lines:
             self._lines[-1] += b" " + line.strip()
         elif len(self._lines) == self._limits.max_header_count:
-            raise MimeError(f"a part header of more than {self._limits.max_header_count} lines")
+            text = f"a part header of more than {self._limits.max_header_count} lines"
+            raise MimeBoundReached("max_header_count", text)
         else:
             self._lines.append(line)
         return end

@@ -33,6 +33,7 @@ from repository.records import origin_of
 from repository.room import Room
 from repository.store.protocol import Damaged, Document, KeyMissing, ObjectMissing, StoreUnavailable
 from schemas import violations
+from wire.limit_reached import named, reached
 from wire.messages import OutgoingPart, Reply, Request
 
 __all__ = ["handle", "judge"]
@@ -143,11 +144,11 @@ def _readable(request: Request, room: Room, decision: Decision) -> tuple[Documen
     requests = read_document_requests(request.body)
     most = room.settings.max_retrieve_documents
     if len(requests) > most:
+        reached("max_retrieve_documents")
         text = (
-            f"{len(requests)} documents are asked for; allowed are at most {most} in a request "
-            "(max_retrieve_documents): ask for the rest in another one"
+            f"{len(requests)} documents are asked for, at most {most} are allowed: ask for the rest in another request"
         )
-        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, text)])
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, named(text, "max_retrieve_documents"))])
     return requests
 
 

@@ -29,6 +29,7 @@ from repository.removal import by_patient, references, take_away
 from repository.room import Room
 from repository.store.protocol import Document, StoreUnavailable, Superseded
 from schemas import violations
+from wire.limit_reached import named, reached
 from wire.messages import Reply, Request
 
 __all__ = ["handle", "judge"]
@@ -141,10 +142,11 @@ def _readable(request: Request, room: Room, decision: Decision) -> tuple[Documen
     if faults:
         raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, fault) for fault in faults])
     requests = read_document_requests(request.body)
-    if len(requests) > room.settings.max_remove_documents:
-        most = room.settings.max_remove_documents
-        text = f"{len(requests)} documents are named; allowed are at most {most} in a request (max_remove_documents)"
-        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, text)])
+    most = room.settings.max_remove_documents
+    if len(requests) > most:
+        reached("max_remove_documents")
+        text = f"{len(requests)} documents are named, at most {most} are allowed: name the rest in another request"
+        raise Rejected([RegistryError(ErrorCode.REPOSITORY_ERROR, named(text, "max_remove_documents"))])
     return requests
 
 

@@ -21,13 +21,13 @@ from typing import Any, Final, TypeVar
 from ihe.errors import FaultCode, SoapFault
 from ihe.mtom import (
     ContentType,
+    MimeBoundReached,
     MimeError,
     MimeLimits,
     MultipartParser,
     PartBegin,
     PartData,
     PartIds,
-    TooManyParts,
     TransferDecoder,
     content_id,
     parse_content_type,
@@ -39,6 +39,12 @@ T = TypeVar("T")
 BLOCK: Final = 2**20
 """Bytes gathered before a worker thread is taken."""
 _LARGE_ROOT: Final = 2**20
+_SETTINGS: Final = {
+    "max_parts": "max_parts",
+    "max_header_bytes": "max_part_header_bytes",
+    "max_header_count": "max_part_header_count",
+}
+"""The keys of ``[limits]`` for those of ``MimeLimits``."""
 _ROOT_TYPES: Final = ("", "application/xop+xml", "application/soap+xml", "text/xml")
 
 
@@ -157,8 +163,8 @@ class Inbound:
             return
         try:
             await self._receive_multipart(body)
-        except TooManyParts as error:
-            raise LimitReached("max_parts", f"the MIME message has {error}", http_status=400) from error
+        except MimeBoundReached as error:
+            raise LimitReached(_SETTINGS[error.limit], f"the MIME message has {error}", http_status=400) from error
         except MimeError as error:
             raise SoapFault(FaultCode.SENDER, f"the MIME message cannot be read: {error}") from error
 

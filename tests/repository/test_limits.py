@@ -12,8 +12,9 @@ from prometheus_client import REGISTRY
 from repository.room import TooManyUploads, Uploads
 from tests.builders import CONTENT
 from tests.repository.sending import Upload, packed
-from tests.repository.stand import LIMITS, stand
+from tests.repository.stand import LIMITS, retrieve, stand
 from tests.repository.test_iti41_provide_and_register_document_set_b import as_it_comes_from_a_source
+from tests.repository.test_iti86_remove_documents import remove
 from tests.soak.test_full_disk import small_disk
 from tests.wire.soap_peer import eventually
 from wire.settings import LimitSettings
@@ -31,6 +32,14 @@ def one_more(limit):
     before = counted(limit)
     yield
     assert counted(limit) == before + 1
+
+
+@contextmanager
+def no_more(limit):
+    """Within this block none is."""
+    before = counted(limit)
+    yield
+    assert counted(limit) == before
 
 
 def reason(answer):
@@ -110,6 +119,44 @@ def test_documents_of_one_submission(tmp_path, mtom):
         assert house.registry.received == []
         assert house.provide(*many(5), mtom=mtom).status == "Success"
         house.assert_whole()
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked", "text"),
+    [
+        ("max_retrieve_documents", retrieve, "3 documents are asked for, at most 2 are allowed: ask for the rest in"),
+        ("max_remove_documents", remove, "3 documents are named, at most 2 are allowed: name the rest in"),
+    ],
+)
+def test_documents_of_one_question(tmp_path, limit, asked, text):
+    with stand(tmp_path, **{limit: 2}) as house:
+        with one_more(limit):
+            answer = asked(house.address, "1.1", "1.2", "1.3")
+        assert answer.errors == [("XDSRepositoryError", f"{text} another request (setting {limit})")]
+        with no_more(limit):
+            assert asked(house.address, "1.1", "1.2").codes == ["XDSDocumentUniqueIdError"] * 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "head", "text"),
+    [
+        ("max_part_header_count", b"X-1: y\r\nX-2: y\r\n", "a part header of more than 4 lines"),
+        ("max_part_header_bytes", b"X-1: " + b"y" * 1000 + b"\r\n", "a part header of more than 1000 bytes"),
+    ],
+)
+def test_the_header_of_one_part(tmp_path, limit, head, text):
+    limits = LIMITS.model_copy(update={"max_part_header_count": 4, "max_part_header_bytes": 1000})
+    with stand(tmp_path, limits=limits) as house:
+        objects, documents = one(b"x")
+        with Upload(house.address, objects, documents, length=False) as upload, one_more(limit):
+            upload.body = upload.body.replace(
+                b"Content-ID: <Document01@source>", head + b"Content-ID: <Document01@source>"
+            )
+            answer = upload.send().answer()
+        assert answer.http_status == 400
+        assert f"the MIME message has {text} (setting {limit})" in reason(answer)
+        house.assert_nothing_kept()
+        assert house.provide(objects, documents).status == "Success"
 
 
 def test_documents_of_one_submission_by_default(tmp_path):
