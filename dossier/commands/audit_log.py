@@ -7,7 +7,6 @@ retention   partitions whose time is over by the settings: looked at, or removed
 export      a partition as a file, for the checker that needs nothing of ours (atna/audit_check.py)
 """
 
-import getpass
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import typer
 
 from atna.audit_check import Checkpoint, parse_checkpoint, public_keys, public_pem
 from dossier.commands.existing import existing_database
-from dossier.console import CommandError, note, print_json, print_table
+from dossier.console import CommandError, note, operator, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import Settings
 
@@ -199,7 +198,7 @@ def export(
     audit, domain = settings.audit, settings.affinity_domain
     try:
         with _database(settings), room.export(audit=audit, domain=domain) as job, _whole(out) as file:
-            count = job.write(partition, getpass.getuser(), file.write)
+            count = job.write(partition, operator(), file.write)
     except NotExported as error:
         raise CommandError(str(error), status=2) from error
     if as_json:
@@ -235,7 +234,7 @@ def retention(
         if not rows and settings.audit.retention_days is None:
             raise CommandError("audit.retention_days is not set: records are kept for ever", status=2)
         if apply and rows:
-            gone = job.apply(_signing_key(settings), getpass.getuser())
+            gone = job.apply(_signing_key(settings), operator())
             rows = [_due(one.due) | {"state": "removed"} for one in _told(gone)]
     if as_json:
         print_json({"removed": apply, "partitions": rows})

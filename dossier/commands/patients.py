@@ -1,6 +1,5 @@
 """``dossier patients``: merges of patients as the operator sees them, and the way back from one."""
 
-import getpass
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from dossier.commands.existing import existing_database
-from dossier.console import CommandError, print_json, print_table
+from dossier.console import CommandError, operator, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings, read_identifier
 from dossier.settings import Settings
 from ihe.datatypes import CX, print_cx
@@ -78,9 +77,7 @@ def unmerge(
     recorder = Recorder(f"registry@{home}", home, "dossier-operator", host, environment=environment)
     with _answering():
         try:
-            surviving = Operator(getpass.getuser(), recorder).unmerge(
-                settings.registry, settings.audit, (cx.id, cx.authority)
-            )
+            surviving = Operator(operator(), recorder).unmerge(settings.registry, settings.audit, (cx.id, cx.authority))
         except MergeRefused as refused:
             raise CommandError(refused.reason) from refused
     if as_json:

@@ -7,7 +7,6 @@ retention  documents whose time is over by the rules of the settings: looked at,
 keys       those that documents are sealed under
 """
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,7 +18,7 @@ import typer
 
 from dossier.commands import keys
 from dossier.commands.existing import existing_database
-from dossier.console import CommandError, note, print_json, print_table
+from dossier.console import CommandError, note, operator, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import Settings, room_arguments
 
@@ -148,7 +147,7 @@ def retention(
 
     with _asked():
         try:
-            report = retain(**arguments, remove=remove, operator=getpass.getuser(), told=told)
+            report = retain(**arguments, remove=remove, operator=operator(), told=told)
         except RegistrySilent as error:
             text = "the registry does not say what is still registered; nothing more was removed"
             raise CommandError(text) from error

@@ -1,6 +1,8 @@
 """Retention rules: what is due, what the registry keeps, what goes and what is recorded of it."""
 
 import json
+import os
+import pwd
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from atna.message import parse
 from ihe import vocabulary as v
@@ -16,7 +18,7 @@ from repository import retention, sweep
 from repository.retention import Fate, RegistrySilent
 from repository.store.keyring import new_line
 from repository.store.protocol import StoreUnavailable
-from repository.store.tables import documents
+from repository.store.tables import documents, outbox
 from tests.builders import LOINC, PATIENT, submission, with_code, with_identifier, with_slot, without_slot
 from tests.repository.dying import WINDOW_S
 from tests.repository.stand import SINK, stand, unique_ids
@@ -310,6 +312,22 @@ def test_the_command_shows_and_only_when_told_removes(house, settings, run_comma
         (two, "registered"),
     }
     assert house.retrieve(one, two).documents() == [(two, b"two")]
+
+
+@pytest.mark.parametrize("number", [os.getuid(), 54321], ids=["an account", "a number alone"])
+def test_the_record_names_the_account_whatever_the_environment_says(house, settings, run_command, monkeypatch, number):
+    objects = stored(house, b"one")
+    forgotten(house, objects)
+    known = pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setenv("USER", "somebody")
+    monkeypatch.setenv("LOGNAME", "somebody")
+    monkeypatch.setattr(os, "getuid", lambda: number)
+    assert run_command("store", "retention", "--config", settings, "--remove")[0] == 0
+    with house.index._engine.connect() as connection:  # the command has sinks of its own
+        rows = connection.execute(select(outbox.c.message).where(outbox.c.sink != SINK)).scalars()
+        messages = [parse(bytes(row)[row.index(b"<AuditMessage") :]) for row in rows]
+    (record,) = [m for m in messages if m.event.event_id.code == "110110"]
+    assert record.participants[0].user_id == ("uid 54321" if number == 54321 else known)
 
 
 def test_the_command_without_a_registry_ends_with_1_and_removes_nothing(house, settings, run_command):
