@@ -20,6 +20,7 @@ __all__ = ["DirectoryStore"]
 BLOCK_BYTES: Final = 256 * 1024
 SHARD_DIGITS: Final = 3
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
+_SHARD: Final = re.compile(rf"[0-9a-f]{{{SHARD_DIGITS}}}")
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -131,7 +132,8 @@ class DirectoryStore:
         """Everything that lies in the store."""
         with _translated():
             yield from _files(self._incoming, complete=False)
-            for shard in sorted(self._objects.iterdir()):
+            # What somebody else put beside them (a file manager, a backup) is none of ours.
+            for shard in sorted(path for path in self._objects.iterdir() if _SHARD.fullmatch(path.name)):
                 yield from _files(shard, complete=True)
 
     def free_bytes(self) -> int | None:

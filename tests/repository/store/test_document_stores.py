@@ -147,6 +147,15 @@ def test_a_directory_that_is_gone_is_no_missing_object(tmp_path):
     directory.delete(OTHER)
 
 
+def test_what_others_put_into_a_directory_keeps_nobody_from_listing_it(tmp_path):
+    directory = DirectoryStore(tmp_path)
+    put(directory, KEY, b"kept")
+    for name in (".DS_Store", "objects/.DS_Store", "objects/012/.DS_Store", "incoming/.DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "objects" / "lost+found").mkdir()
+    assert [one.key for one in directory.objects()] == [KEY]
+
+
 def test_objects_know_their_age(store):
     put(store, KEY, b"x")
     (found,) = store.objects()
