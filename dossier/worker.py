@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
-from atna.store.engine import DatabaseRefused
+from atna.store.engine import DatabaseRefused, is_unavailable
 from dossier.logs import set_up_logging
 from dossier.settings import Settings, SettingsError, room_arguments
 from ihe.affinity_domain import CodeFileError
@@ -84,10 +84,24 @@ def run(spec: Spec) -> int:
     except (SettingsError, DatabaseRefused, StoreRefused, CodeFileError, TlsFault) as error:
         _log.error("settings cannot work: %s", error)
         return 2
-    except Exception:  # noqa: BLE001 - the process boundary: told with its trace to our own log, then it ends
-        _log.exception("process ended by a defect")
+    except Exception as error:  # noqa: BLE001 - the process boundary: told with its trace to our own log, then it ends
+        away = _database_away(error)
+        if away is None:
+            _log.exception("process ended by a defect")
+        else:
+            _log.error("process ended, for its database does not answer: %s", away)
         return 1
     return 0 if stop.is_set() else 1
+
+
+def _database_away(error: BaseException) -> str | None:
+    """What the driver says of a database that does not answer, which is no defect of ours; None for anything else."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if is_unavailable(seen):
+            return str(getattr(seen, "orig", seen)).partition("\n")[0]
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def _arguments(spec: Spec) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.repository.scanner.servers import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -182,3 +184,23 @@ def test_ready_is_not_said_before_it_is_true():
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert process.stdout.read() == ""
+
+
+@pytest.mark.parametrize("service", ["registry", "repository", "gateway", "audit"])
+def test_a_database_that_is_away_at_the_start_is_no_defect(tmp_path, service):
+    (tmp_path / "dossier.toml").write_text(
+        f'[{service}]\ndatabase_url = "postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none"\n'
+    )
+    command = [sys.executable, "-m", "dossier", "serve", service, "--data", str(tmp_path)]
+    command += ["--config", str(tmp_path / "dossier.toml"), "--base-port", str(free_port())]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as serving:
+        said = []
+        for line in serving.stderr:
+            said.append(line)
+            if "level=error" in line:
+                break
+        serving.terminate()
+        serving.communicate(timeout=60)
+    assert "process ended, for its database does not answer: " in said[-1]
+    assert "Connection refused" in said[-1]
+    assert "Traceback" not in "".join(said)
