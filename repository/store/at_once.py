@@ -1,7 +1,8 @@
 """The two steps every submission takes, each in one statement of PostgreSQL that is a transaction by itself.
 
 Nothing stands in the way of most submissions. Where something does, these write nothing and say so, and the caller
-looks at what stands, with a lock. A statement is never sent twice: run again it would meet what it wrote itself.
+looks at what stands, with a lock. A statement whose answer is lost is never sent twice: run again it would meet what it
+wrote itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,8 @@ def completed(
 ) -> bool:
     """A PENDING submission with this digest, and this attempt's documents, become AVAILABLE, with rows of the outbox.
 
-    False where there is none such.
+    False where there is none such, or where it fell victim to a deadlock with whoever changes many documents at once
+    (new keys, the sweep): nothing of it was kept then.
     """
     values = {
         "of": submission.unique_id,
@@ -63,7 +65,12 @@ def completed(
         "sinks": [row["sink"] for row in records],
         "messages": [row["message"] for row in records],
     }
-    return bool(quick.change(_completion(quick.dialect), values))
+    try:
+        return bool(quick.change(_completion(quick.dialect), values))
+    except DRIVER_ERRORS as error:
+        if is_lost_race(error):
+            return False
+        raise
 
 
 @cache

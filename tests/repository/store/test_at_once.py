@@ -4,13 +4,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from atna.store import quick
 from repository.store.protocol import State, StoreUnavailable, Superseded
 from repository.store.sql import open_index
 from tests.postgres import postgres_server, postgres_url, restartable  # noqa: F401 - fixtures
 from tests.repository.store.test_sql import document, submission, waiting
+from tests.wire.soap_peer import eventually
 
 SINK = "http://127.0.0.1:8040/records"
 
@@ -75,6 +76,27 @@ def test_many_completions_of_one_set_are_one(index):
     available = [one.attempt for one in index.documents_of("1.2.3") if one.state is State.AVAILABLE]
     assert available == [winner]
     assert sorted(waiting(index)) == [b"a"] * 4 + [b"m"]
+
+
+def test_a_completion_that_loses_a_deadlock_is_done_all_the_same(index):
+    """As when data keys are wrapped anew meanwhile, five hundred rows in one transaction."""
+    index.claim(submission(), [document("1"), document("2")])
+    with ThreadPoolExecutor(1) as threads:
+        with index._engine.begin() as other:
+            other.execute(text("UPDATE documents SET kek = NULL WHERE object_key = :key"), {"key": "2" * 32})
+            completing = threads.submit(index.complete, submission(), b"<answer/>", [b"m"], 2000, anyway=[b"a"])
+            assert eventually(lambda: waits_for_a_lock(index))
+            # It holds the submission. Who waited first looks first for a deadlock, and gives way.
+            other.execute(text("UPDATE submissions SET told = told"))
+        assert completing.result(30).state is State.AVAILABLE
+    assert [one.state for one in index.documents_of("1.2.3")] == [State.AVAILABLE] * 2
+    assert waiting(index) == [b"a", b"m"]
+
+
+def waits_for_a_lock(index):
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with index._engine.connect() as connection:
+        return connection.execute(text(asked)).scalar_one() == 1
 
 
 def test_another_digest_completes_nothing(index):
