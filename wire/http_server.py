@@ -37,6 +37,10 @@ _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
 _BREATH_S: Final = 0.2
 _DRAIN_STEP_S: Final = 0.02
 _BREAK_OFF_S: Final = 5.0
+_PATIENCE_S: Final = 0.003
+"""What a worker with very many connections lets pass before it takes another one; with ``_MANY``, half of it."""
+_MANY: Final = 16
+_WAITS_A_SECOND: Final = 50
 
 
 class PlaintextRefused(ValueError):  # noqa: N818 - a fault of the settings, not of the program
@@ -107,6 +111,7 @@ class _Server:
         self._admission = admission
         self._free = asyncio.Semaphore(limits.max_connections)
         self._connecting: dict[asyncio.Task[None], BoundedHttpProtocol] = {}
+        self._second, self._waits = 0.0, 0
 
     async def run_until(self, stop: asyncio.Event, started: Callable[[], None]) -> None:
         accepting = [asyncio.create_task(self._accept(listener)) for listener in self._sockets]
@@ -138,14 +143,15 @@ class _Server:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode("ascii"))]
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         listener.setblocking(False)
         while True:
             await self._free.acquire()
             try:
-                connection, address = await loop.sock_accept(listener)
+                connection, address = await self._next(listener)
             except OSError as error:
                 self._free.release()
+                if isinstance(error, BlockingIOError):  # another worker was faster
+                    continue
                 if error.errno in _OUT_OF_RESOURCES:
                     _log.error("cannot accept connections: %s", error.strerror)
                     await asyncio.sleep(_BREATH_S)
@@ -154,6 +160,28 @@ class _Server:
             task = asyncio.create_task(self._connect(protocol, connection, address))
             self._connecting[task] = protocol
             task.add_done_callback(self._connecting.pop)
+
+    async def _next(self, listener: socket.socket) -> tuple[socket.socket, Any]:
+        """The next connection; BlockingIOError where another worker of the same listener took it.
+
+        All workers are told of it, and one whose loop runs would take all that wait: a client with many connections
+        would keep one worker busy and leave the others idle. So a worker lets those go first that have fewer.
+        """
+        await _readable(listener)
+        mine = len(self._state.connections) + len(self._connecting)
+        if mine and self._patient():
+            await asyncio.sleep(_PATIENCE_S * mine / (mine + _MANY))
+        connection, address = listener.accept()
+        connection.setblocking(False)
+        return connection, address
+
+    def _patient(self) -> bool:
+        """Whether there is time to wait: where a flood of connections comes, each of them is short."""
+        now = asyncio.get_running_loop().time()
+        if now - self._second >= 1:
+            self._second, self._waits = now, 0
+        self._waits += 1
+        return self._waits <= _WAITS_A_SECOND
 
     async def _connect(self, protocol: BoundedHttpProtocol, connection: socket.socket, address: Any) -> None:
         """Hand an accepted connection to the protocol, through the handshake where there is TLS."""
@@ -187,3 +215,14 @@ class _Server:
             _log.warning("%s requests were broken off after %s s", len(left), self._limits.drain_s)
             await asyncio.wait(left, timeout=_BREAK_OFF_S)
         await asyncio.sleep(0)
+
+
+async def _readable(listener: socket.socket) -> None:
+    """Wait until somebody connects."""
+    loop = asyncio.get_running_loop()
+    called = asyncio.Event()
+    loop.add_reader(listener, called.set)
+    try:
+        await called.wait()
+    finally:
+        loop.remove_reader(listener)

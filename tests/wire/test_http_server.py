@@ -1,6 +1,7 @@
 """wire.http_server over raw sockets: framing, bounds, stalls, pipelining, early answers, draining."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -418,6 +419,55 @@ async def _stopped_after(turns):
                 return len(seen), client.recv(1000).rpartition(b"\r\n")[2]
             except ConnectionResetError:
                 return len(seen), b""
+
+
+def test_a_worker_with_few_connections_takes_the_next_ones():
+    """Without it who is told first takes them, be it a worker that has all the others already."""
+    taken = [set(), set()]
+    with contextlib.ExitStack() as stack, socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+
+        def connect(count):
+            for _ in range(count):
+                client = stack.enter_context(socket.create_connection(listener.getsockname(), timeout=10))
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert client.recv(1000).startswith(b"HTTP/1.1 200")
+                time.sleep(0.01)
+
+        workers = [Worker(listener, taken[0])]
+        try:
+            connect(30)
+            workers.append(Worker(listener, taken[1]))
+            connect(12)
+        finally:
+            for worker in workers:
+                worker.end()
+    assert len(taken[0]) + len(taken[1]) == 42
+    assert len(taken[1]) >= 10
+
+
+class Worker:
+    """A loop of its own on a socket that it shares; ``taken`` gets the ports of its clients."""
+
+    def __init__(self, listener, taken):
+        self._listener, self._taken, started = listener.dup(), taken, threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(started),))
+        self._thread.start()
+        assert started.wait(10)
+
+    async def _serve(self, started):
+        async def app(scope, receive, send):
+            self._taken.add(scope["client"])
+            await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+            await send({"type": "http.response.body", "body": b"ok"})
+
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        limits = LimitSettings(drain_s=1)
+        await serve_http(app, [self._listener], limits=limits, tls=None, stop=self._stop, started=started.set)
+
+    def end(self):
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
 
 
 class TestPlaintext:
