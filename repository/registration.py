@@ -217,10 +217,26 @@ def _attempt(room: Room, filing: Filing) -> Answer:
         return _lost(room, filing)
     if response.status == v.SUCCESS:
         return _complete(room, filing, response.errors)
-    if filing.earlier is not None and any(e.code == ErrorCode.DUPLICATE_UNIQUE_ID_IN_REGISTRY for e in response.errors):
-        # An earlier attempt may have been the one that the registry took.
+    duplicate = any(error.code == ErrorCode.DUPLICATE_UNIQUE_ID_IN_REGISTRY for error in response.errors)
+    if duplicate and (filing.earlier is not None or _came_again(room, filing)):
+        # The other attempt may have been the one that the registry took.
         return _lost(room, filing, refused=list(response.errors))
     return _withdraw(room, filing, _passed_on(response), sent=True)
+
+
+def _came_again(room: Room, filing: Filing) -> bool:
+    """Whether the same submission took the place of this one meanwhile, and is not through yet."""
+    mine = filing.submission
+    try:
+        standing = room.index.submission(mine.unique_id)
+    except StoreUnavailable:  # the withdrawal finds the same, and leaves the rest to the sweep
+        return False
+    return (
+        standing is not None
+        and standing.state is State.PENDING
+        and standing.attempt != mine.attempt
+        and standing.digest == mine.digest
+    )
 
 
 def _passed_on(response: RegistryResponse) -> list[RegistryError]:

@@ -268,6 +268,47 @@ def test_two_identical_submissions_at_once_are_one(house):
     house.assert_whole()
 
 
+def test_the_first_is_no_duplicate_of_its_own_repetition(tmp_path):
+    """The registry took the repetition, which is not through yet, and refuses the first as a duplicate."""
+    taken, answered = threading.Event(), threading.Event()
+
+    class Waiting:
+        def __init__(self, registry):
+            self.registry, self.calls = registry, 0
+
+        def register(self, *arguments):
+            self.calls += 1
+            repeats = self.calls == 2
+            response = self.registry.register(*arguments)
+            if repeats:
+                taken.set()
+                assert answered.wait(60)
+            return response
+
+        def __getattr__(self, name):
+            return getattr(self.registry, name)
+
+    with stand(tmp_path, wrap=lambda room: replace(room, registry=Waiting(room.registry))) as house:
+        objects, answers, arrived = submission(entries=2), {}, threading.Event()
+        house.registry.script.append(Act(before=lambda: arrived.set() or taken.wait(60)))
+
+        def provide(name):
+            answers[name] = house.provide(objects).status
+
+        first, second = (threading.Thread(target=provide, args=(name,)) for name in ("first", "second"))
+        first.start()
+        assert arrived.wait(60)
+        second.start()
+        first.join()
+        answered.set()
+        second.join()
+        assert answers == {"first": "Success", "second": "Success"}
+        assert len(house.registry.received) == 2
+        house.room.clock.forward(WINDOW_S)
+        sweep.run_once(house.room)
+        house.assert_whole()
+
+
 def test_since_is_moved_before_a_late_registration_is_sent(tmp_path):
     class Slow:
         def __init__(self, room):
