@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from atna.settings import AuditSettings
+from dossier.demo import free_base_port
 from ihe import vocabulary as v
 from repository import app
 from repository.settings import RepositorySettings
@@ -286,7 +287,7 @@ def test_a_place_that_takes_no_folders_ends_the_start_with_one_line(tmp_path):
     (tmp_path / "documents" / "objects").write_text("no folder")
     command = [sys.executable, "-m", "dossier", "serve", "repository", "--data", str(tmp_path)]
     ended = subprocess.run(
-        [*command, "--base-port", str(free_port() - 20)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [*command, "--base-port", str(free_base_port())], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 2
     assert f"settings cannot work: document store {tmp_path}/documents/objects: File exists" in ended.stderr
