@@ -11,6 +11,7 @@ from ihe.ebrs import RegistryResponse
 from ihe.registry_objects import RegistryObject
 from ihe.xua import Caller
 from repository.media import HEAD_BYTES
+from repository.patience import Patience
 from repository.records import Records
 from repository.scanner.protocol import NoScanner, Scanner
 from repository.settings import RepositorySettings
@@ -21,7 +22,6 @@ from repository.store.protocol import (
     Envelope,
     KeyMissing,
     Keyring,
-    ObjectLocked,
     ObjectMissing,
     StoreUnavailable,
     Upload,
@@ -44,8 +44,6 @@ __all__ = [
 ]
 
 BLOCK_BYTES: Final = 256 * 1024
-MOST_UNANSWERED: Final = 3
-"""So many objects in a row without an answer: the store is away, and a request does not wait for each of a thousand."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,13 +111,13 @@ class TooManyUploads(StoreUnavailable):
 class OfRequest:
     """What the documents of one request know of each other; they are stored and taken back one after the other.
 
-    ``fault`` is why one could not be stored: then no other is tried, for the request is refused anyway. ``unanswered``
-    counts those in a row that could not be taken back. A store that is away answers for none of a thousand.
+    ``fault`` is why one could not be stored: then no other is tried, for the request is refused anyway. ``patience`` is
+    with the store that those stored before are taken back from.
     """
 
     documents: int = 0
     fault: StoreUnavailable | None = None
-    unanswered: int = 0
+    patience: Patience = field(default_factory=Patience)
 
 
 class Uploads:
@@ -209,19 +207,9 @@ class Room:
         return len(self.removed(keys)) == len(keys)
 
     def removed(self, keys: Iterable[str]) -> list[str]:
-        """Delete objects; those that are gone now. A lock is an answer, too: it holds up no other object."""
-        gone, unanswered = list[str](), 0
-        for key in keys:
-            try:
-                self.store.delete(key)
-                gone.append(key)
-                unanswered = 0
-            except StoreUnavailable as error:
-                _log.warning("object %s could not be deleted: %s", key, error)
-                unanswered += not isinstance(error, ObjectLocked)
-            if unanswered == MOST_UNANSWERED:
-                break
-        return gone
+        """Delete objects; those that are gone now."""
+        patience = Patience()
+        return [key for key in keys if patience.deleted(partial(self.store.delete, key), key)]
 
 
 class StagedDocument:
@@ -319,16 +307,6 @@ class StagedDocument:
             _log.warning("upload %s is left to the sweep: %s", self.key, error)
 
     def _remove(self) -> bool:
-        if self._siblings.unanswered >= MOST_UNANSWERED:
-            return False
-        try:
-            if self._upload is None:
-                self._room.store.delete(self.key)  # it may have begun without saying so
-            else:
-                self._upload.abort()
-        except StoreUnavailable as error:
-            _log.warning("upload %s could not be removed: %s", self.key, error)
-            self._siblings.unanswered += 1
-            return False
-        self._siblings.unanswered = 0
-        return True
+        # Without an upload, too: it may have begun without saying so.
+        delete = partial(self._room.store.delete, self.key) if self._upload is None else self._upload.abort
+        return self._siblings.patience.deleted(delete, self.key)

@@ -16,14 +16,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Final
 
+from repository.patience import Patience
 from repository.resolution import Resolution, resolve, window
 from repository.room import Room
-from repository.store.protocol import ObjectLocked, StoredObject, StoreUnavailable, Submission
+from repository.store.protocol import StoredObject, StoreUnavailable, Submission
 
-__all__ = ["MOST_ORPHANS", "MOST_UNANSWERED", "Report", "run", "run_once"]
+__all__ = ["MOST_ORPHANS", "Report", "run", "run_once"]
 
 MOST_ORPHANS: Final = 100
 """More unfinished uploads without a row than this are no leftovers: none of them is removed."""
@@ -32,8 +34,6 @@ ORPHAN_AGE: Final = 3_600_000_000
 RETRIED_FOR: Final = 3_600_000_000
 """An object that the store does not delete is tried again at every sweep for this time (microseconds), then only when
 the whole store is looked at: a locked one would be asked for in vain every few seconds, for years."""
-MOST_UNANSWERED: Final = 3
-"""So many questions without an answer end a sweep: whoever was asked is away, the next sweep asks again."""
 LONGEST_PAUSE: Final = 3_600_000_000
 """A submission that stays without an outcome is asked about after pauses that double up to this (microseconds)."""
 LEASE_S: Final = 60.0
@@ -71,15 +71,15 @@ class Report:
         return self == Report()
 
 
-class _Asking:
+class _Asking(Patience):
     """Goes on after what store or database do not answer, but not for ever; ``going`` says whether to go on at all."""
 
     def __init__(self, going: Callable[[], bool]) -> None:
-        self.unanswered = 0
+        super().__init__()
         self._going = going
 
     def goes_on(self) -> bool:
-        return self.unanswered < MOST_UNANSWERED and self._going()
+        return not self.over and self._going()
 
     def resolve(self, room: Room, submission: Submission) -> Resolution:
         if not self.goes_on():
@@ -92,20 +92,8 @@ class _Asking:
             return Resolution.UNKNOWN
 
     def remove(self, room: Room, keys: list[str]) -> list[str]:
-        """Those that are gone now. A lock is an answer: what is kept by one holds up no other."""
-        gone = []
-        for key in keys:
-            if not self.goes_on():
-                break
-            try:
-                room.store.delete(key)
-                gone.append(key)
-            except ObjectLocked as error:
-                _log.warning("object %s stays for now: %s", key, error)
-            except StoreUnavailable as error:
-                _log.warning("object %s could not be deleted: %s", key, error)
-                self.unanswered += 1
-        return gone
+        """Those that are gone now."""
+        return [key for key in keys if self.goes_on() and self.deleted(partial(room.store.delete, key), key)]
 
 
 def run_once(

@@ -21,7 +21,7 @@ def open_store(settings: RepositorySettings, *, awaited: Callable[[], bool] = la
 
     ``awaited`` tells whether there are documents that should lie there: then a directory that is not there is not made.
     The disk it lies on is not mounted, and what was stored below the mount point would vanish once it is.
-    Raises ``StoreUnavailable``.
+    Raises ``StoreRefused``.
     """
     bucket = store_bucket(settings.store)
     if bucket is None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from repository import sweep
+from repository.patience import MOST_UNANSWERED
 from repository.store.protocol import ObjectLocked, StoreUnavailable
 from tests.builders import CONTENT, submission, with_slot
 from tests.repository.faulty_store import FAULTS, Fault, FaultyStore, Script
@@ -288,8 +289,8 @@ def test_a_store_that_is_away_is_not_asked_for_each_submission(house):
     house.room.clock.forward(WINDOW_S)
     house.faulty.choose = Script("size", Fault.TIMEOUT, times=99)
     report = sweep.run_once(house.room)
-    assert (report.undecided, report.unanswered) == (12, sweep.MOST_UNANSWERED)
-    assert house.faulty.injected["size", Fault.TIMEOUT] == sweep.MOST_UNANSWERED
+    assert (report.undecided, report.unanswered) == (12, MOST_UNANSWERED)
+    assert house.faulty.injected["size", Fault.TIMEOUT] == MOST_UNANSWERED
     house.settle()
     assert len(house.objects()) == 12
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from atna.settings import LONGEST_S
 from repository import sweep
+from repository.patience import MOST_UNANSWERED
 from repository.store.protocol import ObjectLocked
-from repository.sweep import MOST_UNANSWERED, Report
+from repository.sweep import Report
 from tests.builders import submission, with_slot
 from tests.repository.stand import Act, stand, unique_ids
-from wire.settings import LONGEST_S
 
 WINDOW_S = 30
 
