@@ -148,7 +148,15 @@ def worker(
             }
         )
         failed = joined.alerts.handshake_failed
-        soap = http_listener(app, sockets["soap"], table="gateway.tls", tls=tls, limits=limits, handshake_failed=failed)
+        soap = http_listener(
+            app,
+            sockets["soap"],
+            table="gateway.tls",
+            tls=tls,
+            limits=limits,
+            workers=gateway.workers,
+            handshake_failed=failed,
+        )
         run_listeners([soap, watching(joined.room.communities.certificates())], started, stop)
 
 

@@ -81,7 +81,15 @@ def worker(
     )
     alerts = Alerts(room.recorder, room.store.record_alone)
     failed = alerts.handshake_failed
-    soap = http_listener(app, sockets["soap"], table="registry.tls", tls=tls, limits=limits, handshake_failed=failed)
+    soap = http_listener(
+        app,
+        sockets["soap"],
+        table="registry.tls",
+        tls=tls,
+        limits=limits,
+        workers=registry.workers,
+        handshake_failed=failed,
+    )
     agreement.watch(stop)
     try:
         run_listeners([soap], started, stop)

@@ -115,7 +115,13 @@ def worker(
         )
         failed = joined.alerts.handshake_failed
         soap = http_listener(
-            app, sockets["soap"], table="repository.tls", tls=tls, limits=limits, handshake_failed=failed
+            app,
+            sockets["soap"],
+            table="repository.tls",
+            tls=tls,
+            limits=limits,
+            workers=repository.workers,
+            handshake_failed=failed,
         )
         with _keys_watched(joined.room, stop):
             run_listeners([soap], started, stop)

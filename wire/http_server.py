@@ -69,15 +69,18 @@ async def serve_http(
     allow_plaintext: bool = False,
     forwarded: Forwarded | None = None,
     handshake_failed: HandshakeFailed | None = None,
+    shared: bool = False,
 ) -> None:
     """Serve ``app`` (ASGI 3, no lifespan) on bound sockets until ``stop`` is set; they are closed on return.
 
     ``tls`` is asked for each connection; ``forwarded`` says which proxies may name another caller (``None``: none).
-    ``started`` is called once connections are accepted. Raises PlaintextRefused before anything is accepted.
+    ``shared``: other processes accept on the same sockets. ``started`` is called once connections are accepted. Raises
+    PlaintextRefused before anything is accepted.
     """
     if tls is None and not allow_plaintext:
         check_plaintext(sockets)
-    server = _Server(app, sockets, limits, tls, Admission(forwarded or Forwarded(None), handshake_failed))
+    admission = Admission(forwarded or Forwarded(None), handshake_failed)
+    server = _Server(app, sockets, limits, tls, admission, shared=shared)
     await server.run_until(stop, started)
 
 
@@ -91,6 +94,8 @@ class _Server:
         limits: LimitSettings,
         tls: Tls | None,
         admission: Admission,
+        *,
+        shared: bool,
     ) -> None:
         self._config = uvicorn.Config(
             app,
@@ -111,6 +116,7 @@ class _Server:
         self._admission = admission
         self._free = asyncio.Semaphore(limits.max_connections)
         self._connecting: dict[asyncio.Task[None], BoundedHttpProtocol] = {}
+        self._shared = shared
         self._second, self._waits = 0.0, 0
 
     async def run_until(self, stop: asyncio.Event, started: Callable[[], None]) -> None:
@@ -150,8 +156,6 @@ class _Server:
                 connection, address = await self._next(listener)
             except OSError as error:
                 self._free.release()
-                if isinstance(error, BlockingIOError):  # another worker was faster
-                    continue
                 if error.errno in _OUT_OF_RESOURCES:
                     _log.error("cannot accept connections: %s", error.strerror)
                     await asyncio.sleep(_BREATH_S)
@@ -162,18 +166,22 @@ class _Server:
             task.add_done_callback(self._connecting.pop)
 
     async def _next(self, listener: socket.socket) -> tuple[socket.socket, Any]:
-        """The next connection; BlockingIOError where another worker of the same listener took it.
+        """The next connection that no other worker takes.
 
         All workers are told of it, and one whose loop runs would take all that wait: a client with many connections
         would keep one worker busy and leave the others idle. So a worker lets those go first that have fewer.
         """
-        await _readable(listener)
-        mine = len(self._state.connections) + len(self._connecting)
-        if mine and self._patient():
-            await asyncio.sleep(_PATIENCE_S * mine / (mine + _MANY))
-        connection, address = listener.accept()
-        connection.setblocking(False)
-        return connection, address
+        if not self._shared:
+            return await asyncio.get_running_loop().sock_accept(listener)
+        while True:
+            await _readable(listener)
+            mine = len(self._state.connections) + len(self._connecting)
+            if mine and self._patient():
+                await asyncio.sleep(_PATIENCE_S * mine / (mine + _MANY))
+            with contextlib.suppress(BlockingIOError):  # another one was faster
+                connection, address = listener.accept()
+                connection.setblocking(False)
+                return connection, address
 
     def _patient(self) -> bool:
         """Whether there is time to wait: where a flood of connections comes, each of them is short."""

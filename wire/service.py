@@ -43,9 +43,13 @@ def http_listener(
     table: str,
     tls: TlsSettings,
     limits: LimitSettings,
+    workers: int,
     handshake_failed: HandshakeFailed | None = None,
 ) -> Listener:
-    """``app`` (ASGI) on a bound socket; ``table`` names its TLS settings (``registry.tls``). Raises TlsFault."""
+    """``app`` (ASGI) on a bound socket; ``table`` names its TLS settings (``registry.tls``). Raises TlsFault.
+
+    ``workers``: the processes of the service, which share the socket.
+    """
     return partial(
         _served,
         app,
@@ -55,6 +59,7 @@ def http_listener(
         allow_plaintext=tls.allow_plaintext,
         forwarded=Forwarded(tls),
         handshake_failed=handshake_failed,
+        shared=workers > 1,
     )
 
 

@@ -66,7 +66,15 @@ def worker(
     try:
         app = audit_app(audit, domain, store, recorder, limits)
         failed = alerts.handshake_failed
-        serve = http_listener(app, sockets["http"], table="audit.tls", tls=tls, limits=limits, handshake_failed=failed)
+        serve = http_listener(
+            app,
+            sockets["http"],
+            table="audit.tls",
+            tls=tls,
+            limits=limits,
+            workers=audit.workers,
+            handshake_failed=failed,
+        )
         listeners: list[Listener] = [serve]
         if "syslog_tls" in sockets or "syslog_udp" in sockets:
             listeners.append(

@@ -462,8 +462,8 @@ class Worker:
             await send({"type": "http.response.body", "body": b"ok"})
 
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        limits = LimitSettings(drain_s=1)
-        await serve_http(app, [self._listener], limits=limits, tls=None, stop=self._stop, started=started.set)
+        serving = {"limits": LimitSettings(drain_s=1), "tls": None, "stop": self._stop, "started": started.set}
+        await serve_http(app, [self._listener], shared=True, **serving)
 
     def end(self):
         self._loop.call_soon_threadsafe(self._stop.set)
