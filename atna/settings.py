@@ -6,7 +6,7 @@ name. The forms of a sink are in ``atna.sinks``.
 
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from atna.database_url import DatabaseUrl
 from atna.sinks import Kind, loopback, parse_sink
 
-__all__ = ["AuditSettings"]
+__all__ = ["LONGEST_S", "AuditSettings", "PositiveSeconds"]
 
 
 def _sink(text: str) -> str:
@@ -42,7 +42,9 @@ def _known_zone(name: str) -> str:
 Sink = Annotated[str, AfterValidator(_sink)]
 Switchable = Annotated[str, BeforeValidator(_off)]
 PositiveCount = Annotated[int, Field(gt=0)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LONGEST_S: Final = 100 * 365 * 86_400
+"""A century, for whoever means never: threads wait for no more than some 290 years, databases keep no such times."""
+PositiveSeconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
 
 
 class AuditSettings(BaseModel):
@@ -99,7 +101,7 @@ class AuditSettings(BaseModel):
     max_fhir_bytes: Annotated[int, Field(ge=8192)] = 16 * 2**20
     checkpoint_key: Path | None = None
     checkpoint_records: Annotated[int, Field(gt=0)] = 10_000
-    checkpoint_interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900
+    checkpoint_interval_s: PositiveSeconds = 900
     max_page: Annotated[int, Field(gt=0, le=10_000)] = 1000
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     max_export_rows: Annotated[int, Field(gt=0, le=1_000_000)] = 100_000

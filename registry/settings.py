@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from atna.database_url import DatabaseUrl
+from atna.settings import PositiveSeconds
 
 __all__ = ["OtherEvents", "RegistrySettings"]
 
@@ -13,7 +14,6 @@ OtherEvents = Literal["accept", "reject"]
 _MIB: Final = 2**20
 
 Count = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class RegistrySettings(BaseModel):
@@ -49,13 +49,13 @@ class RegistrySettings(BaseModel):
     max_query_patients: Count = 1_000
     max_found_patients: Count = 20
     max_query_values: Annotated[int, Field(gt=0, le=30_000)] = 10_000
-    max_registration_s: Seconds = 15
+    max_registration_s: PositiveSeconds = 15
     max_request_bytes: Annotated[int, Field(ge=1024)] = 64 * _MIB
     feed_listen: str = "127.0.0.1:8011"
     feed_other_events: OtherEvents = "accept"
     feed_max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * _MIB
     feed_max_connections: Count = 200
     feed_threads: Count = 8
-    feed_idle_timeout_s: Seconds = 3600
-    feed_message_timeout_s: Seconds = 60
+    feed_idle_timeout_s: PositiveSeconds = 3600
+    feed_message_timeout_s: PositiveSeconds = 60
     feed_answer_days: Count = 30

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from atna.settings import PositiveSeconds
 from ihe.matricule import MatriculePolicy
 from ihe.transactions import TRANSACTIONS
 
 __all__ = [
-    "LONGEST_S",
     "AffinityDomainSettings",
     "ExistingFile",
     "HomeCommunityId",
@@ -45,10 +45,7 @@ _TRANSACTIONS: Final = frozenset({"ITI-8", "ITI-20", "ITI-64", "ITI-81", *(row.c
 _HTTP: Final = re.compile(r"https?://[^/\s]+(/\S*)?")
 _FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
-LONGEST_S: Final = 100 * 365 * 86_400
-"""A century, for whoever means never: threads wait for no more than some 290 years, databases keep no such times."""
 PositiveInt = Annotated[int, Field(gt=0)]
-PositiveSeconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
 
 
 def _oid(text: str) -> str:

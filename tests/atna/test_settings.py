@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from atna.settings import AuditSettings
+from atna.settings import LONGEST_S, AuditSettings
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,13 @@ def test_records_are_kept_for_ever_unless_a_time_is_given():
     for days in (0, -1, 200 * 366 + 1, "a year"):
         with pytest.raises(ValidationError, match="retention_days"):
             AuditSettings(retention_days=days)
+
+
+@pytest.mark.parametrize("name", ["checkpoint_interval_s", "syslog_idle_timeout_s"])
+def test_a_time_that_no_thread_can_wait_for_is_refused(name):
+    assert getattr(AuditSettings(**{name: LONGEST_S}), name) == LONGEST_S
+    with pytest.raises(ValidationError, match=f"{name}\n.*less than or equal to {LONGEST_S}"):
+        AuditSettings(**{name: LONGEST_S + 1})
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ def test_defaults():
         {"max_leaf_results": 0},
         {"max_registration_s": 0},
         {"max_registration_s": float("inf")},
+        {"feed_idle_timeout_s": 1e10},
         {"feed_other_events": "ignore"},
         {"feed_max_message_bytes": 10},
     ],
