@@ -4,8 +4,6 @@ Exit status: 0 done, 1 refused by a server or not reachable, 2 wrong usage or se
 """
 
 import json
-import os
-import pwd
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-__all__ = [
-    "LONG_TRANSFER_BYTES",
-    "Advance",
-    "CommandError",
-    "note",
-    "operator",
-    "print_json",
-    "print_table",
-    "progress",
-]
+__all__ = ["LONG_TRANSFER_BYTES", "Advance", "CommandError", "note", "print_json", "print_table", "progress"]
 
 LONG_TRANSFER_BYTES: Final = 4 * 2**20
 """Below this a bar would only flicker."""
@@ -43,19 +32,6 @@ class Advance(Protocol):
     """Told how many more bytes have gone."""
 
     def __call__(self, count: int, /) -> None: ...
-
-
-def operator() -> str:
-    """The account of this host that runs the command, as audit records name it.
-
-    Told by the system: what the environment says of it (``USER``) is for anybody to change. An account of a container
-    may have a number alone.
-    """
-    number = os.getuid()
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"uid {number}"
 
 
 def print_json(value: Any) -> None:

@@ -53,9 +53,9 @@ def audit(
         return
     check_texts({"--patient": patient, "--user": user, "--since": since, "--event": event})
     check_address("--audit-url", audit_url)
-    _check_time("--since", since)
+    date = _date("--since", since)
     peers = Peers.find(config, base_port)
-    query = {"date": f"ge{since}"}
+    query = {"date": date}
     if patient is not None:
         query["patient.identifier"] = _patient(patient)
     if user is not None:
@@ -73,15 +73,17 @@ def audit(
         print_table(COLUMNS, rows)
 
 
-def _check_time(option: str, text: str) -> None:
-    """CommandError for what the search of ITI-81 would refuse."""
+def _date(option: str, since: str) -> str:
+    """The ``date`` of a search; CommandError for what ITI-81 would refuse."""
     # Not at the top: lxml and what comes with it would make every other command slower to start.
     from atna.record_repository.search_values import ParameterError, date_bounds
 
+    date = f"ge{since.strip()}"
     try:
-        date_bounds(option, f"ge{text.strip()}")
+        date_bounds(option, date)
     except ParameterError as error:
         raise CommandError(f"{option} should be a day or time that exists, e.g. 2026-03-12", status=2) from error
+    return date
 
 
 def _patient(text: str) -> str:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, TypeVar
 import typer
 
 from atna.audit_check import Checkpoint, parse_checkpoint, public_keys, public_pem
+from dossier.commands.account import operator
 from dossier.commands.existing import existing_database
-from dossier.console import CommandError, note, operator, print_json, print_table
+from dossier.console import CommandError, note, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import Settings
 

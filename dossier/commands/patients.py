@@ -8,8 +8,9 @@ from typing import Annotated, Final
 
 import typer
 
+from dossier.commands.account import operator
 from dossier.commands.existing import existing_database
-from dossier.console import CommandError, operator, print_json, print_table
+from dossier.console import CommandError, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings, read_identifier
 from dossier.settings import Settings
 from ihe.datatypes import CX, print_cx

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from dossier.commands import keys
+from dossier.commands.account import operator
 from dossier.commands.existing import existing_database
-from dossier.console import CommandError, note, operator, print_json, print_table
+from dossier.console import CommandError, note, print_json, print_table
 from dossier.options import AsJson, BasePort, Config, Data, load_settings
 from dossier.settings import Settings, room_arguments
 
