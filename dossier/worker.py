@@ -100,7 +100,7 @@ def _database_away(error: BaseException) -> str | None:
     while seen is not None:
         if is_unavailable(seen):
             return str(getattr(seen, "orig", seen)).partition("\n")[0]
-        seen = seen.__cause__ or seen.__context__
+        seen = seen.__cause__
     return None
 
 

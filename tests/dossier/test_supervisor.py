@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dossier.demo import free_base_port
 from tests.repository.scanner.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,7 +193,7 @@ def test_a_database_that_is_away_at_the_start_is_no_defect(tmp_path, service):
         f'[{service}]\ndatabase_url = "postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none"\n'
     )
     command = [sys.executable, "-m", "dossier", "serve", service, "--data", str(tmp_path)]
-    command += ["--config", str(tmp_path / "dossier.toml"), "--base-port", str(free_port())]
+    command += ["--config", str(tmp_path / "dossier.toml"), "--base-port", str(free_base_port())]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as serving:
         said = []
         for line in serving.stderr:
