@@ -6,6 +6,10 @@ domain words (DocumentEntry, SubmissionSet, ...) they are turned into once they 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+LONG_NAME: Final = 256
+"""The most characters of an id, a code, a slot's name or value (ebRIM LongName)."""
 
 
 class Kind(StrEnum):

@@ -12,11 +12,10 @@ from ihe.affinity_domain import AffinityDomain
 from ihe.datatypes import is_language_tag, is_urn, loose_dtm, parse_cx
 from ihe.errors import ErrorCode
 from ihe.findings import Finding, finding, named, shortened
-from ihe.registry_objects import Kind, LocalizedString, RegistryObject, Slot, SubmittedObjects
+from ihe.registry_objects import LONG_NAME, Kind, LocalizedString, RegistryObject, Slot, SubmittedObjects
 from ihe.rule_rows import KNOWN_SLOTS, PATIENT_ID, UNIQUE_ID
 
 THE_SUBMISSION: Final = "the submission"
-_LONG_NAME: Final = 256
 _LONGEST_VALUE: Final = 4096
 _FREE_TEXT: Final = 1024
 _MARKERS: Final = {v.NODE_SUBMISSION_SET: Kind.SUBMISSION_SET, v.NODE_FOLDER: Kind.FOLDER}
@@ -274,9 +273,9 @@ def slot_values_are_short(case: Case) -> Iterator[Finding]:
     for obj, number, slots in case.slots:
         for slot in slots:
             longest = max(map(len, slot.values), default=0)
-            if longest > _LONG_NAME:
+            if longest > LONG_NAME:
                 lenient = longest <= _LONGEST_VALUE and not (number and slot.name == "codingScheme")
-                wrong = f"holds a value of {longest} characters; allowed are at most {_LONG_NAME}"
+                wrong = f"holds a value of {longest} characters; allowed are at most {LONG_NAME}"
                 yield finding(named(obj), _slot(number, slot.name), wrong, "slot_values_are_short", lenient=lenient)
 
 
@@ -295,13 +294,13 @@ def names_and_codes_are_short(case: Case) -> Iterator[Finding]:
             ("ExternalIdentifier", [one.value for one in obj.external_identifiers]),
         ):
             longest = max(map(len, filter(None, texts)), default=0)
-            if longest > _LONG_NAME:
-                wrong = f"has {longest} characters; allowed are at most {_LONG_NAME}"
+            if longest > LONG_NAME:
+                wrong = f"has {longest} characters; allowed are at most {LONG_NAME}"
                 yield finding(named(obj), attribute, wrong, rule)
     for obj, number, slots in case.slots:
         for slot in slots:
-            if len(slot.name) > _LONG_NAME:
-                wrong = f"the name has {len(slot.name)} characters; allowed are at most {_LONG_NAME}"
+            if len(slot.name) > LONG_NAME:
+                wrong = f"the name has {len(slot.name)} characters; allowed are at most {LONG_NAME}"
                 yield finding(named(obj), _slot(number, slot.name), wrong, rule)
 
 

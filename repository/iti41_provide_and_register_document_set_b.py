@@ -23,6 +23,7 @@ from ihe.ebrs import registry_response
 from ihe.errors import ErrorCode, RegistryError, Rejected, SoapFault
 from ihe.findings import shortened
 from ihe.named import submission_named
+from ihe.registry_objects import LONG_NAME
 from repository.records import origin_of
 from repository.registration import Filing, Incoming, out_of_room, register
 from repository.room import Room, StagedDocument, TooManyUploads
@@ -38,9 +39,6 @@ __all__ = ["handle", "judge"]
 
 SHOWN_CHARACTERS: Final = 20
 """A longer size is told by its length: what is cut off it is a number that nobody sent."""
-LONGEST_ID: Final = 256
-"""A unique id is found by an index of the database, which takes no long texts; no registry takes longer ones either
-(ebRIM LongName)."""
 HASH_DIGITS = {64: "SHA-256", 96: "SHA-384", 128: "SHA-512", 32: "MD5"}
 
 
@@ -76,12 +74,12 @@ def _identity_errors(provided: Provided) -> Iterator[RegistryError]:
     """The set and each entry need a uniqueId; no two entries the same (ITI TF-3: 4.2.3.2.26, 4.2.3.3.12)."""
     if provided.unique_id is None:
         yield _metadata_error("the submission must hold exactly one SubmissionSet, with a uniqueId")
-    elif len(provided.unique_id) > LONGEST_ID:
+    elif len(provided.unique_id) > LONG_NAME:
         yield _metadata_error(f"SubmissionSet.uniqueId {_too_long(provided.unique_id)}")
     for entry in provided.entries:
         if not entry.unique_id:
             yield _metadata_error(f"{entry.name}: uniqueId is missing")
-        elif len(entry.unique_id) > LONGEST_ID:
+        elif len(entry.unique_id) > LONG_NAME:
             yield _metadata_error(f"{entry.name}: uniqueId {_too_long(entry.unique_id)}")
     for unique_id, count in Counter(entry.unique_id for entry in provided.entries if entry.unique_id).items():
         if count > 1:
@@ -90,7 +88,8 @@ def _identity_errors(provided: Provided) -> Iterator[RegistryError]:
 
 
 def _too_long(identifier: str) -> str:
-    return f"has {len(identifier)} characters; allowed are at most {LONGEST_ID}"
+    # An index of the database finds it, which takes no long texts; no registry takes longer ones either.
+    return f"has {len(identifier)} characters; allowed are at most {LONG_NAME}"
 
 
 def _pairing_errors(provided: Provided) -> Iterator[RegistryError]:

@@ -17,7 +17,15 @@ from ihe import vocabulary as v
 from ihe.datatypes import loose_dtm, normalise_oid
 from ihe.ebrim import read_submitted_objects
 from ihe.findings import named, shortened
-from ihe.registry_objects import Classification, Kind, LocalizedString, RegistryObject, Slot, SubmittedObjects
+from ihe.registry_objects import (
+    LONG_NAME,
+    Classification,
+    Kind,
+    LocalizedString,
+    RegistryObject,
+    Slot,
+    SubmittedObjects,
+)
 
 __all__ = ["Content", "Entry", "Provided", "complete_entry", "digest", "id_key", "read_provided", "written"]
 
@@ -26,8 +34,8 @@ _DOCUMENT: Final = f"{{{v.XDSB}}}Document"
 _LIST: Final = f"{{{v.RIM}}}RegistryObjectList"
 _EXTRINSIC: Final = f"{{{v.RIM}}}ExtrinsicObject"
 _SLOT, _VALUE_LIST, _VALUE = f"{{{v.RIM}}}Slot", f"{{{v.RIM}}}ValueList", f"{{{v.RIM}}}Value"
-LONGEST_CODE: Final = 512
-"""Code and scheme together (ebRIM LongName, twice): an index of the database holds them, which takes no long texts."""
+LONGEST_CODE: Final = 2 * LONG_NAME
+"""Code and scheme together: an index of the database holds them, which takes no long texts."""
 OWN_SLOTS: Final = frozenset({"hash", "size", "repositoryUniqueId"})
 """Slots of a DocumentEntry that this repository fills in."""
 
