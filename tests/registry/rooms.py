@@ -27,6 +27,7 @@ from wire.settings import AffinityDomainSettings
 APPROVED = "'urn:oasis:names:tc:ebxml-regrep:StatusType:Approved'"
 DEPRECATED = "'urn:oasis:names:tc:ebxml-regrep:StatusType:Deprecated'"
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+GET_RELATED_DOCUMENTS = "urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6"
 GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 GET_SUBMISSION_SETS = "urn:uuid:51224314-5390-4169-9b91-b1980040715a"
 GET_SET_AND_CONTENTS = "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83"

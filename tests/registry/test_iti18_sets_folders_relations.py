@@ -168,6 +168,16 @@ def test_associations_of_objects(registry):
     assert both == (entry, link)
 
 
+def test_associations_of_two_patients_are_shown(registry):
+    """XDSResultNotSinglePatient is for queries about documents, folders and sets (ITI TF-2: 3.18.4.1.3)."""
+    registry.know(OTHER)
+    for patient in (PATIENT, OTHER):
+        registry.accept(submission(patient=patient))
+    ids = [registry.find(patient).objects[0].id for patient in (PATIENT, OTHER)]
+    both = "('{}','{}')".format(*ids)
+    assert {link.target for link in ask(registry, Query.GET_ASSOCIATIONS, uuid=both)} == set(ids)
+
+
 def test_related_documents_of_the_wanted_kinds(registry):
     registry.accept(submission())
     (original,) = registry.find().objects

@@ -5,7 +5,7 @@ import pytest
 from ihe import vocabulary as v
 from ihe.transactions import ITI_42, ITI_61
 from tests.builders import having, new_oid, submission, with_identifier, with_slot, without_slot
-from tests.registry.rooms import codes_of
+from tests.registry.rooms import GET_RELATED_DOCUMENTS, codes_of
 
 ON_DEMAND = (having(object_type=v.ON_DEMAND), *map(without_slot, ("creationTime", "hash", "size")))
 BOTH = f"('{v.STABLE}','{v.ON_DEMAND}')"
@@ -59,3 +59,26 @@ def test_a_snapshot_is_a_stable_entry(registry):
     response = registry.submit(submission(entry=ON_DEMAND, **snapshot), transaction=ITI_61)
     assert codes_of(response) == {"XDSRegistryMetadataError"}
     registry.accept(submission(**snapshot))
+
+
+@pytest.mark.parametrize(
+    ("types", "seen"),
+    [
+        (f"('{v.STABLE}')", []),
+        (f"('{v.ON_DEMAND}')", []),
+        (BOTH, [v.ON_DEMAND, v.STABLE]),
+    ],
+)
+def test_a_snapshot_is_related_where_both_ends_are_of_the_wanted_types(registry, types, seen):
+    """``$XDSDocumentEntryType`` of GetRelatedDocuments: no relationship comes without its two entries."""
+    registry.accept(on_demand(), ITI_61)
+    (entry,) = registry.find(XDSDocumentEntryType=BOTH).objects
+    registry.accept(submission(relations=((v.IS_SNAPSHOT_OF, entry.id),)))
+    response = registry.query(
+        GET_RELATED_DOCUMENTS,
+        XDSDocumentEntryEntryUUID=f"'{entry.id}'",
+        AssociationTypes=f"('{v.IS_SNAPSHOT_OF}')",
+        XDSDocumentEntryType=types,
+    )
+    assert [one.object_type for one in response.objects[:2]] == seen
+    assert [(one.type, one.target) for one in response.objects[2:]] == [(v.IS_SNAPSHOT_OF, entry.id)][: len(seen)]

@@ -20,6 +20,7 @@ from tests.repository.stand import answered, envelope, multipart, retrieve_xml
 
 PLAIN = "application/soap+xml; charset=UTF-8"
 ANY_STATUS = f"('{v.APPROVED}','{v.DEPRECATED}')"
+ANY_TYPE = f"('{v.STABLE}','{v.ON_DEMAND}')"
 STORED = ("submission_set", "entry", "folder", "association", "unique_id_key", "object_key")
 
 
@@ -48,9 +49,9 @@ class WirePeer:
 
     # ------------------------------------------------------------------------------------------ transactions
 
-    def register(self, objects):
-        """ITI-42; the answer, whose body has passed the strict schema."""
-        return self._send(self._registry, ITI_42, PLAIN, written(objects))
+    def register(self, objects, transaction=ITI_42):
+        """ITI-42 or ITI-61; the answer, whose body has passed the strict schema."""
+        return self._send(self._registry, transaction, PLAIN, written(objects))
 
     def ask(self, body, transaction=ITI_18):
         """ITI-18 or ITI-51; ``body`` is a serialised AdhocQueryRequest."""
@@ -89,8 +90,9 @@ class WirePeer:
         return self.query(FIND_DOCUMENTS, parameters, "ObjectRef").object_refs
 
     def contents(self, submission_set_id):
-        """What was registered with a SubmissionSet, by its uniqueId."""
-        return self.query(GET_SET_AND_CONTENTS, {"$XDSSubmissionSetUniqueId": f"'{submission_set_id}'"}).objects
+        """What was registered with a SubmissionSet, by its uniqueId; On-Demand entries too."""
+        parameters = {"$XDSSubmissionSetUniqueId": f"'{submission_set_id}'", "$XDSDocumentEntryType": ANY_TYPE}
+        return self.query(GET_SET_AND_CONTENTS, parameters).objects
 
     def rows(self):
         """How many rows each table of registered objects has."""
