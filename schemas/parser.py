@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     ENTITY = "entity"
     DEPTH = "too deep"
     SIZE = "too large"
+    MARKUP = "too many elements"
     ENCODING = "wrong encoding"
     SYNTAX = "not well-formed"
 
@@ -96,10 +97,10 @@ def parse_xml(
 ) -> Any:
     """Parse a whole message (see the head of this module); ``encoding`` is the charset a header gave."""
     if len(data) > max_bytes:
-        raise XmlRefused(Refusal.SIZE, f"larger than {max_bytes} bytes")
+        raise XmlRefused(Refusal.SIZE, f"more than {max_bytes} bytes")
     text = _as_utf8(data, encoding)
     if len(text) > max_markup and text.count(b"<") + text.count(b"=") > max_markup:
-        raise XmlRefused(Refusal.SIZE, f"more than {max_markup} elements and attributes")
+        raise XmlRefused(Refusal.MARKUP, f"more than {max_markup} elements and attributes")
     _refuse_dtd(text)
     root = _parsed(text)
     # _refuse_dtd has seen to it; this stands here in case it and libxml2 ever disagree about where a prolog ends

@@ -430,7 +430,7 @@ def _parsed(data: bytes, charset: str | None, bounds: _Bounds) -> Any:
     try:
         return parse_xml(data, max_bytes=bounds.max_bytes, max_markup=bounds.max_markup, encoding=charset)
     except XmlRefused as refused:
-        if refused.kind is Refusal.SIZE:
+        if refused.kind in (Refusal.SIZE, Refusal.MARKUP):
             raise TooLarge(f"the answer has {refused.reason}") from refused
         raise
 

@@ -21,7 +21,7 @@ from wire.limit_reached import LimitReached
 from wire.messages import Actor, Reply, Request, StagedPart
 from wire.outbound import Encoding, gather
 from wire.settings import LimitSettings
-from wire.spyne_cage import Call, named_call, open_envelope
+from wire.spyne_cage import Call, EnvelopeBounds, named_call, open_envelope
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +70,11 @@ class Outgoing:
     last: bool
 
 
+def envelope_bounds(limits: LimitSettings) -> EnvelopeBounds:
+    """The bounds of an envelope as the settings have them."""
+    return EnvelopeBounds(limits.max_envelope_bytes, limits.max_envelope_depth, limits.max_envelope_markup)
+
+
 class Exchange:
     """One request and its answer. Methods block; they run one after the other, though in different threads."""
 
@@ -107,9 +112,8 @@ class Exchange:
 
     def _as_named(self, inbound: Inbound) -> Call | None:
         """What a message would be that cannot be taken as it is, e.g. for a header that is not understood."""
-        limits = self._job.limits
-        bounds = {"max_bytes": limits.max_envelope_bytes, "max_depth": limits.max_envelope_depth}
-        return named_call(inbound.root, self._job.actor.handlers.keys(), charset=inbound.charset, **bounds)
+        known = self._job.actor.handlers.keys()
+        return named_call(inbound.root, known, charset=inbound.charset, bounds=envelope_bounds(self._job.limits))
 
     def _record(self, call: Call, fault: SoapFault) -> None:
         try:
@@ -118,14 +122,12 @@ class Exchange:
             self._log_defect("soap.refusal_not_recorded", error, transaction=call.transaction.code)
 
     def _open(self, root: bytes, charset: str | None) -> Call:
-        limits = self._job.limits
         return open_envelope(
             root,
             self._job.actor.handlers.keys(),
             charset=charset,
             action_required=self._job.action_required(self.caller),
-            max_bytes=limits.max_envelope_bytes,
-            max_depth=limits.max_envelope_depth,
+            bounds=envelope_bounds(self._job.limits),
         )
 
     def handle(self, inbound: Inbound, failed: StagingFailed | None) -> Outgoing:

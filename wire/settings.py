@@ -189,6 +189,8 @@ class LimitSettings(_Section):
         max_parts, max_part_header_bytes, max_part_header_count   more parts than ``repository.max_documents``,
                                so that the repository can say what is too much
         max_envelope_bytes, max_envelope_depth   the SOAP envelope, after decompression and transfer decoding
+        max_envelope_markup    elements and attributes of it: a document takes some 215 in ITI-41 and 42
+                               and each takes up to 350 bytes of memory
     Answers
         answer_timeout_s       how long a peer may leave our answer unread before the connection is broken
     Load
@@ -212,6 +214,7 @@ class LimitSettings(_Section):
     max_part_header_count: PositiveInt = 32
     max_envelope_bytes: Annotated[int, Field(ge=_KIB)] = 64 * _MIB
     max_envelope_depth: Annotated[int, Field(ge=8)] = 64
+    max_envelope_markup: Annotated[int, Field(ge=1000)] = 500_000
     answer_timeout_s: PositiveSeconds = 60
     max_connections: PositiveInt = 1000
     max_concurrent_requests: PositiveInt = 256

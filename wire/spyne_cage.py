@@ -29,7 +29,8 @@ from ihe.soap import (
     wrapping,
 )
 from ihe.transactions import TRANSACTIONS, Transaction
-from schemas import XmlRefused, parse_xml
+from schemas import Refusal, XmlRefused, parse_xml
+from wire.limit_reached import LimitReached
 from wire.messages import Handler, Reply, Request
 
 
@@ -113,14 +114,30 @@ class Call:
         return reply
 
 
+@dataclass(frozen=True, slots=True)
+class EnvelopeBounds:
+    """Bytes of an envelope, levels of nesting, and elements and attributes together."""
+
+    size: int
+    depth: int
+    markup: int
+
+    def parsed(self, data: bytes, charset: str | None) -> Any:
+        """The root element; raises XmlRefused."""
+        encoding = _encoding(data, charset)
+        return parse_xml(data, max_bytes=self.size, max_depth=self.depth, max_markup=self.markup, encoding=encoding)
+
+
+_SETTINGS: Final = {Refusal.SIZE: "max_envelope_bytes", Refusal.MARKUP: "max_envelope_markup"}
+
+
 def open_envelope(
     data: bytes,
     transactions: Collection[Transaction],
     *,
     charset: str | None = None,
     action_required: bool = True,
-    max_bytes: int,
-    max_depth: int,
+    bounds: EnvelopeBounds,
 ) -> Call:
     """Read a request's envelope and find its transaction among ``transactions``: by wsa:Action, then by body root.
 
@@ -129,8 +146,11 @@ def open_envelope(
     Raises SoapFault.
     """
     try:
-        root = parse_xml(data, max_bytes=max_bytes, max_depth=max_depth, encoding=_encoding(data, charset))
+        root = bounds.parsed(data, charset)
     except XmlRefused as refused:
+        setting = _SETTINGS.get(refused.kind)
+        if setting is not None:
+            raise LimitReached(setting, f"the message has {refused.reason}", http_status=400) from refused
         raise SoapFault(FaultCode.SENDER, f"the message cannot be read as XML: {refused.reason}") from refused
     opened = read_envelope(root)
     try:
@@ -144,14 +164,14 @@ def open_envelope(
 
 
 def named_call(
-    data: bytes, transactions: Collection[Transaction], *, charset: str | None, max_bytes: int, max_depth: int
+    data: bytes, transactions: Collection[Transaction], *, charset: str | None, bounds: EnvelopeBounds
 ) -> Call | None:
     """What a message that ``open_envelope`` refuses asks for by its wsa:Action and the root of its body, if they agree.
 
     For the record of the refusal alone: its headers are not judged, and are not given.
     """
     try:
-        root = parse_xml(data, max_bytes=max_bytes, max_depth=max_depth, encoding=_encoding(data, charset))
+        root = bounds.parsed(data, charset)
     except XmlRefused:
         return None
     action = root.findtext(f"{{{v.SOAP12}}}Header/{{{v.WSA}}}Action", "").strip()

@@ -109,7 +109,7 @@ def test_the_bound_of_nesting_is_exact_and_can_be_moved():
     ids=["elements", "attributes", "namespaces"],
 )
 def test_the_amount_of_markup_is_bounded(data):
-    assert refused(data).kind is Refusal.SIZE
+    assert refused(data).kind is Refusal.MARKUP
 
 
 def test_size_is_bounded_in_bytes():

@@ -620,6 +620,18 @@ def test_variant_14_an_envelope_over_its_limit(tmp_path):
         refused(endpoint, endpoint.post(multipart(root_part(large)), MTOM), status=413)
 
 
+def test_variant_14_an_envelope_with_too_many_elements(tmp_path):
+    with served(EchoActor(tmp_path), LimitSettings(max_envelope_markup=1000)) as endpoint:
+        crowded = provide(*((f"d{number}", "QUJD") for number in range(400)))
+        refused(endpoint, answer := endpoint.post(crowded))
+        told = "the message has more than 1000 elements and attributes (setting max_envelope_markup)"
+        assert answer.text(".//s:Reason/s:Text") == told
+        endpoint.actor.seen.clear()
+        refused(endpoint, endpoint.post(multipart(root_part(crowded)), MTOM))
+    with served(EchoActor(tmp_path), LimitSettings(max_envelope_markup=2000)) as endpoint:
+        assert endpoint.post(crowded).status == 200
+
+
 def test_variant_14_too_many_parts_and_part_headers(tmp_path):
     with served(EchoActor(tmp_path), LimitSettings(max_parts=10, max_part_header_count=5)) as endpoint:
         root, document = submission()

@@ -14,9 +14,9 @@ from ihe.xua import Caller
 from schemas import parse_xml
 from tests.wire.soap_peer import QUERY, message
 from wire.messages import Reply, Request
-from wire.spyne_cage import close_envelope, open_envelope
+from wire.spyne_cage import EnvelopeBounds, close_envelope, open_envelope
 
-BOUNDS = {"max_bytes": 2**20, "max_depth": 64}
+BOUNDS = EnvelopeBounds(2**20, 64, 1000)
 
 
 def body(transaction) -> str:
@@ -26,7 +26,7 @@ def body(transaction) -> str:
 
 @pytest.mark.parametrize("transaction", TRANSACTIONS, ids=lambda transaction: transaction.code)
 def test_every_transaction_is_found_by_action_and_run_through_its_operation(transaction):
-    call = open_envelope(message(transaction, body(transaction)), TRANSACTIONS, **BOUNDS)
+    call = open_envelope(message(transaction, body(transaction)), TRANSACTIONS, bounds=BOUNDS)
     assert (call.transaction, call.body.tag, call.action_missing) == (transaction, transaction.request_root, False)
     request = Request(transaction, call.body, Caller("::1"), "http://x", None, None, "1")
     seen = []
@@ -42,11 +42,11 @@ def test_every_transaction_is_found_by_action_and_run_through_its_operation(tran
 @pytest.mark.parametrize("transaction", TRANSACTIONS, ids=lambda transaction: transaction.code)
 def test_without_action_the_root_decides_where_that_is_allowed(transaction):
     data = message(None, body(transaction))
-    call = open_envelope(data, TRANSACTIONS, action_required=False, **BOUNDS)
+    call = open_envelope(data, TRANSACTIONS, action_required=False, bounds=BOUNDS)
     plainest = next(one for one in TRANSACTIONS if one.request_root == transaction.request_root)
     assert (call.transaction, call.action_missing) == (plainest, True)
     with pytest.raises(SoapFault) as refused:
-        open_envelope(data, TRANSACTIONS, **BOUNDS)
+        open_envelope(data, TRANSACTIONS, bounds=BOUNDS)
     assert (refused.value.subcode, refused.value.message_id) == (HEADER_REQUIRED, "urn:uuid:1")
 
 
@@ -58,13 +58,13 @@ def test_what_changes_more_than_another_with_its_root_needs_its_action():
 def test_a_root_of_no_transaction_says_too_little():
     for transactions, root in (((ITI_42,), QUERY), (TRANSACTIONS, "<x/>")):
         with pytest.raises(SoapFault) as refused:
-            open_envelope(message(None, root), transactions, action_required=False, **BOUNDS)
+            open_envelope(message(None, root), transactions, action_required=False, bounds=BOUNDS)
         assert refused.value.subcode == HEADER_REQUIRED
 
 
 def test_only_the_transactions_of_the_actor_are_known():
     with pytest.raises(SoapFault) as refused:
-        open_envelope(message(ITI_41, body(ITI_41)), (ITI_18, ITI_42), **BOUNDS)
+        open_envelope(message(ITI_41, body(ITI_41)), (ITI_18, ITI_42), bounds=BOUNDS)
     assert refused.value.subcode == ACTION_NOT_SUPPORTED
     assert ITI_41.request_action in refused.value.reason
 
@@ -72,11 +72,12 @@ def test_only_the_transactions_of_the_actor_are_known():
 def test_bounds_and_what_is_no_xml():
     for data, bounds in (
         (b"<a", BOUNDS),
-        (message(ITI_18, QUERY), {"max_bytes": 100, "max_depth": 64}),
-        (message(ITI_18, "<a>" * 9 + "</a>" * 9), {"max_bytes": 9999, "max_depth": 8}),
+        (message(ITI_18, QUERY), EnvelopeBounds(100, 64, 1000)),
+        (message(ITI_18, "<a>" * 9 + "</a>" * 9), EnvelopeBounds(9999, 8, 1000)),
+        (message(ITI_18, "<a/>" * 1000), BOUNDS),
     ):
         with pytest.raises(SoapFault) as refused:
-            open_envelope(data, TRANSACTIONS, **bounds)
+            open_envelope(data, TRANSACTIONS, bounds=bounds)
         assert refused.value.code is FaultCode.SENDER
 
 
