@@ -15,6 +15,8 @@ _NEEDED: Final = {
     "ITI-92": ("ITI-92", "no update of another community is passed on"),
 }
 """What is exchanged with a community, what the gateway then asks of the registry, and what is without it."""
+_OBJECTS_OF_A_DOCUMENT: Final = 4
+"""In a folder: the DocumentEntry, its two memberships, and that of the second in the SubmissionSet."""
 
 
 def advice(settings: Settings) -> Iterator[str]:
@@ -24,6 +26,7 @@ def advice(settings: Settings) -> Iterator[str]:
             yield f"{table}: require_client_certificate is false: whoever reaches the port may call, unknown"
     yield from _rights_of_the_gateway(settings)
     yield from _signing_of_the_log(settings)
+    yield from _question_after_a_lost_answer(settings)
 
 
 def _signing_of_the_log(settings: Settings) -> Iterator[str]:
@@ -34,6 +37,16 @@ def _signing_of_the_log(settings: Settings) -> Iterator[str]:
         yield (
             f"audit.checkpoint_key: {lacking}, and in production dossier serve audit (or all) does not start without "
             "it; make a key with dossier audit key --new FILE"
+        )
+
+
+def _question_after_a_lost_answer(settings: Settings) -> Iterator[str]:
+    needed = _OBJECTS_OF_A_DOCUMENT * settings.repository.max_documents
+    if needed > settings.registry.max_leaf_results:
+        yield (
+            "repository.max_documents: a submission whose answer from the registry is lost is asked for whole, and a "
+            f"registry with max_leaf_results = {settings.registry.max_leaf_results} does not answer that for so many "
+            f"documents: what became of it stays unknown; set registry.max_leaf_results to {needed} or more"
         )
 
 

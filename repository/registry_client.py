@@ -21,7 +21,7 @@ from ihe.transactions import ITI_18, ITI_42
 from ihe.xua import Caller
 from repository.records import Records
 from repository.room import AnswerLost, Asked, Refused, Registered, Unreachable
-from wire.client import NotSent, OutcomeUnknown, PeerFault, SoapClient, for_log
+from wire.client import MAX_ENVELOPE_BYTES, NotSent, OutcomeUnknown, PeerFault, SoapClient, for_log
 from wire.own_headers import depositor_header, give_up_header
 
 __all__ = ["RegistryClient"]
@@ -84,7 +84,8 @@ class RegistryClient:
             GET_SUBMISSION_SET_AND_CONTENTS, {"$XDSSubmissionSetUniqueId": f"'{quoted}'"}, "LeafClass"
         )
         try:
-            with self._client.call(self._url, ITI_18, request) as answer:
+            # So many bytes may hold so much markup: as much as the submission may have been let in with.
+            with self._client.call(self._url, ITI_18, request, max_bytes=MAX_ENVELOPE_BYTES) as answer:
                 response = read_adhoc_query_response(answer.body)
         except (NotSent, OutcomeUnknown, PeerFault) as error:
             _log.warning("registry could not be asked about a submission set: %s", for_log(error))

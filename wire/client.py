@@ -37,6 +37,7 @@ from wire.spool import Spool
 from wire.tls import handshake_fault, reason_of, said_by_peer
 
 __all__ = [
+    "MAX_ENVELOPE_BYTES",
     "Answer",
     "NotSent",
     "NotTried",

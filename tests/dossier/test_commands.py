@@ -96,6 +96,16 @@ def test_config_check_says_whether_documents_are_scanned(run_command, tmp_path, 
     )
 
 
+@pytest.mark.parametrize(("most", "advised"), [(1000, 0), (2500, 0), (2501, 1)])
+def test_config_check_advises_on_submissions_that_could_not_be_asked_about(run_command, tmp_path, most, advised):
+    path = tmp_path / "dossier.toml"
+    path.write_text(f"[repository]\nmax_documents = {most}\n")
+    status, out, _err = run_command("config", "check", "--config", str(path), "--json")
+    lines = [line for line in json.loads(out)["advice"] if line.startswith("repository.max_documents")]
+    assert (status, len(lines)) == (0, advised)
+    assert all("registry.max_leaf_results to 10004" in line for line in lines)
+
+
 def test_config_check_says_what_the_code_file_lists(run_command, tmp_path):
     codes = tmp_path / "codes.csv"
     codes.write_text(

@@ -138,7 +138,9 @@ class ScriptedRegistry:
         if "$XDSDocumentEntryUniqueId" in asked:
             return Reply((self.entries([value[2:-2] for value in asked["$XDSDocumentEntryUniqueId"]]),))
         held = self.held.get(asked["$XDSSubmissionSetUniqueId"][0].strip("'"))
-        objects = [] if held is None else [etree.tostring(o) for o in parse_xml(held).iter(*OBJECTS)]
+        objects = (
+            [] if held is None else [etree.tostring(o) for o in parse_xml(held, max_markup=5_000_000).iter(*OBJECTS)]
+        )
         return Reply((adhoc_query_response(v.SUCCESS, (), objects),))
 
     def entries(self, unique_ids):

@@ -4,6 +4,7 @@ import pytest
 
 from ihe import vocabulary as v
 from ihe.errors import FaultCode, SoapFault
+from ihe.registry_objects import Kind
 from repository import registry_client
 from tests.builders import PATIENT, REPOSITORY, submission, submit_objects_request_xml, with_identifier, without_slot
 from tests.repository.stand import Act, stand, unique_ids
@@ -87,3 +88,16 @@ def test_a_registry_that_refuses_or_is_silent_says_nothing(house):
     house.registry.silent = True
     found = house.room.registry.registered({PATIENT: ["1.2.3"]})
     assert (found.entries, len(found.records)) == (None, 1)
+
+
+# ------------------------------------------------------------------------------------ what became of a submission
+
+
+def test_a_submission_of_very_many_documents_is_asked_about(house):
+    """As many as ``limits.max_envelope_markup`` may be set to let in: else they would stay pending for ever."""
+    objects = submission(entries=3500)
+    house.registry.held["1.2.3.4"] = submit_objects_request_xml(objects)
+    found = house.room.registry.ask("1.2.3.4", PATIENT).objects
+    assert found is not None
+    named = {one.identifier(v.ENTRY_UNIQUE_ID) for one in found if one.kind is Kind.DOCUMENT_ENTRY}
+    assert named == set(unique_ids(objects))
