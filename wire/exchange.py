@@ -21,7 +21,7 @@ from wire.limit_reached import LimitReached
 from wire.messages import Actor, Reply, Request, StagedPart
 from wire.outbound import Encoding, gather
 from wire.settings import LimitSettings
-from wire.spyne_cage import Call, EnvelopeBounds, named_call, open_envelope
+from wire.spyne_cage import Call, named_call, open_envelope
 
 log = structlog.get_logger(__name__)
 
@@ -70,11 +70,6 @@ class Outgoing:
     last: bool
 
 
-def envelope_bounds(limits: LimitSettings) -> EnvelopeBounds:
-    """The bounds of an envelope as the settings have them."""
-    return EnvelopeBounds(limits.max_envelope_bytes, limits.max_envelope_depth, limits.max_envelope_markup)
-
-
 class Exchange:
     """One request and its answer. Methods block; they run one after the other, though in different threads."""
 
@@ -113,7 +108,7 @@ class Exchange:
     def _as_named(self, inbound: Inbound) -> Call | None:
         """What a message would be that cannot be taken as it is, e.g. for a header that is not understood."""
         known = self._job.actor.handlers.keys()
-        return named_call(inbound.root, known, charset=inbound.charset, bounds=envelope_bounds(self._job.limits))
+        return named_call(inbound.root, known, charset=inbound.charset, limits=self._job.limits)
 
     def _record(self, call: Call, fault: SoapFault) -> None:
         try:
@@ -127,7 +122,7 @@ class Exchange:
             self._job.actor.handlers.keys(),
             charset=charset,
             action_required=self._job.action_required(self.caller),
-            bounds=envelope_bounds(self._job.limits),
+            limits=self._job.limits,
         )
 
     def handle(self, inbound: Inbound, failed: StagingFailed | None) -> Outgoing:

@@ -32,6 +32,7 @@ from ihe.transactions import TRANSACTIONS, Transaction
 from schemas import Refusal, XmlRefused, parse_xml
 from wire.limit_reached import LimitReached
 from wire.messages import Handler, Reply, Request
+from wire.settings import LimitSettings
 
 
 def _make_importable() -> None:
@@ -114,21 +115,11 @@ class Call:
         return reply
 
 
-@dataclass(frozen=True, slots=True)
-class EnvelopeBounds:
-    """Bytes of an envelope, levels of nesting, and elements and attributes together."""
-
-    size: int
-    depth: int
-    markup: int
-
-    def parsed(self, data: bytes, charset: str | None) -> Any:
-        """The root element; raises XmlRefused."""
-        encoding = _encoding(data, charset)
-        return parse_xml(data, max_bytes=self.size, max_depth=self.depth, max_markup=self.markup, encoding=encoding)
-
-
-_SETTINGS: Final = {Refusal.SIZE: "max_envelope_bytes", Refusal.MARKUP: "max_envelope_markup"}
+_SETTINGS: Final = {
+    Refusal.SIZE: "max_envelope_bytes",
+    Refusal.DEPTH: "max_envelope_depth",
+    Refusal.MARKUP: "max_envelope_markup",
+}
 
 
 def open_envelope(
@@ -137,7 +128,7 @@ def open_envelope(
     *,
     charset: str | None = None,
     action_required: bool = True,
-    bounds: EnvelopeBounds,
+    limits: LimitSettings,
 ) -> Call:
     """Read a request's envelope and find its transaction among ``transactions``: by wsa:Action, then by body root.
 
@@ -146,12 +137,13 @@ def open_envelope(
     Raises SoapFault.
     """
     try:
-        root = bounds.parsed(data, charset)
+        root = _parsed(data, charset, limits)
     except XmlRefused as refused:
+        text = f"the message cannot be read as XML: {refused.reason}"
         setting = _SETTINGS.get(refused.kind)
         if setting is not None:
-            raise LimitReached(setting, f"the message has {refused.reason}", http_status=400) from refused
-        raise SoapFault(FaultCode.SENDER, f"the message cannot be read as XML: {refused.reason}") from refused
+            raise LimitReached(setting, text, http_status=400) from refused
+        raise SoapFault(FaultCode.SENDER, text) from refused
     opened = read_envelope(root)
     try:
         transaction = _transaction(opened, transactions, action_required)
@@ -164,14 +156,14 @@ def open_envelope(
 
 
 def named_call(
-    data: bytes, transactions: Collection[Transaction], *, charset: str | None, bounds: EnvelopeBounds
+    data: bytes, transactions: Collection[Transaction], *, charset: str | None, limits: LimitSettings
 ) -> Call | None:
     """What a message that ``open_envelope`` refuses asks for by its wsa:Action and the root of its body, if they agree.
 
     For the record of the refusal alone: its headers are not judged, and are not given.
     """
     try:
-        root = bounds.parsed(data, charset)
+        root = _parsed(data, charset, limits)
     except XmlRefused:
         return None
     action = root.findtext(f"{{{v.SOAP12}}}Header/{{{v.WSA}}}Action", "").strip()
@@ -182,6 +174,16 @@ def named_call(
         if transaction.request_root == body.tag and action in ("", transaction.request_action):
             return Call(transaction, Addressing(action or None), body, (), action_missing=not action)
     return None
+
+
+def _parsed(data: bytes, charset: str | None, limits: LimitSettings) -> Any:
+    return parse_xml(
+        data,
+        max_bytes=limits.max_envelope_bytes,
+        max_depth=limits.max_envelope_depth,
+        max_markup=limits.max_envelope_markup,
+        encoding=_encoding(data, charset),
+    )
 
 
 def _encoding(data: bytes, charset: str | None) -> str | None:

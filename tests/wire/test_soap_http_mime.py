@@ -624,8 +624,8 @@ def test_variant_14_an_envelope_with_too_many_elements(tmp_path):
     with served(EchoActor(tmp_path), LimitSettings(max_envelope_markup=1000)) as endpoint:
         crowded = provide(*((f"d{number}", "QUJD") for number in range(400)))
         refused(endpoint, answer := endpoint.post(crowded))
-        told = "the message has more than 1000 elements and attributes (setting max_envelope_markup)"
-        assert answer.text(".//s:Reason/s:Text") == told
+        told = "more than 1000 elements and attributes (setting max_envelope_markup)"
+        assert answer.text(".//s:Reason/s:Text").endswith(told)
         endpoint.actor.seen.clear()
         refused(endpoint, endpoint.post(multipart(root_part(crowded)), MTOM))
     with served(EchoActor(tmp_path), LimitSettings(max_envelope_markup=2000)) as endpoint:

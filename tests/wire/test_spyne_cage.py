@@ -13,10 +13,12 @@ from ihe.transactions import ITI_18, ITI_41, ITI_42, ITI_43, TRANSACTIONS
 from ihe.xua import Caller
 from schemas import parse_xml
 from tests.wire.soap_peer import QUERY, message
+from wire.limit_reached import LimitReached
 from wire.messages import Reply, Request
-from wire.spyne_cage import EnvelopeBounds, close_envelope, open_envelope
+from wire.settings import LimitSettings
+from wire.spyne_cage import close_envelope, open_envelope
 
-BOUNDS = EnvelopeBounds(2**20, 64, 1000)
+LIMITS = LimitSettings(max_envelope_bytes=2**20, max_envelope_markup=1000)
 
 
 def body(transaction) -> str:
@@ -26,7 +28,7 @@ def body(transaction) -> str:
 
 @pytest.mark.parametrize("transaction", TRANSACTIONS, ids=lambda transaction: transaction.code)
 def test_every_transaction_is_found_by_action_and_run_through_its_operation(transaction):
-    call = open_envelope(message(transaction, body(transaction)), TRANSACTIONS, bounds=BOUNDS)
+    call = open_envelope(message(transaction, body(transaction)), TRANSACTIONS, limits=LIMITS)
     assert (call.transaction, call.body.tag, call.action_missing) == (transaction, transaction.request_root, False)
     request = Request(transaction, call.body, Caller("::1"), "http://x", None, None, "1")
     seen = []
@@ -42,11 +44,11 @@ def test_every_transaction_is_found_by_action_and_run_through_its_operation(tran
 @pytest.mark.parametrize("transaction", TRANSACTIONS, ids=lambda transaction: transaction.code)
 def test_without_action_the_root_decides_where_that_is_allowed(transaction):
     data = message(None, body(transaction))
-    call = open_envelope(data, TRANSACTIONS, action_required=False, bounds=BOUNDS)
+    call = open_envelope(data, TRANSACTIONS, action_required=False, limits=LIMITS)
     plainest = next(one for one in TRANSACTIONS if one.request_root == transaction.request_root)
     assert (call.transaction, call.action_missing) == (plainest, True)
     with pytest.raises(SoapFault) as refused:
-        open_envelope(data, TRANSACTIONS, bounds=BOUNDS)
+        open_envelope(data, TRANSACTIONS, limits=LIMITS)
     assert (refused.value.subcode, refused.value.message_id) == (HEADER_REQUIRED, "urn:uuid:1")
 
 
@@ -58,27 +60,36 @@ def test_what_changes_more_than_another_with_its_root_needs_its_action():
 def test_a_root_of_no_transaction_says_too_little():
     for transactions, root in (((ITI_42,), QUERY), (TRANSACTIONS, "<x/>")):
         with pytest.raises(SoapFault) as refused:
-            open_envelope(message(None, root), transactions, action_required=False, bounds=BOUNDS)
+            open_envelope(message(None, root), transactions, action_required=False, limits=LIMITS)
         assert refused.value.subcode == HEADER_REQUIRED
 
 
 def test_only_the_transactions_of_the_actor_are_known():
     with pytest.raises(SoapFault) as refused:
-        open_envelope(message(ITI_41, body(ITI_41)), (ITI_18, ITI_42), bounds=BOUNDS)
+        open_envelope(message(ITI_41, body(ITI_41)), (ITI_18, ITI_42), limits=LIMITS)
     assert refused.value.subcode == ACTION_NOT_SUPPORTED
     assert ITI_41.request_action in refused.value.reason
 
 
-def test_bounds_and_what_is_no_xml():
-    for data, bounds in (
-        (b"<a", BOUNDS),
-        (message(ITI_18, QUERY), EnvelopeBounds(100, 64, 1000)),
-        (message(ITI_18, "<a>" * 9 + "</a>" * 9), EnvelopeBounds(9999, 8, 1000)),
-        (message(ITI_18, "<a/>" * 1000), BOUNDS),
-    ):
-        with pytest.raises(SoapFault) as refused:
-            open_envelope(data, TRANSACTIONS, bounds=bounds)
-        assert refused.value.code is FaultCode.SENDER
+@pytest.mark.parametrize(
+    ("inside", "limits", "setting"),
+    [
+        (f"<a>{'x' * 1024}</a>", {"max_envelope_bytes": 1024}, "max_envelope_bytes"),
+        ("<a>" * 9 + "</a>" * 9, {"max_envelope_depth": 8}, "max_envelope_depth"),
+        ("<a/>" * 1000, {"max_envelope_markup": 1000}, "max_envelope_markup"),
+    ],
+)
+def test_a_bound_that_is_reached_is_named(inside, limits, setting):
+    with pytest.raises(LimitReached, match=rf"cannot be read as XML: .* \(setting {setting}\)") as refused:
+        open_envelope(message(ITI_18, inside), TRANSACTIONS, limits=LimitSettings(**limits))
+    fault = refused.value
+    assert (fault.code, fault.limit, fault.http_status) == (FaultCode.SENDER, setting, 400)
+
+
+def test_what_is_no_xml():
+    with pytest.raises(SoapFault) as refused:
+        open_envelope(b"<a", TRANSACTIONS, limits=LIMITS)
+    assert (refused.value.code, isinstance(refused.value, LimitReached)) == (FaultCode.SENDER, False)
 
 
 def test_a_reply_is_closed_around_its_body():
